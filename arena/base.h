@@ -1,0 +1,69 @@
+/* What every module starts from: fixed-size types, linkage, byte access, checked
+ * arithmetic and the one way to fail. Depends on bluelm.h alone. */
+#ifndef BLM_BASE_H
+#define BLM_BASE_H
+
+#include "../bluelm.h"
+
+#include <string.h> /* memcpy, memmove, memset, memcmp: all of libc that is used */
+
+/* Internal functions are static in the unity build and hidden otherwise. */
+#ifdef BLM_UNITY
+#define BLM_PRIVATE static
+#else
+#define BLM_PRIVATE __attribute__((visibility("hidden")))
+#endif
+
+/* A unity build need not use every internal function. */
+#define BLM_UNUSED __attribute__((unused))
+
+#define BLM_MIN(a, b)    ((a) < (b) ? (a) : (b))
+#define BLM_MAX(a, b)    ((a) > (b) ? (a) : (b))
+#define BLM_COUNT_OF(a)  (sizeof(a) / sizeof((a)[0]))
+
+/* Little-endian loads from any address: model files promise no alignment, and the
+ * compiler turns these into single loads. */
+static inline BLM_UNUSED uint16_t blm_load_u16(const void *p)
+{
+    const uint8_t *b = (const uint8_t *)p;
+    return (uint16_t)(b[0] | b[1] << 8);
+}
+
+static inline BLM_UNUSED uint32_t blm_load_u32(const void *p)
+{
+    const uint8_t *b = (const uint8_t *)p;
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static inline BLM_UNUSED uint64_t blm_load_u64(const void *p)
+{
+    const uint8_t *b = (const uint8_t *)p;
+    return (uint64_t)blm_load_u32(b) | (uint64_t)blm_load_u32(b + 4) << 32;
+}
+
+static inline BLM_UNUSED float blm_load_f32(const void *p)
+{
+    uint32_t bits = blm_load_u32(p);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* *out = a + b and a * b; return 0 on overflow, 1 otherwise. */
+static inline BLM_UNUSED int blm_add_u64(uint64_t a, uint64_t b, uint64_t *out)
+{
+    *out = a + b;
+    return *out >= a;
+}
+
+static inline BLM_UNUSED int blm_mul_u64(uint64_t a, uint64_t b, uint64_t *out)
+{
+    *out = a * b;
+    return a == 0 || *out / a == b;
+}
+
+/* Fills err (which may be NULL) and returns code. The subject is cut to fit. */
+BLM_PRIVATE int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
+                         uint64_t have, uint64_t at);
+
+#endif

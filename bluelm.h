@@ -1,0 +1,376 @@
+/* bluelm: BlueLM-V-3B-style vision-language models inside one block of memory.
+ *
+ * The library never allocates, never calls the operating system and keeps no
+ * state of its own: the caller owns one arena, the two GGUF files (mapped, in
+ * flash or in memory) and, if there are several cores, the workers.
+ *
+ *     bluelm_memory need;
+ *     bluelm_plan(&weights, &config, &need, &err);           how many bytes
+ *     bluelm_init(&engine, arena, need.total, &weights, &config, port, &err);
+ *     bluelm_begin_turn(engine, BLUELM_USER, &err);
+ *     bluelm_add_image(engine, &image, &err);
+ *     bluelm_add_text(engine, "What is this?", 13, &err);
+ *     bluelm_generate(engine, 0, &err);
+ *     while (bluelm_step(engine, &event, &err) > 0)
+ *         if (event.type == BLUELM_EVENT_TOKEN) print(event.text, event.text_bytes);
+ *
+ * Functions return >= 0 on success and a negative BLUELM_E_* otherwise; every
+ * bluelm_error argument may be NULL. An engine is used by one thread at a time.
+ * Source: BlueLM-V-3B (arXiv 2411.10640).
+ */
+#ifndef BLUELM_H
+#define BLUELM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define BLUELM_VERSION_MAJOR 0
+#define BLUELM_VERSION_MINOR 1
+
+/* ---- Errors ------------------------------------------------------------- */
+
+enum {
+    BLUELM_OK = 0,
+    BLUELM_E_ARG = -1,         /* an argument or config field is outside its limits      */
+    BLUELM_E_BUDGET = -2,      /* the arena or one budget is too small (bytes)           */
+    BLUELM_E_FORMAT = -3,      /* a model file breaks its format (at = byte offset)      */
+    BLUELM_E_UNSUPPORTED = -4, /* a sound file asks for something bluelm does not run    */
+    BLUELM_E_CONTEXT = -5,     /* the context has no room for it (tokens); nothing lost  */
+    BLUELM_E_IMAGE = -6,       /* a picture is malformed or over the limits              */
+    BLUELM_E_STATE = -7        /* the call does not fit the engine's state               */
+};
+
+typedef struct bluelm_error {
+    int code;         /* BLUELM_E_*                                          */
+    char subject[64]; /* what it is about, e.g. "kv cache"; 0-terminated     */
+    uint64_t need;    /* what was needed, or the limit                       */
+    uint64_t have;    /* what there was, or the offending value              */
+    uint64_t at;      /* byte offset in the file, where there is one         */
+} bluelm_error;
+
+/* Renders an error as one line of English with its numbers, e.g.
+ * "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
+ *   text  out, at most `bytes` bytes, always 0-terminated if bytes > 0
+ * Returns the length of the whole line without its terminator; a line longer
+ * than bytes - 1 was cut. */
+size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes);
+
+/* ---- What the engine is given -------------------------------------------- */
+
+/* The two GGUF files, at any address and alignment, readable for the engine's
+ * life. The weights are used where they lie. Without an mmproj (NULL, 0) the
+ * engine takes text alone. */
+typedef struct bluelm_weights {
+    const void *llm;
+    size_t llm_bytes;
+    const void *mmproj;
+    size_t mmproj_bytes;
+} bluelm_weights;
+
+/* The kv_type field. */
+enum {
+    BLUELM_KV_DEFAULT = 0, /* int8 */
+    BLUELM_KV_INT8 = 1,    /* int8, one f16 scale per token and head */
+    BLUELM_KV_F16 = 2
+};
+
+/* The activation_type field: what activations become before they meet quantised
+ * weights. Weights stored as floats always meet f32 activations. */
+enum {
+    BLUELM_ACT_DEFAULT = 0, /* int8 */
+    BLUELM_ACT_INT8 = 1,    /* int8 blocks of 32, one scale each */
+    BLUELM_ACT_INT16 = 2    /* int16 blocks of 32, one scale each */
+};
+
+/* The tile_rule field: how a picture chooses its grid of tiles. */
+enum {
+    BLUELM_TILES_DEFAULT = 0, /* what the mmproj says (bluelm.tiling.rule, or by projector) */
+    BLUELM_TILES_RELAXED = 1, /* BlueLM-V-3B, Algorithm 1                                   */
+    BLUELM_TILES_LLAVA_NEXT = 2,
+    BLUELM_TILES_INTERNVL = 3,
+    BLUELM_TILES_SINGLE = 4 /* one tile, whatever the picture */
+};
+
+/* CPU features, for cpu_mask and bluelm_port.cpu_features. */
+enum {
+    BLUELM_CPU_SSE41 = 1 << 0,
+    BLUELM_CPU_AVX2 = 1 << 1, /* with FMA and F16C */
+    BLUELM_CPU_AVX512_VNNI = 1 << 2,
+    BLUELM_CPU_AMX = 1 << 3,
+    BLUELM_CPU_NEON = 1 << 8,
+    BLUELM_CPU_NEON_DOTPROD = 1 << 9,
+    BLUELM_CPU_NEON_I8MM = 1 << 10,
+    BLUELM_CPU_NONE = 1 << 30 /* as cpu_mask: scalar kernels only */
+};
+
+#define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
+
+/* Everything is optional: 0 is the default that the field's comment gives. */
+typedef struct bluelm_config {
+    /* Tokens the KV cache holds, prompt, pictures and answers together.
+     * Default: the model's context_length, at most 2048. Limit: 1 .. 1048576. */
+    uint32_t context_tokens;
+    /* Tokens that go through the network at once while a prompt is read; more is
+     * faster and takes more activations. Default 128 (the paper's best). 1 .. 2048. */
+    uint32_t chunk_tokens;
+    /* Most tiles a picture may be cut into, thumbnail included; sizes the image
+     * token store. Default: as many as the model's own tiling allows. 1 .. 256. */
+    uint32_t max_tiles;
+    /* Tiles the vision encoder takes at once. Default 4 (the paper's best). 1 .. 64. */
+    uint32_t tiles_per_batch;
+    /* Largest encoded (PNG, JPEG) picture, in pixels; sizes the decode buffer.
+     * Pictures given as RGB rows need none of it and may be up to 65535 a side.
+     * Default 1048576; BLUELM_NO_IMAGE_DECODE_PIXELS reserves nothing. */
+    uint32_t max_image_pixels;
+    /* Longest run of text between two pictures or turns, in bytes; sizes the
+     * tokenizer's scratch. Default 4 x context_tokens, at least 1024, at most 65535. */
+    uint32_t text_bytes;
+    uint32_t kv_type;         /* BLUELM_KV_*; default int8                              */
+    uint32_t activation_type; /* BLUELM_ACT_*; default int8                             */
+    uint32_t tile_rule;       /* BLUELM_TILES_*; default: the model's                   */
+    float tile_alpha;         /* alpha of the relaxed rule, 0 < alpha < 1; default: the
+                                 model's, else 0.1                                      */
+    uint32_t workers;         /* parts each product is cut into; default 1, at most 64.
+                                 Results do not depend on it, bit for bit.              */
+    uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
+                                 BLUELM_CPU_NONE alone forces the scalar kernels        */
+    /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
+     * low fails bluelm_plan and bluelm_init with its numbers. */
+    uint64_t max_weights_view_bytes;
+    uint64_t max_tokenizer_bytes;
+    uint64_t max_kv_cache_bytes;
+    uint64_t max_image_tokens_bytes;
+    uint64_t max_activations_bytes;
+    uint64_t max_image_decode_bytes;
+    uint64_t max_total_bytes;
+} bluelm_config;
+
+/* What an engine takes, in bytes, and what it was planned for. The arena is laid
+ * out in the order of the fields:
+ *
+ *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | overlay |
+ *
+ * overlay = the largest of vision_phase, language_phase and image_decode, which
+ * are never needed at the same time (a decoded picture that is still being cut
+ * into tiles is counted in vision_phase). Each part includes its alignment to 64. */
+typedef struct bluelm_memory {
+    uint64_t engine;         /* the engine itself, the input queue and the history  */
+    uint64_t weights_view;   /* tables that point at tensors; no weights            */
+    uint64_t tokenizer;      /* piece and merge indices, scratch for text_bytes     */
+    uint64_t kv_cache;       /* keys, values and scales for context_tokens          */
+    uint64_t image_tokens;   /* one picture's projected tokens, f16                 */
+    uint64_t sampling;       /* logits and candidates                               */
+    uint64_t vision_phase;   /* activations of tiles_per_batch tiles                */
+    uint64_t language_phase; /* activations of chunk_tokens tokens                  */
+    uint64_t image_decode;   /* PNG/JPEG decoding of max_image_pixels               */
+    uint64_t overlay;        /* the largest of the three                            */
+    uint64_t total;          /* the arena: any address, this many bytes             */
+
+    uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
+    uint32_t context_tokens;  /* the config's fields with their defaults filled in  */
+    uint32_t chunk_tokens;
+    uint32_t max_tiles;       /* 0 without an mmproj                                */
+    uint32_t tiles_per_batch;
+    uint32_t tokens_per_tile;
+    uint32_t tile_px; /* side of a tile                                             */
+    uint32_t workers;
+} bluelm_memory;
+
+/* The world outside, each field optional. `bluelm_port` is copied at init. */
+typedef struct bluelm_port {
+    void *user;
+    /* Calls fn(arg, part) for every part in [0, parts), on any threads in any order,
+     * and returns when all have returned. NULL: parts run one after another. */
+    void (*parallel_for)(void *user, void (*fn)(void *arg, uint32_t part), void *arg,
+                         uint32_t parts);
+    uint64_t (*now_us)(void *user); /* a clock that never goes back, for bluelm_stats */
+    uint32_t cpu_features;          /* BLUELM_CPU_* that only the system can tell     */
+} bluelm_port;
+
+typedef struct bluelm bluelm;
+
+/* Computes the arena for a model and a configuration from the files' headers.
+ * bluelm_init lays the arena out with the same code, so the two cannot disagree.
+ *   need  out
+ * Errors: BLUELM_E_ARG, BLUELM_E_FORMAT, BLUELM_E_UNSUPPORTED, and BLUELM_E_BUDGET
+ * when a cap is too low (need is filled in all the same). */
+int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
+                bluelm_memory *need, bluelm_error *err);
+
+/* Builds an engine at the start of the arena. An arena of exactly plan's total
+ * succeeds; one byte less is BLUELM_E_BUDGET with need and have.
+ *   arena   any address; the caller's again when it is done with the engine
+ *   config  NULL: all defaults;  port  NULL: one thread, no clock
+ * There is nothing to close. */
+int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
+                const bluelm_weights *weights, const bluelm_config *config,
+                const bluelm_port *port, bluelm_error *err);
+
+/* ---- Input ----------------------------------------------------------------- */
+
+typedef enum bluelm_role { BLUELM_SYSTEM = 0, BLUELM_USER = 1, BLUELM_ASSISTANT = 2 } bluelm_role;
+
+/* A picture: RGB rows, or a PNG or JPEG file in memory (then rgb is NULL). Either
+ * stays readable until the picture is encoded: until bluelm_step reports a
+ * BLUELM_EVENT_ENCODE with done == total. */
+typedef struct bluelm_image {
+    const uint8_t *rgb;  /* [height_px][stride_bytes], 3 bytes a pixel */
+    uint32_t width_px;   /* 1 .. 65535 */
+    uint32_t height_px;  /* 1 .. 65535 */
+    size_t stride_bytes; /* from row to row; 0: 3 x width_px */
+    const void *encoded;
+    size_t encoded_bytes;
+} bluelm_image;
+
+/* The grid a picture is cut into. */
+typedef struct bluelm_tile_grid {
+    uint32_t columns, rows;          /* local tiles                                   */
+    uint32_t thumbnail;              /* 1 if the whole picture is a tile of its own   */
+    uint32_t tiles;                  /* columns x rows + thumbnail                    */
+    uint32_t tile_px;                /* side of a tile                                */
+    uint32_t resized_width_px;       /* the picture on its canvas of                  */
+    uint32_t resized_height_px;      /*   columns x tile_px by rows x tile_px         */
+    uint32_t offset_x_px, offset_y_px; /* its place there; padding around it          */
+    uint32_t tokens;                 /* image tokens, without the marker tokens       */
+} bluelm_tile_grid;
+
+/* Opens a turn of the model's chat template; an open turn is closed first. The
+ * text and pictures added next belong to it. Text added with no turn open is raw
+ * completion text. Errors: BLUELM_E_CONTEXT, BLUELM_E_UNSUPPORTED (no template). */
+int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err);
+
+/* Queues text. It is never parsed for special tokens: what a user types cannot
+ * become a control token.
+ *   utf8  `bytes` bytes; invalid UTF-8 is tokenized byte by byte
+ * Errors: BLUELM_E_BUDGET (longer than config text_bytes), BLUELM_E_CONTEXT. */
+int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
+
+/* Queues trusted text in which special tokens, written out, become themselves. */
+int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
+
+/* Queues a picture at this place of the turn. The grid is chosen now, capped by the
+ * tokens left in the context.
+ *   grid  out, may be NULL
+ * Returns the number of tiles, or BLUELM_E_IMAGE, BLUELM_E_ARG, BLUELM_E_CONTEXT
+ * (even one tile has no room), BLUELM_E_STATE (no mmproj). */
+int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
+                     bluelm_error *err);
+
+/* Asks for an answer once everything queued is read: closes an open turn, opens the
+ * assistant's.
+ *   max_tokens  most tokens to make; 0: until the model ends or the context is full */
+int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err);
+
+/* ---- Work -------------------------------------------------------------------- */
+
+typedef enum bluelm_event_type {
+    BLUELM_EVENT_IDLE = 0,    /* nothing to do until input or bluelm_generate comes       */
+    BLUELM_EVENT_ENCODE = 1,  /* one layer over one batch of tiles; done/total in tiles x
+                                 layers of this picture                                   */
+    BLUELM_EVENT_PREFILL = 2, /* one layer over one chunk; done/total in tokens x layers
+                                 of what is queued                                        */
+    BLUELM_EVENT_TOKEN = 3,   /* a token was made; text may be empty while a character is
+                                 incomplete                                               */
+    BLUELM_EVENT_END = 4      /* the answer is complete: see end_reason                   */
+} bluelm_event_type;
+
+enum {
+    BLUELM_END_OF_TURN = 0,    /* the model ended it                        */
+    BLUELM_END_MAX_TOKENS = 1, /* max_tokens were made                      */
+    BLUELM_END_CONTEXT = 2     /* the context is full; bluelm_reset or end  */
+};
+
+typedef struct bluelm_event {
+    bluelm_event_type type;
+    uint64_t done, total;   /* ENCODE, PREFILL                                        */
+    int32_t token;          /* TOKEN                                                  */
+    const char *text;       /* TOKEN, END: valid UTF-8, until the next call           */
+    size_t text_bytes;
+    int end_reason;         /* END: BLUELM_END_*                                      */
+} bluelm_event;
+
+/* Does one bounded unit of work: one network layer over one batch of tiles, one
+ * layer over one chunk of the prompt, or one token. Not calling it again cancels.
+ * Returns 1 while there is more to do, 0 at BLUELM_EVENT_IDLE and _END, or an error;
+ * after an error the engine still answers bluelm_reset. */
+int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err);
+
+/* Forgets the conversation: queue, KV cache, history. The model stays. */
+void bluelm_reset(bluelm *engine);
+
+/* ---- Sampling ------------------------------------------------------------------ */
+
+/* All zero is greedy. Applied in this order: repetition penalty, top-k,
+ * temperature, top-p, min-p, then one draw. */
+typedef struct bluelm_sampling {
+    float temperature;    /* 0: greedy                                              */
+    uint32_t top_k;       /* keep the k best; 0: all                                */
+    float top_p;          /* keep the best that sum to p; 0 or 1: all               */
+    float min_p;          /* drop below min_p x the best's probability; 0: none     */
+    float repeat_penalty; /* > 1 makes tokens of the last repeat_last rarer; 0, 1: off */
+    uint32_t repeat_last; /* 0: 64                                                  */
+    uint64_t seed;        /* same seed, same text                                   */
+} bluelm_sampling;
+
+/* Sets the sampler and restarts its random sequence. BLUELM_E_ARG names the field. */
+int bluelm_set_sampling(bluelm *engine, const bluelm_sampling *sampling, bluelm_error *err);
+
+/* ---- Looking inside --------------------------------------------------------------- */
+
+/* Tokens of a text, without BOS or EOS.
+ *   tokens  out [max_tokens], may be NULL when max_tokens is 0
+ *   special  1: special tokens written out become themselves
+ * Returns the number of tokens (more than max_tokens: only max_tokens were written). */
+int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int special,
+                        int32_t *tokens, size_t max_tokens, bluelm_error *err);
+
+/* The bytes of one token; parts of characters come as they are.
+ * Returns their number; more than `bytes`: only `bytes` were written. */
+int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
+                          bluelm_error *err);
+
+/* Queues token ids as they are. */
+int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err);
+
+/* The logits after the last token read, [n_vocab]; NULL before the first. They come
+ * for the last token queued, once bluelm_step has reported BLUELM_EVENT_IDLE. */
+const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
+
+/* Encodes one picture as one tile, with no grid, to the end.
+ *   tokens  out [tokens_per_tile][n_embd] f32; max_floats: its room
+ * Returns the number of floats. BLUELM_E_BUDGET: need and have floats. Queued work
+ * must be finished first (BLUELM_E_STATE). */
+int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tokens,
+                           size_t max_floats, bluelm_error *err);
+
+/* Chooses the grid a picture of this size would get, from the mmproj's header alone.
+ * Returns the number of tiles, or an error as bluelm_add_image. */
+int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
+                     uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
+                     bluelm_error *err);
+
+/* Size of an encoded picture, from its header. Returns 0 or BLUELM_E_IMAGE. */
+int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
+                      uint32_t *height_px, bluelm_error *err);
+
+typedef struct bluelm_stats {
+    uint64_t image_tiles, image_us;       /* tiles encoded, with decoding and resizing */
+    uint64_t prefill_tokens, prefill_us;
+    uint64_t decode_tokens, decode_us;
+    uint32_t context_used_tokens, context_tokens;
+    uint64_t arena_bytes;            /* total, and the most of it ever touched        */
+    uint64_t arena_high_water_bytes;
+    const char *kernels;             /* name of the instruction set in use            */
+} bluelm_stats;
+
+void bluelm_get_stats(const bluelm *engine, bluelm_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
