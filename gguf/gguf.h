@@ -1,0 +1,69 @@
+/* The reader of untrusted GGUF files (versions 2 and 3, little endian): zero copy,
+ * no memory of its own. blm_gguf_open walks every key and every tensor once and checks
+ * every length, count, offset, product and type against the file's size; what it
+ * accepted the other functions need not check again. Source: the GGUF specification. */
+#ifndef BLM_GGUF_H
+#define BLM_GGUF_H
+
+#include "../arena/tensor.h"
+
+enum {
+    BLM_GGUF_U8 = 0, BLM_GGUF_I8, BLM_GGUF_U16, BLM_GGUF_I16, BLM_GGUF_U32, BLM_GGUF_I32,
+    BLM_GGUF_F32, BLM_GGUF_BOOL, BLM_GGUF_STRING, BLM_GGUF_ARRAY, BLM_GGUF_U64, BLM_GGUF_I64,
+    BLM_GGUF_F64
+};
+
+typedef struct blm_gguf {
+    const uint8_t *file;
+    uint64_t bytes;
+    const char *label;     /* "llm" or "mmproj": begins the subject of errors   */
+    uint64_t key_count;
+    uint64_t keys_at;      /* byte offset of the first key                      */
+    uint64_t tensor_count;
+    uint64_t tensors_at;   /* byte offset of the first tensor's name            */
+    uint64_t data_at;      /* byte offset of the data section                   */
+} blm_gguf;
+
+typedef struct blm_string {
+    const char *text; /* not terminated */
+    uint64_t bytes;
+} blm_string;
+
+typedef struct blm_array {
+    uint32_t type;       /* of the elements: BLM_GGUF_*                  */
+    uint64_t count;
+    const uint8_t *data; /* the elements as they lie in the file         */
+    uint64_t bytes;      /* all of them together                         */
+} blm_array;
+
+/* Checks a whole file's header. Tensor data must lie inside the file and may have any
+ * type, known or not. Errors: BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
+ * (version). */
+BLM_PRIVATE int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
+                              bluelm_error *err);
+
+/* Getters: 1 and *out filled when the key is there, 0 and *out untouched when it is
+ * absent, BLUELM_E_FORMAT when it is there with a type or a value that does not fit
+ * (u32: any non-negative integer type that fits; f32: f32 or f64, finite). */
+BLM_PRIVATE int blm_gguf_u32(const blm_gguf *g, const char *key, uint32_t *out, bluelm_error *err);
+BLM_PRIVATE int blm_gguf_f32(const blm_gguf *g, const char *key, float *out, bluelm_error *err);
+BLM_PRIVATE int blm_gguf_bool(const blm_gguf *g, const char *key, int *out, bluelm_error *err);
+BLM_PRIVATE int blm_gguf_string(const blm_gguf *g, const char *key, blm_string *out,
+                                bluelm_error *err);
+/* element_type: BLM_GGUF_*; an array of another type is BLUELM_E_FORMAT. */
+BLM_PRIVATE int blm_gguf_array(const blm_gguf *g, const char *key, uint32_t element_type,
+                               blm_array *out, bluelm_error *err);
+
+/* Steps through an array of strings: *at starts at 0 and ends at array->bytes.
+ * Returns 1 and the string, or 0 at the end. */
+BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_string *out);
+
+/* Whether s equals the 0-terminated text. */
+BLM_PRIVATE int blm_string_is(blm_string s, const char *text);
+
+/* Finds a tensor by name. Returns 1, 0 when absent, BLUELM_E_UNSUPPORTED when its type
+ * is one that bluelm does not run (have = the type's number). */
+BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
+                                bluelm_error *err);
+
+#endif
