@@ -1,0 +1,161 @@
+/* The arithmetic of the network: one table of functions, filled by portable C and then
+ * overwritten, entry by entry, by what the machine's instruction sets do better.
+ *
+ * Every function is pure: it writes its outputs, reads its inputs and keeps nothing.
+ * Output and input may be the same array only where a comment says "in place". Results
+ * do not depend, bit for bit, on how rows, tokens or queries are shared among workers:
+ * an element is computed by the same sequence of operations whoever its neighbours are.
+ * (One token and several tokens may take different ways through matmul; the choice
+ * depends on x->tokens alone.) No input, infinities and NaNs included, makes a kernel
+ * touch memory that its contract does not name. */
+#ifndef BLM_KERNELS_H
+#define BLM_KERNELS_H
+
+#include "../arena/arena.h"
+#include "../arena/tensor.h"
+#include "math.h"
+
+#define BLM_BLOCK        32 /* activations that share one scale */
+#define BLM_ATTEND_GROUP 4  /* queries that attend works on at once */
+
+/* Activations on their way into matrix products: as f32, and for quantised weights also as
+ * integers in blocks of 32, x = q * scale. */
+typedef struct blm_acts {
+    uint32_t tokens;
+    uint32_t cols;       /* a multiple of 32 if bits != 0                           */
+    const float *f32;    /* [tokens][cols], rows f32_stride floats apart            */
+    size_t f32_stride;
+    uint32_t bits;       /* of q: 8 (int8_t), 16 (int16_t); 0: there is no q        */
+    void *q;             /* [tokens][cols], rows q_stride elements apart            */
+    size_t q_stride;
+    float *scale;        /* [tokens][cols / 32], rows block_stride apart            */
+    int32_t *sum;        /* [tokens][cols / 32]: sum of q over the block            */
+    size_t block_stride;
+} blm_acts;
+
+/* Takes q, scale and sum for up to max_tokens x max_cols from the arena and sets the
+ * strides; rows start 64-byte aligned. bits 0 takes nothing. tokens, cols and f32 are the
+ * caller's to set. */
+BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_tokens,
+                               uint32_t max_cols, uint32_t bits);
+
+typedef struct blm_matmul_args {
+    const blm_tensor *w; /* [rows][cols] in the file's own layout, any alignment    */
+    const blm_acts *x;   /* cols = w->ne[0]                                         */
+    float *y;            /* y[t * y_stride + r] = sum_k w[r][k] x[t][k]             */
+    size_t y_stride;     /* floats from token to token                              */
+    void *scratch;       /* of this worker: blm_matmul_scratch_bytes(cols), 64-byte aligned */
+} blm_matmul_args;
+
+/* Computes rows [row0, row1) of y for all tokens; row1 <= w->ne[1]. */
+typedef void (*blm_matmul_fn)(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
+
+/* Bytes of scratch one worker needs for products of rows of up to `cols` values. */
+static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t cols)
+{
+    return 24 * ((cols + 255) / 256 * 256) + 1024;
+}
+
+/* Attention of one head for some queries over one run of keys and values.
+ * out[i] = sum_j softmax_j(q[i] . k[j]) v[j]   for j < keys + i * keys_step
+ * A key or value row is head_dim values: f32 or f16, or int8 with one f16 scale. */
+typedef struct blm_attend_args {
+    const float *q;         /* [queries][head_dim], already times 1/sqrt(head_dim)  */
+    size_t q_stride;        /* floats from query to query                           */
+    uint32_t queries;       /* any number; a GQA group may go in one call           */
+    uint32_t keys;          /* that query 0 sees, >= 1                              */
+    uint32_t keys_step;     /* 0: every query sees them; 1: causal, one more each   */
+    uint32_t head_dim;      /* any                                                  */
+    const uint8_t *k, *v;   /* row 0                                                */
+    size_t k_stride, v_stride; /* bytes from row to row                             */
+    const uint8_t *k_scale, *v_scale; /* attend_q8: f16 of row 0, little endian     */
+    size_t k_scale_stride, v_scale_stride; /* bytes                                 */
+    float *scores;          /* scratch: blm_attend_scores_count(most keys) floats   */
+    float *out;             /* [queries][head_dim]                                  */
+    size_t out_stride;      /* floats from query to query                           */
+} blm_attend_args;
+
+typedef void (*blm_attend_fn)(const blm_attend_args *a);
+
+/* Floats of scratch for attention over up to `keys` keys (keys + (queries-1) keys_step). */
+static inline BLM_UNUSED uint64_t blm_attend_scores_count(uint64_t keys)
+{
+    return (keys + 15) / 16 * 16 * BLM_ATTEND_GROUP;
+}
+
+typedef struct blm_kernels {
+    const char *name; /* of the best instruction set in use: "scalar", "avx2" */
+
+    /* Products, by the weights' type. matmul8 reads x's int8, matmul16 its int16 q, scale
+     * and sum. For F32, F16 and BF16 weights both read x->f32 and any cols will do; for
+     * the others cols is a multiple of the type's block. */
+    blm_matmul_fn matmul8[BLM_TYPE_LIMIT];
+    blm_matmul_fn matmul16[BLM_TYPE_LIMIT];
+
+    /* One row of any type to f32, by type: a token's embedding.
+     *   row  cols values, any alignment;  cols: a multiple of the type's block */
+    void (*dequantize[BLM_TYPE_LIMIT])(const uint8_t *row, float *out, uint64_t cols);
+
+    /* One row of activations into blocks of 32: scale = max|x| / 127 (or / 32767, which
+     * keeps a block's sum with 8-bit weights below 2^27), q rounded to nearest, even on
+     * ties. A block below 1e-30 becomes zero. cols: a multiple of 32. */
+    void (*quantize8)(const float *x, uint32_t cols, int8_t *q, float *scale, int32_t *sum);
+    void (*quantize16)(const float *x, uint32_t cols, int16_t *q, float *scale, int32_t *sum);
+
+    /* One key or value row for the int8 cache: *scale is f16, q rounded to nearest. */
+    void (*quantize_kv)(const float *x, uint32_t n, int8_t *q, uint16_t *scale);
+
+    /* Rows of f16 (arena, native order) from and to f32, to nearest even. */
+    void (*f16_from_f32)(uint16_t *out, const float *x, size_t n);
+    void (*f32_from_f16)(float *out, const uint16_t *x, size_t n);
+
+    /* out = x / sqrt(mean(x^2) + eps) * w. In place too. w: f32 in the file, any alignment */
+    void (*rms_norm)(const float *x, const uint8_t *w, float eps, uint32_t n, float *out);
+    /* out = (x - mean) / sqrt(variance + eps) * w + b. In place too. w, b: as above */
+    void (*layer_norm)(const float *x, const uint8_t *w, const uint8_t *b, float eps, uint32_t n,
+                       float *out);
+
+    void (*add)(float *x, const float *y, size_t n);           /* x += y                 */
+    void (*add_bias)(float *x, const uint8_t *bias, size_t n); /* x += f32 in the file   */
+
+    /* Activations, in place. */
+    void (*gelu_tanh)(float *x, size_t n);  /* x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) */
+    void (*gelu_erf)(float *x, size_t n);   /* x/2 (1 + erf(x / sqrt(2)))               */
+    void (*gelu_quick)(float *x, size_t n); /* x sigmoid(1.702 x)                       */
+    void (*silu)(float *x, size_t n);       /* x sigmoid(x)                             */
+    void (*silu_mul)(float *gate, const float *up, size_t n); /* gate = silu(gate) * up */
+
+    void (*softmax)(float *x, uint32_t n); /* in place; n >= 1 */
+
+    /* Turns the first n_rot values of a head in place: (a, b) becomes
+     * (a cos - b sin, a sin + b cos), for pairs (2i, 2i+1), or with `halves`
+     * (i, i + n_rot/2); cos and sin: [n_rot / 2]. n_rot is even. */
+    void (*rope)(float *x, const float *cos, const float *sin, uint32_t n_rot, int halves);
+
+    float (*dot_f32)(const float *x, const float *y, size_t n);
+    void (*axpy_f32)(float *y, float a, const float *x, size_t n); /* y += a x */
+
+    blm_attend_fn attend_f32; /* rows at least 4-byte aligned */
+    blm_attend_fn attend_f16; /* rows at least 2-byte aligned */
+    blm_attend_fn attend_q8;
+} blm_kernels;
+
+/* Fills the table for this machine.
+ *   port_features  BLUELM_CPU_* that the port reports
+ *   mask           as config.cpu_mask: 0 all, BLUELM_CPU_NONE scalar, else those named */
+BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask);
+
+/* Quantises tokens [token0, token1) of x->f32 into q, scale and sum, as x->bits says. */
+BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,
+                                   uint32_t token1);
+
+/* BLUELM_CPU_* this machine has: found by itself on x86, from the port elsewhere. */
+BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
+
+/* The instruction sets, each of which overwrites the entries it improves. */
+BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
+#if defined(__x86_64__) || defined(__i386__)
+BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
+#endif
+
+#endif
