@@ -13,6 +13,22 @@ enum {
     BLM_GGUF_F64
 };
 
+/* Most tensors a file may have; the largest models in use have some 1,500. Names are found
+ * by walking, so that a load costs at most the square of this in hostile files. */
+#define BLM_GGUF_MAX_TENSORS 16384u
+/* Most keys, for the same reason; files in use have under 100. */
+#define BLM_GGUF_MAX_KEYS 65536u
+/* Longest names that the specification allows. */
+#define BLM_GGUF_MAX_KEY_BYTES         65535u
+#define BLM_GGUF_MAX_TENSOR_NAME_BYTES 64u
+/* Most that general.alignment may be: a power of two up to this. */
+#define BLM_GGUF_MAX_ALIGNMENT 65536u
+
+/* Where a long array of strings begins and ends. */
+typedef struct blm_gguf_span {
+    uint64_t at, end;
+} blm_gguf_span;
+
 typedef struct blm_gguf {
     const uint8_t *file;
     uint64_t bytes;
@@ -22,6 +38,9 @@ typedef struct blm_gguf {
     uint64_t tensor_count;
     uint64_t tensors_at;   /* byte offset of the first tensor's name            */
     uint64_t data_at;      /* byte offset of the data section                   */
+    /* The arrays of strings that take longest to walk: a tokenizer's pieces, merges.
+     * A walk over the keys jumps over them. */
+    blm_gguf_span strings[4];
 } blm_gguf;
 
 typedef struct blm_string {
@@ -37,14 +56,17 @@ typedef struct blm_array {
 } blm_array;
 
 /* Checks a whole file's header. Tensor data must lie inside the file and may have any
- * type, known or not. Errors: BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
- * (version). */
+ * type; of a type that GGUF does not define only its start can be checked. No tensors at
+ * all is fine (vocabulary-only files). The file and the label stay readable for g's life.
+ * Errors: BLUELM_E_ARG (no file), BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
+ * (version; arrays of arrays; more keys or tensors than the limits above). */
 BLM_PRIVATE int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
                               bluelm_error *err);
 
 /* Getters: 1 and *out filled when the key is there, 0 and *out untouched when it is
- * absent, BLUELM_E_FORMAT when it is there with a type or a value that does not fit
- * (u32: any non-negative integer type that fits; f32: f32 or f64, finite). */
+ * absent, BLUELM_E_FORMAT when it is there with a type (need = the one wanted, have) or a
+ * value that does not fit (u32: any non-negative integer type that fits; f32: f32 or f64,
+ * finite) or when it is there twice. */
 BLM_PRIVATE int blm_gguf_u32(const blm_gguf *g, const char *key, uint32_t *out, bluelm_error *err);
 BLM_PRIVATE int blm_gguf_f32(const blm_gguf *g, const char *key, float *out, bluelm_error *err);
 BLM_PRIVATE int blm_gguf_bool(const blm_gguf *g, const char *key, int *out, bluelm_error *err);
@@ -61,9 +83,16 @@ BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_
 /* Whether s equals the 0-terminated text. */
 BLM_PRIVATE int blm_string_is(blm_string s, const char *text);
 
-/* Finds a tensor by name. Returns 1, 0 when absent, BLUELM_E_UNSUPPORTED when its type
- * is one that bluelm does not run (have = the type's number). */
+/* Finds a tensor by name. Returns 1, 0 when absent (*out untouched), BLUELM_E_UNSUPPORTED
+ * when its type is one that bluelm does not run (have = the type's number),
+ * BLUELM_E_FORMAT when two tensors have the name. Every ne is at least 1, ne[0] is a
+ * multiple of the type's block, and row_bytes x ne[1] x ne[2] x ne[3] bytes are there. */
 BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
                                 bluelm_error *err);
+
+/* Fails with the subject "LABEL: WHAT NAME", as in "llm: tensor output.weight", of which
+ * the end is cut when it is long. name may be NULL. Returns code. */
+BLM_PRIVATE int blm_gguf_fail(const blm_gguf *g, bluelm_error *err, int code, const char *what,
+                              const char *name, uint64_t need, uint64_t have, uint64_t at);
 
 #endif
