@@ -22,14 +22,14 @@
  * integers in blocks of 32, x = q * scale. */
 typedef struct blm_acts {
     uint32_t tokens;
-    uint32_t cols;       /* a multiple of 32 if bits != 0                           */
-    const float *f32;    /* [tokens][cols], rows f32_stride floats apart            */
+    uint32_t cols;    /* a multiple of 32 if bits != 0                           */
+    const float *f32; /* [tokens][cols], rows f32_stride floats apart            */
     size_t f32_stride;
-    uint32_t bits;       /* of q: 8 (int8_t), 16 (int16_t); 0: there is no q        */
-    void *q;             /* [tokens][cols], rows q_stride elements apart            */
+    uint32_t bits; /* of q: 8 (int8_t), 16 (int16_t); 0: there is no q        */
+    void *q;       /* [tokens][cols], rows q_stride elements apart            */
     size_t q_stride;
-    float *scale;        /* [tokens][cols / 32], rows block_stride apart            */
-    int32_t *sum;        /* [tokens][cols / 32]: sum of q over the block            */
+    float *scale; /* [tokens][cols / 32], rows block_stride apart            */
+    int32_t *sum; /* [tokens][cols / 32]: sum of q over the block            */
     size_t block_stride;
 } blm_acts;
 
@@ -60,19 +60,19 @@ static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t cols)
  * out[i] = sum_j softmax_j(q[i] . k[j]) v[j]   for j < keys + i * keys_step
  * A key or value row is head_dim values: f32 or f16, or int8 with one f16 scale. */
 typedef struct blm_attend_args {
-    const float *q;         /* [queries][head_dim], already times 1/sqrt(head_dim)  */
-    size_t q_stride;        /* floats from query to query                           */
-    uint32_t queries;       /* any number; a GQA group may go in one call           */
-    uint32_t keys;          /* that query 0 sees, >= 1                              */
-    uint32_t keys_step;     /* 0: every query sees them; 1: causal, one more each   */
-    uint32_t head_dim;      /* any                                                  */
-    const uint8_t *k, *v;   /* row 0                                                */
-    size_t k_stride, v_stride; /* bytes from row to row                             */
+    const float *q;                   /* [queries][head_dim], already times 1/sqrt(head_dim)  */
+    size_t q_stride;                  /* floats from query to query                           */
+    uint32_t queries;                 /* any number; a GQA group may go in one call           */
+    uint32_t keys;                    /* that query 0 sees, >= 1                              */
+    uint32_t keys_step;               /* 0: every query sees them; 1: causal, one more each   */
+    uint32_t head_dim;                /* any                                                  */
+    const uint8_t *k, *v;             /* row 0                                                */
+    size_t k_stride, v_stride;        /* bytes from row to row                             */
     const uint8_t *k_scale, *v_scale; /* attend_q8: f16 of row 0, little endian     */
     size_t k_scale_stride, v_scale_stride; /* bytes                                 */
-    float *scores;          /* scratch: blm_attend_scores_count(most keys) floats   */
-    float *out;             /* [queries][head_dim]                                  */
-    size_t out_stride;      /* floats from query to query                           */
+    float *scores;     /* scratch: blm_attend_scores_count(most keys) floats   */
+    float *out;        /* [queries][head_dim]                                  */
+    size_t out_stride; /* floats from query to query                           */
 } blm_attend_args;
 
 typedef void (*blm_attend_fn)(const blm_attend_args *a);
@@ -112,8 +112,8 @@ typedef struct blm_kernels {
     /* out = x / sqrt(mean(x^2) + eps) * w. In place too. w: f32 in the file, any alignment */
     void (*rms_norm)(const float *x, const uint8_t *w, float eps, uint32_t n, float *out);
     /* out = (x - mean) / sqrt(variance + eps) * w + b. In place too. w, b: as above */
-    void (*layer_norm)(const float *x, const uint8_t *w, const uint8_t *b, float eps, uint32_t n,
-                       float *out);
+    void (*layer_norm)(const float *x, const uint8_t *w, const uint8_t *b, float eps,
+                       uint32_t n, float *out);
 
     void (*add)(float *x, const float *y, size_t n);           /* x += y                 */
     void (*add_bias)(float *x, const uint8_t *bias, size_t n); /* x += f32 in the file   */

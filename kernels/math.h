@@ -203,9 +203,9 @@ static inline BLM_UNUSED float blm_erff(float x)
     if (x != x) return x;
     if (a < 1.0f) { /* Maclaurin: 2/sqrt(pi) sum (-1)^n x^(2n+1) / (n! (2n+1)) */
         static const float coefficient[11] = {
-            1.1283791671e+0f,  -3.7612638903e-1f, 1.1283791671e-1f, -2.6866170645e-2f,
-            5.2239776254e-3f,  -8.5483270234e-4f, 1.2055332982e-4f, -1.4925650358e-5f,
-            1.6462114366e-6f,  -1.6365844692e-7f, 1.4807192816e-8f};
+            1.1283791671e+0f, -3.7612638903e-1f, 1.1283791671e-1f, -2.6866170645e-2f,
+            5.2239776254e-3f, -8.5483270234e-4f, 1.2055332982e-4f, -1.4925650358e-5f,
+            1.6462114366e-6f, -1.6365844692e-7f, 1.4807192816e-8f};
         float s = x * x, p = coefficient[10];
         for (int i = 9; i >= 0; i--)
             p = p * s + coefficient[i];

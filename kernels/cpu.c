@@ -1,0 +1,50 @@
+/* What the processor can do. x86 is asked directly; elsewhere the port tells. */
+#include "kernels.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+
+typedef struct blm_cpuid {
+    uint32_t a, b, c, d;
+} blm_cpuid;
+
+static blm_cpuid blm_cpu_ask(uint32_t leaf, uint32_t subleaf)
+{
+    blm_cpuid r;
+    __asm__("cpuid" : "=a"(r.a), "=b"(r.b), "=c"(r.c), "=d"(r.d) : "a"(leaf), "c"(subleaf));
+    return r;
+}
+
+/* Which register files the operating system saves. Spelt in bytes: old assemblers and
+ * targets without xsave do not know the name. */
+static uint32_t blm_cpu_saved_state(void)
+{
+    uint32_t low, high;
+    __asm__ volatile(".byte 0x0f, 0x01, 0xd0" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+}
+
+BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
+{
+    const uint32_t fma = 1u << 12, sse41 = 1u << 19, osxsave = 1u << 27, avx = 1u << 28;
+    const uint32_t f16c = 1u << 29, avx_all = fma | osxsave | avx | f16c, avx2 = 1u << 5;
+    const uint32_t ymm_state = 6;
+    uint32_t found = 0;
+    (void)port_features;
+    if (blm_cpu_ask(0, 0).a < 7) return 0;
+    uint32_t basic = blm_cpu_ask(1, 0).c;
+    if (basic & sse41) found |= BLUELM_CPU_SSE41;
+    if ((basic & avx_all) == avx_all && (blm_cpu_saved_state() & ymm_state) == ymm_state &&
+        (blm_cpu_ask(7, 0).b & avx2))
+        found |= BLUELM_CPU_AVX2;
+    return found;
+}
+
+#else
+
+BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
+{
+    const uint32_t arm = BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM;
+    return port_features & arm;
+}
+
+#endif

@@ -1,0 +1,43 @@
+/* Fills the table of kernels, and prepares activations for them. */
+#include "kernels.h"
+
+BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask)
+{
+    uint32_t usable = blm_cpu_features(port_features);
+    if (mask != 0) usable &= mask;
+    (void)usable;
+    blm_kernels_scalar(k);
+#if defined(__x86_64__) || defined(__i386__)
+    if (usable & BLUELM_CPU_AVX2) blm_kernels_avx2(k);
+#endif
+}
+
+BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_tokens,
+                               uint32_t max_cols, uint32_t bits)
+{
+    /* 64-bit strides: what does not fit size_t does not fit the arena either */
+    uint64_t q_stride = ((uint64_t)max_cols + 63) / 64 * 64;
+    uint64_t block_stride = ((uint64_t)max_cols / BLM_BLOCK + 16) / 16 * 16;
+    memset(x, 0, sizeof *x);
+    x->bits = bits;
+    if (bits == 0) return;
+    x->q_stride = (size_t)q_stride;
+    x->block_stride = (size_t)block_stride;
+    x->q = blm_arena_take(arena, max_tokens, q_stride * (bits / 8));
+    x->scale = (float *)blm_arena_take(arena, max_tokens, block_stride * sizeof(float));
+    x->sum = (int32_t *)blm_arena_take(arena, max_tokens, block_stride * sizeof(int32_t));
+}
+
+BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,
+                                   uint32_t token1)
+{
+    for (uint32_t t = token0; t < token1; t++) {
+        const float *row = x->f32 + t * x->f32_stride;
+        float *scale = x->scale + t * x->block_stride;
+        int32_t *sum = x->sum + t * x->block_stride;
+        if (x->bits == 8)
+            k->quantize8(row, x->cols, (int8_t *)x->q + t * x->q_stride, scale, sum);
+        else if (x->bits == 16)
+            k->quantize16(row, x->cols, (int16_t *)x->q + t * x->q_stride, scale, sum);
+    }
+}
