@@ -267,10 +267,10 @@ static inline BLM_UNUSED double blm_pow(double base, double exponent)
 }
 
 /* sin (phase 0) or cos (phase 1) of x radians. The quarter turn pi/2 is taken off in
- * three parts of 33 bits, so that each product with the turn count is exact. */
+ * three parts of 33 bits, so that each product with the turn count (20 bits) is exact. */
 static inline BLM_UNUSED double blm_sin_cos(double x, int phase)
 {
-    if (!(x >= -1e6 && x <= 1e6)) return x - x == 0 ? 0 : x - x;
+    if (!(x >= -1.6e6 && x <= 1.6e6)) return x - x == 0 ? 0 : x - x;
     double t = x * 0.63661977236758134308;
     int32_t turns = (int32_t)(t + (t < 0 ? -0.5 : 0.5));
     double r = x - turns * 1.57079632673412561417e+00;
@@ -289,7 +289,7 @@ static inline BLM_UNUSED double blm_sin_cos(double x, int phase)
     return quadrant & 2 ? -sum : sum;
 }
 
-/* sin and cos, absolute error below 1e-14 for |x| <= 1e6 radians; beyond, 0. */
+/* sin and cos, absolute error below 1e-14 for |x| <= 1.6e6 radians; beyond, 0. */
 static inline BLM_UNUSED double blm_sin(double x)
 {
     return blm_sin_cos(x, 0);
