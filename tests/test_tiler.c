@@ -1,0 +1,477 @@
+/* The tile grid: published cases, three independent rewrites, caps, and the keys. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../tiler/grid.h"
+
+/* ---- A model file in memory ---------------------------------------------------- */
+
+typedef struct test_file {
+    uint8_t bytes[4096];
+    size_t used;
+    uint64_t keys;
+} test_file;
+
+static void test_put(test_file *f, const void *p, size_t n)
+{
+    assert_true(f->used + n <= sizeof f->bytes);
+    memcpy(f->bytes + f->used, p, n);
+    f->used += n;
+}
+
+static void test_put_int(test_file *f, uint64_t value, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint8_t byte = (uint8_t)(value >> (8 * i));
+        test_put(f, &byte, 1);
+    }
+}
+
+static void test_put_text(test_file *f, const char *text)
+{
+    test_put_int(f, strlen(text), 8);
+    test_put(f, text, strlen(text));
+}
+
+static void test_key(test_file *f, const char *key, uint32_t type)
+{
+    test_put_text(f, key);
+    test_put_int(f, type, 4);
+    f->keys++;
+}
+
+static void test_key_u32(test_file *f, const char *key, uint32_t value)
+{
+    test_key(f, key, BLM_GGUF_U32);
+    test_put_int(f, value, 4);
+}
+
+static void test_key_f32(test_file *f, const char *key, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    test_key(f, key, BLM_GGUF_F32);
+    test_put_int(f, bits, 4);
+}
+
+static void test_key_bool(test_file *f, const char *key, int value)
+{
+    test_key(f, key, BLM_GGUF_BOOL);
+    test_put_int(f, (uint64_t)value, 1);
+}
+
+static void test_key_text(test_file *f, const char *key, const char *value)
+{
+    test_key(f, key, BLM_GGUF_STRING);
+    test_put_text(f, value);
+}
+
+static void test_key_pinpoints(test_file *f, const int32_t *sides, size_t count)
+{
+    test_key(f, "clip.vision.image_grid_pinpoints", BLM_GGUF_ARRAY);
+    test_put_int(f, BLM_GGUF_I32, 4);
+    test_put_int(f, count, 8);
+    for (size_t i = 0; i < count; i++)
+        test_put_int(f, (uint32_t)sides[i], 4);
+}
+
+static void test_begin(test_file *f, const char *projector, uint32_t tile_px)
+{
+    f->used = 24;
+    f->keys = 0;
+    if (projector) test_key_text(f, "clip.projector_type", projector);
+    if (tile_px) test_key_u32(f, "clip.vision.image_size", tile_px);
+}
+
+/* Finishes the header and reads the rule. The file outlives the rule. */
+static int test_read(test_file *f, const bluelm_config *config, blm_tile_rule *r,
+                     bluelm_error *err)
+{
+    size_t end = f->used;
+    f->used = 0;
+    test_put(f, "GGUF", 4);
+    test_put_int(f, 3, 4);
+    test_put_int(f, 0, 8);
+    test_put_int(f, f->keys, 8);
+    f->used = end;
+    while (f->used % 32)
+        test_put_int(f, 0, 1);
+    blm_gguf g;
+    assert_int_equal(blm_gguf_open(&g, f->bytes, f->used, "mmproj", err), 0);
+    int status = blm_tile_rule_read(r, &g, config, 196, err);
+    f->used = end;
+    return status;
+}
+
+static blm_tile_rule test_rule(uint32_t rule)
+{
+    test_file f;
+    blm_tile_rule r;
+    bluelm_config config = {0};
+    config.tile_rule = rule;
+    test_begin(&f, "lfm2", 384);
+    assert_int_equal(test_read(&f, &config, &r, NULL), 0);
+    assert_int_equal(r.rule, rule);
+    return r;
+}
+
+static bluelm_tile_grid test_choose(const blm_tile_rule *r, uint32_t width, uint32_t height,
+                                    uint32_t max_tiles)
+{
+    bluelm_tile_grid g;
+    int tiles = blm_tile_choose(r, width, height, max_tiles, &g, NULL);
+    assert_true(tiles > 0 && (uint32_t)tiles == g.tiles);
+    return g;
+}
+
+static void test_expect(const blm_tile_rule *r, uint32_t width, uint32_t height,
+                        uint32_t columns, uint32_t rows)
+{
+    bluelm_tile_grid g = test_choose(r, width, height, 256);
+    if (g.columns != columns || g.rows != rows)
+        fail_msg("%ux%u: %u:%u, not %u:%u", width, height, g.columns, g.rows, columns, rows);
+}
+
+/* ---- Published cases --------------------------------------------------------------- */
+
+static void published_pictures_get_their_grids(void **state)
+{
+    (void)state;
+    blm_tile_rule r = test_rule(BLUELM_TILES_RELAXED);
+    test_expect(&r, 394, 390, 1, 1);
+    test_expect(&r, 380, 76, 1, 1);
+    test_expect(&r, 380, 393, 1, 1);
+    test_expect(&r, 500, 102, 2, 1);
+    test_expect(&r, 768, 1536, 2, 4);
+    bluelm_tile_grid g = test_choose(&r, 768, 1536, 256);
+    assert_true(g.tiles == 9 && g.thumbnail == 1 && g.tokens == 9 * 196 && g.tile_px == 384);
+    test_expect(&r, 4032, 3024, 4, 3);
+    assert_int_equal(test_choose(&r, 4032, 3024, 256).tokens, 2548);
+    r = test_rule(BLUELM_TILES_LLAVA_NEXT);
+    test_expect(&r, 394, 390, 2, 2);
+    r = test_rule(BLUELM_TILES_INTERNVL);
+    test_expect(&r, 380, 76, 5, 1);
+    r = test_rule(BLUELM_TILES_SINGLE);
+    test_expect(&r, 4032, 3024, 1, 1);
+    assert_int_equal(test_choose(&r, 4032, 3024, 256).tiles, 1);
+}
+
+/* ---- Independent rewrites ------------------------------------------------------------ */
+
+typedef struct test_pair {
+    int m, n;
+} test_pair;
+
+static int test_most_first(const void *a, const void *b)
+{
+    const test_pair *p = (const test_pair *)a, *q = (const test_pair *)b;
+    int by_tiles = q->m * q->n - p->m * p->n;
+    return by_tiles ? by_tiles : q->m - p->m;
+}
+
+static int test_fewest_first(const void *a, const void *b)
+{
+    return -test_most_first(a, b);
+}
+
+static int test_list(test_pair *list, int side, int most_local, int cap, int thumbnail,
+                     int thumbnail_single)
+{
+    int count = 0;
+    for (int m = 1; m <= side; m++)
+        for (int n = 1; n <= side; n++) {
+            int tiles = m * n + (thumbnail && (m * n > 1 || thumbnail_single));
+            if (m * n <= most_local && tiles <= cap) list[count++] = (test_pair){m, n};
+        }
+    return count;
+}
+
+static test_pair test_by_resolution(const blm_tile_rule *r, test_pair *list, int count, int w,
+                                    int h)
+{
+    test_pair best = {1, 1};
+    long long best_used = 0, best_waste = -1;
+    qsort(list, (size_t)count, sizeof *list, test_most_first);
+    for (int i = 0; i < count; i++) {
+        double cw = 384.0 * list[i].m, ch = 384.0 * list[i].n;
+        double s = cw / w < ch / h ? cw / w : ch / h;
+        long long used = (long long)(int)(w * s) * (int)(h * s);
+        if (used > (long long)w * h) used = (long long)w * h;
+        long long waste = (long long)cw * (long long)ch - used;
+        int less = best_waste < 0 || waste < best_waste, take;
+        if (r->rule == BLUELM_TILES_RELAXED)
+            take = (double)(used - best_used) > r->alpha * (double)best_used ||
+                   ((double)(best_used - used) < r->alpha * (double)best_used && less);
+        else
+            take = used > best_used || (used == best_used && less);
+        if (take) best = list[i], best_used = used, best_waste = waste;
+    }
+    return best;
+}
+
+static test_pair test_by_ratio(test_pair *list, int count, int w, int h)
+{
+    test_pair best = {1, 1};
+    double nearest = 1e9;
+    qsort(list, (size_t)count, sizeof *list, test_fewest_first);
+    for (int i = 0; i < count; i++) {
+        double d = (double)w / h - (double)list[i].m / list[i].n;
+        d = d < 0 ? -d : d;
+        int larger = (double)w * h > 0.5 * 384 * 384 * list[i].m * list[i].n;
+        if (d < nearest || (d == nearest && larger)) best = list[i], nearest = d;
+    }
+    return best;
+}
+
+static int test_side(void)
+{
+    int r = rand();
+    switch (r % 4) {
+    case 0:
+        return 1 + rand() % 65535;
+    case 1:
+        return 1 + rand() % 2000;
+    case 2:
+        return 384 * (1 + rand() % 8) + rand() % 3 - 1;
+    default:
+        return 1 + rand() % 500;
+    }
+}
+
+static void random_sizes_agree_with_a_rewrite(void **state)
+{
+    (void)state;
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    const blm_tile_rule rules[] = {test_rule(BLUELM_TILES_RELAXED),
+                                   test_rule(BLUELM_TILES_LLAVA_NEXT),
+                                   test_rule(BLUELM_TILES_INTERNVL)};
+    for (int i = 0; i < 100000; i++) {
+        blm_tile_rule r = rules[i % 3];
+        int w = test_side(), h = test_side(), cap = i % 5 ? 256 : 1 + rand() % 20;
+        if (i % 7 == 0) r.max_columns = r.max_rows = 1 + (uint32_t)rand() % 16;
+        if (i % 11 == 0) r.thumbnail_single ^= 1u;
+        if (i % 13 == 0) r.alpha = 0.05 + 0.1 * (rand() % 9);
+        test_pair list[256], want;
+        int count = test_list(list, (int)r.max_columns, (int)r.max_local_tiles, cap, 1,
+                              (int)r.thumbnail_single);
+        want = r.rule == BLUELM_TILES_INTERNVL ? test_by_ratio(list, count, w, h)
+                                               : test_by_resolution(&r, list, count, w, h);
+        bluelm_tile_grid g = test_choose(&r, (uint32_t)w, (uint32_t)h, (uint32_t)cap);
+        if (g.columns != (uint32_t)want.m || g.rows != (uint32_t)want.n)
+            fail_msg("rule %u, %dx%d, cap %d, side %u: %u:%u, not %d:%d", r.rule, w, h, cap,
+                     r.max_columns, g.columns, g.rows, want.m, want.n);
+        assert_true(g.tiles <= (uint32_t)cap && g.tiles <= blm_tile_most(&r));
+    }
+}
+
+/* ---- Geometry and caps ------------------------------------------------------------------ */
+
+static void the_picture_keeps_its_ratio_inside_the_canvas(void **state)
+{
+    (void)state;
+    srand(11);
+    blm_tile_rule r = test_rule(BLUELM_TILES_RELAXED);
+    for (int i = 0; i < 20000; i++) {
+        uint32_t w = (uint32_t)test_side(), h = (uint32_t)test_side();
+        r.pad_top_left = (uint32_t)i & 1;
+        bluelm_tile_grid g = test_choose(&r, w, h, 256);
+        uint32_t cw = g.columns * 384, ch = g.rows * 384;
+        assert_true(g.resized_width_px >= 1 && g.resized_width_px <= cw);
+        assert_true(g.resized_height_px >= 1 && g.resized_height_px <= ch);
+        assert_true(g.resized_width_px == cw || g.resized_height_px == ch);
+        /* The shorter side is the exact product, rounded up: one at most too many, and
+         * a double's last bit. */
+        double error = (uint64_t)cw * h < (uint64_t)ch * w
+                           ? (double)g.resized_height_px - (double)h * cw / w
+                           : (double)g.resized_width_px - (double)w * ch / h;
+        assert_true(error > -1e-6 && error < 1 + 1e-6);
+        uint32_t left = r.pad_top_left ? 0 : (cw - g.resized_width_px) / 2;
+        uint32_t top = r.pad_top_left ? 0 : (ch - g.resized_height_px) / 2;
+        assert_true(g.offset_x_px == left && g.offset_y_px == top);
+    }
+    r.fit = BLM_FIT_STRETCH;
+    bluelm_tile_grid g = test_choose(&r, 500, 102, 256);
+    assert_true(g.resized_width_px == 768 && g.resized_height_px == 384);
+    assert_true(g.offset_x_px == 0 && g.offset_y_px == 0);
+}
+
+static void the_cap_leaves_grids_out_down_to_one_tile(void **state)
+{
+    (void)state;
+    blm_tile_rule r = test_rule(BLUELM_TILES_RELAXED);
+    bluelm_error err;
+    bluelm_tile_grid g;
+    for (uint32_t cap = 1; cap <= 20; cap++)
+        assert_true(test_choose(&r, 4032, 3024, cap).tiles <= cap);
+    assert_int_equal(test_choose(&r, 4032, 3024, 12).tiles, 10); /* 3:3 and the thumbnail */
+    r.thumbnail_single = 1;
+    g = test_choose(&r, 100, 100, 1);
+    assert_true(g.tiles == 1 && g.thumbnail == 0);
+    g = test_choose(&r, 100, 100, 2);
+    assert_true(g.tiles == 2 && g.thumbnail == 1);
+    r.max_tiles = 5;
+    assert_int_equal(test_choose(&r, 768, 1536, 256).tiles, 3); /* 1:2 */
+    assert_int_equal(blm_tile_most(&r), 5);
+    assert_int_equal(blm_tile_choose(&r, 768, 1536, 0, &g, &err), BLUELM_E_CONTEXT);
+    assert_true(err.need == 1 && err.have == 0);
+    assert_int_equal(blm_tile_choose(&r, 0, 9, 9, &g, &err), BLUELM_E_ARG);
+    assert_int_equal(blm_tile_choose(&r, 9, 65536, 9, &g, &err), BLUELM_E_ARG);
+    assert_true(err.have == 65536 && err.need == 65535);
+    assert_int_equal(blm_tile_choose(&r, 65536, 9, 9, &g, NULL), BLUELM_E_ARG);
+    r.tokens_per_tile = UINT32_MAX;
+    assert_int_equal(blm_tile_choose(&r, 9, 9, 9, &g, &err), BLUELM_E_UNSUPPORTED);
+}
+
+/* ---- What the file says -------------------------------------------------------------------- */
+
+static void projectors_have_their_own_rules(void **state)
+{
+    (void)state;
+    static const int32_t points[] = {336, 672, 672, 336, 672, 672, 1008, 336, 336, 1008};
+    test_file f;
+    blm_tile_rule r;
+    test_begin(&f, "lfm2", 384);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_int_equal(r.rule, BLUELM_TILES_RELAXED);
+    assert_true(r.alpha == 0.1 && r.max_columns == 4 && r.max_rows == 4);
+    assert_true(r.tile_px == 384 && r.tokens_per_tile == 196 && blm_tile_most(&r) == 17);
+    assert_true(r.thumbnail == BLM_THUMBNAIL_FIRST && !r.thumbnail_single && !r.pad_color);
+    test_begin(&f, "mlp", 336);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_int_equal(r.rule, BLUELM_TILES_SINGLE);
+    assert_int_equal(blm_tile_most(&r), 1);
+    test_key_pinpoints(&f, points, 10);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_int_equal(r.rule, BLUELM_TILES_LLAVA_NEXT);
+    assert_int_equal(blm_tile_most(&r), 5);
+    test_expect(&r, 2000, 500, 3, 1); /* width before height: 1008, 336 */
+    test_expect(&r, 500, 2000, 1, 3);
+    test_expect(&r, 1000, 1000, 2, 2);
+    assert_int_equal(test_choose(&r, 1000, 1000, 2).tiles, 1);
+    test_begin(&f, "idefics3", 512);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_int_equal(r.rule, BLUELM_TILES_SINGLE);
+    test_key_u32(&f, "clip.vision.preproc_image_size", 2048);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_IDEFICS3 && r.thumbnail == BLM_THUMBNAIL_LAST);
+    assert_int_equal(blm_tile_most(&r), 17);
+    test_expect(&r, 640, 480, 4, 3);
+    test_expect(&r, 100, 1000, 1, 4);
+    test_expect(&r, 513, 512, 4, 4);
+    assert_int_equal(test_choose(&r, 640, 480, 8).tiles, 5); /* longest edge 1024: 2:2 */
+}
+
+static void keys_override_defaults_and_the_config_overrides_keys(void **state)
+{
+    (void)state;
+    test_file f;
+    blm_tile_rule r;
+    test_begin(&f, "lfm2", 60);
+    test_key_text(&f, "bluelm.tiling.rule", "internvl");
+    test_key_f32(&f, "bluelm.tiling.alpha", 0.25f);
+    test_key_u32(&f, "bluelm.tiling.max_columns", 3);
+    test_key_u32(&f, "bluelm.tiling.max_rows", 2);
+    test_key_u32(&f, "bluelm.tiling.max_local_tiles", 5);
+    test_key_text(&f, "bluelm.tiling.thumbnail", "first");
+    test_key_bool(&f, "bluelm.tiling.thumbnail_single", 1);
+    test_key_text(&f, "bluelm.tiling.fit", "pad");
+    test_key_u32(&f, "bluelm.tiling.pad_color", 0x123456);
+    test_key_text(&f, "bluelm.tiling.pad_placement", "top-left");
+    test_key_text(&f, "bluelm.tiling.resize_filter", "bilinear");
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_INTERNVL && r.alpha == 0.25 && r.max_columns == 3);
+    assert_true(r.max_rows == 2 && r.max_local_tiles == 5 && r.fit == BLM_FIT_PAD);
+    assert_true(r.thumbnail == BLM_THUMBNAIL_FIRST && r.thumbnail_single == 1);
+    assert_true(r.pad_color == 0x123456 && r.pad_top_left == 1);
+    assert_true(r.filter == BLM_FILTER_BILINEAR && blm_tile_most(&r) == 6);
+    bluelm_config config = {0};
+    config.tile_rule = BLUELM_TILES_RELAXED;
+    config.tile_alpha = 0.5f;
+    config.max_tiles = 4;
+    assert_int_equal(test_read(&f, &config, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_RELAXED && r.alpha == 0.5 && r.max_tiles == 4);
+    assert_int_equal(blm_tile_most(&r), 4);
+    bluelm_error err;
+    config.tile_rule = 99;
+    assert_int_equal(test_read(&f, &config, &r, &err), BLUELM_E_ARG);
+    config.tile_rule = 0, config.tile_alpha = 1.5f;
+    assert_int_equal(test_read(&f, &config, &r, &err), BLUELM_E_ARG);
+}
+
+/* One wrong key in an otherwise sound file: the code, and the key in the subject. */
+static void test_wrong(test_file *f, int code, const char *subject)
+{
+    blm_tile_rule r;
+    bluelm_error err = {0};
+    assert_int_equal(test_read(f, NULL, &r, &err), code);
+    if (!strstr(err.subject, subject)) fail_msg("'%s' lacks '%s'", err.subject, subject);
+    test_begin(f, "lfm2", 384);
+}
+
+static void wrong_values_name_their_key(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"rule", "thumbnail", "fit", "pad_placement",
+                                        "resize_filter"};
+    static const int32_t odd[] = {384, 384, 384}, off[] = {384, 385}, huge[] = {384 * 17, 384},
+                         minus[] = {384, -384};
+    test_file f;
+    test_begin(&f, "lfm2", 0);
+    test_wrong(&f, BLUELM_E_FORMAT, "clip.vision.image_size");
+    test_begin(&f, "lfm2", 5000);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "clip.vision.image_size");
+    for (size_t i = 0; i < BLM_COUNT_OF(words); i++) {
+        char key[64], subject[80];
+        snprintf(key, sizeof key, "bluelm.tiling.%s", words[i]);
+        snprintf(subject, sizeof subject, "%s: odd?", key);
+        test_key_text(&f, key, "odd\x01");
+        test_wrong(&f, BLUELM_E_UNSUPPORTED, subject);
+        test_key_u32(&f, key, 1);
+        test_wrong(&f, BLUELM_E_FORMAT, key);
+    }
+    test_key_text(&f, "bluelm.tiling.resize_filter",
+                  "a very long name of a filter that does not fit into the subject");
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "bluelm.tiling.resize_filter: a very");
+    test_key_u32(&f, "bluelm.tiling.max_columns", 17);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_columns");
+    test_key_u32(&f, "bluelm.tiling.max_rows", 0);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_rows");
+    test_key_u32(&f, "bluelm.tiling.max_local_tiles", 257);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_local_tiles");
+    test_key_u32(&f, "bluelm.tiling.pad_color", 0x1000000);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "pad_color");
+    test_key_f32(&f, "bluelm.tiling.alpha", 1.0f);
+    test_wrong(&f, BLUELM_E_FORMAT, "alpha");
+    test_key_text(&f, "bluelm.tiling.rule", "idefics3");
+    test_wrong(&f, BLUELM_E_FORMAT, "preproc_image_size");
+    test_key_pinpoints(&f, odd, 3);
+    test_wrong(&f, BLUELM_E_FORMAT, "image_grid_pinpoints");
+    test_key_pinpoints(&f, off, 2);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "image_grid_pinpoints");
+    test_key_pinpoints(&f, huge, 2);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "image_grid_pinpoints");
+    test_key_pinpoints(&f, minus, 2);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "image_grid_pinpoints");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_pictures_get_their_grids),
+        cmocka_unit_test(random_sizes_agree_with_a_rewrite),
+        cmocka_unit_test(the_picture_keeps_its_ratio_inside_the_canvas),
+        cmocka_unit_test(the_cap_leaves_grids_out_down_to_one_tile),
+        cmocka_unit_test(projectors_have_their_own_rules),
+        cmocka_unit_test(keys_override_defaults_and_the_config_overrides_keys),
+        cmocka_unit_test(wrong_values_name_their_key),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
