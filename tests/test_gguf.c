@@ -260,6 +260,9 @@ static void strings_of_an_array_come_one_by_one(void **state)
     assert_int_equal(blm_array_next_string(&a, &at, &s), 0);
     at = a.bytes - 7; /* in the middle of a length */
     assert_int_equal(blm_array_next_string(&a, &at, &s), 0);
+    at = 0;
+    a.bytes = 12; /* in the middle of a string */
+    assert_int_equal(blm_array_next_string(&a, &at, &s), 0);
     tiny_free(&file);
 }
 
@@ -410,6 +413,7 @@ static void a_vocabulary_without_tensors_opens_unpadded(void **state)
         tiny_key_string(&w, "k", text);
         file = tiny_finish(&w);
         assert_int_equal(open_file(&g, &file, &err), BLUELM_OK);
+        assert_true(g.data_at <= g.bytes);
         assert_int_equal(blm_gguf_tensor(&g, "t", &t, &err), 0);
         tiny_free(&file);
     }
@@ -612,6 +616,9 @@ static void a_broken_key_is_refused(void **state)
         CASE(KEY_K "\4\0\0\0\7\0\0", BLUELM_E_FORMAT, "llm: key", 37),
         CASE(KEY_K "\7\0\0\0\2", BLUELM_E_FORMAT, "llm: bool k", 37),
         CASE(KEY_K "\7\0\0\0\xFF", BLUELM_E_FORMAT, "llm: bool k", 37),
+        CASE("\3\0\0\0\0\0\0\0a\0b"
+             "\7\0\0\0\2",
+             BLUELM_E_FORMAT, "llm: bool a?b", 39),
         CASE(KEY_K "\x0C\0\0\0\0\0\0\0\0\0\0", BLUELM_E_FORMAT, "llm: key", 37),
         /* strings: no length, one too long, lengths that wrap or look negative */
         CASE(KEY_K "\x8\0\0\0\1\0\0\0\0\0\0", BLUELM_E_FORMAT, "llm: string", 37),
@@ -740,6 +747,8 @@ static void a_tensor_outside_its_file_is_refused(void **state)
         {1, {BIT(63) + 32, 0, 0, 0}, 2, 0, BLUELM_E_FORMAT},
         {3, {32, BIT(63), 2, 0}, 8, 0, BLUELM_E_FORMAT},
         {3, {3, UINT64_MAX / 3, 2, 0}, 1, 0, BLUELM_E_FORMAT},
+        {3, {8, BIT(32), BIT(27), 0}, 0, 0, BLUELM_E_FORMAT},
+        {4, {8, BIT(20), BIT(20), BIT(19)}, 0, 0, BLUELM_E_FORMAT},
         /* known, though not run: Q4_1 is 32 values in 20 bytes */
         {2, {32, 204, 0, 0}, 3, 0, BLUELM_OK},
         {2, {32, 205, 0, 0}, 3, 0, BLUELM_E_FORMAT},
