@@ -41,10 +41,12 @@ static size_t blm_gguf_append(char *subject, size_t length, const char *text, ui
     return length;
 }
 
+/* Bytes of a 0-terminated text as far as a subject can hold them. Not a plain search for
+ * the 0, which compilers turn into a call of strlen. */
 static uint64_t blm_gguf_length(const char *text)
 {
     uint64_t length = 0;
-    while (text[length] != 0)
+    while (length < sizeof(((bluelm_error *)0)->subject) && text[length] != 0)
         length++;
     return length;
 }
