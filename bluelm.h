@@ -63,7 +63,8 @@ size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes);
 
 /* The two GGUF files, at any address and alignment, readable for the engine's
  * life. The weights are used where they lie. Without an mmproj (NULL, 0) the
- * engine takes text alone. */
+ * engine takes text alone; with a language model file that holds a vocabulary and no
+ * tensors it only tokenizes. */
 typedef struct bluelm_weights {
     const void *llm;
     size_t llm_bytes;
@@ -356,6 +357,22 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
 /* Size of an encoded picture, from its header. Returns 0 or BLUELM_E_IMAGE. */
 int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
                       uint32_t *height_px, bluelm_error *err);
+
+/* What a pair of files holds. Texts are constants of the library. */
+typedef struct bluelm_info {
+    const char *architecture; /* "llama", "qwen2"; "none": a vocabulary alone            */
+    const char *chat_template; /* "bluelm", "chatml" ..; "none"                          */
+    uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    uint32_t trained_context_tokens;
+    const char *projector; /* "lfm2", "idefics3", "mlp"; "none" without an mmproj; the
+                              rest is 0 then                                             */
+    const char *tile_rule; /* "relaxed" ..                                               */
+    uint32_t tile_px, patch_px, vision_width, vision_layers, vision_heads, vision_ffn;
+    uint32_t tokens_per_tile;
+} bluelm_info;
+
+/* Reads both headers. Errors as bluelm_plan. */
+int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err);
 
 typedef struct bluelm_stats {
     uint64_t image_tiles, image_us;       /* tiles encoded, with decoding and resizing */

@@ -7,15 +7,15 @@
 
 #include <string.h> /* memcpy, memmove, memset, memcmp: all of libc that is used */
 
-/* Internal functions are static in the unity build and hidden otherwise. */
+#define BLM_UNUSED __attribute__((unused))
+
+/* Internal functions are static in the unity build, which need not use every one of them,
+ * and hidden otherwise. */
 #ifdef BLM_UNITY
-#define BLM_PRIVATE static
+#define BLM_PRIVATE static BLM_UNUSED
 #else
 #define BLM_PRIVATE __attribute__((visibility("hidden")))
 #endif
-
-/* A unity build need not use every internal function. */
-#define BLM_UNUSED __attribute__((unused))
 
 #define BLM_MIN(a, b)    ((a) < (b) ? (a) : (b))
 #define BLM_MAX(a, b)    ((a) > (b) ? (a) : (b))
@@ -60,6 +60,16 @@ static inline BLM_UNUSED int blm_mul_u64(uint64_t a, uint64_t b, uint64_t *out)
 {
     *out = a * b;
     return a == 0 || *out / a == b;
+}
+
+/* Length of a 0-terminated text. The empty statement keeps the compiler from seeing a
+ * strlen, which a program without libc does not have. */
+static inline BLM_UNUSED size_t blm_text_bytes(const char *text)
+{
+    size_t bytes = 0;
+    for (; text[bytes]; bytes++)
+        __asm__ volatile("");
+    return bytes;
 }
 
 /* Fills err (which may be NULL) and returns code. The subject is cut to fit. */

@@ -1,0 +1,107 @@
+# bluelm. `make help` lists the targets; everything is built under build/.
+
+CC      ?= gcc
+CLANG   ?= clang
+BUILD   ?= build
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -pedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion \
+           -Wstrict-prototypes -Wmissing-prototypes
+CSTD    := -std=c99 -D_POSIX_C_SOURCE=200809L
+COMPILE  = $(CC) $(CSTD) $(WARN) $(CFLAGS) -MMD -MP
+
+LIB_SRC  := $(wildcard arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c)
+LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
+TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
+TEST_AID := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/test_%.c tests/check_%.c,$(wildcard tests/*.c)))
+FUZZERS  := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
+REPLAYS  := $(FUZZERS:%=$(BUILD)/fuzz/replay_%)
+APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
+PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
+DEMO     := demo/bluelm-demo
+
+.PHONY: all help deps deps-test deps-board demo test check sanitize unity run-aarch64 fuzz size \
+        bench train-demo format clean
+.SECONDARY:
+
+all: $(BUILD)/libbluelm.a $(BUILD)/bluelm ## build the library and the command
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# ---- What Debian has and this machine may lack ------------------------------------
+
+APT := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
+# $(call need,PACKAGES): installs those that are missing, and says so.
+need = missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+       if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+       $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq $$missing >/dev/null; fi
+
+deps: ## install what the build needs (libstb-dev)
+	@$(call need,gcc libc6-dev libstb-dev)
+
+deps-test: ## install what the tests need besides (libcmocka-dev, clang, Arm tools)
+	@$(call need,gcc libc6-dev libstb-dev libcmocka-dev binutils)
+
+deps-board: ## install what the QEMU board needs
+	@$(call need,gcc-aarch64-linux-gnu qemu-system-arm)
+
+# ---- Library and command ------------------------------------------------------------
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c $< -o $@
+
+$(BUILD)/libbluelm.a: $(BUILD)/obj/bluelm.o
+	$(AR) rcs $@ $^
+
+$(BUILD)/bluelm: $(APP_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
+	$(CC) $(CFLAGS) $^ -pthread -o $@
+
+demo: deps all ## answer questions on the three pictures in demo/images
+	@apps/demo.sh $(BUILD)/bluelm $(DEMO)
+
+# ---- Proof ----------------------------------------------------------------------------
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AID) $(LIB_OBJ) $(PORT_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -lcmocka -lm -pthread -o $@
+
+$(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(TEST_AID) $(LIB_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $^ -lm -o $@
+
+test: deps-test ## build everything and run all tests
+	@$(MAKE) --no-print-directory check
+
+check: all $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
+	@tests/run.sh $(BUILD)
+
+sanitize: deps-test ## the tests again under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory check BUILD=$(BUILD)/sanitize \
+	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+
+fuzz: ## run each libFuzzer target for FUZZ_SECONDS (default 60)
+	@$(call need,clang libclang-rt-14-dev)
+	@fuzz/run.sh $(BUILD)/fuzz $(or $(FUZZ_SECONDS),60) $(FUZZERS)
+
+size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the library
+	@tools/size.sh $(BUILD)
+
+# ---- Boards ------------------------------------------------------------------------------
+
+run-aarch64: deps-board ## boot the demo on QEMU's aarch64 virt machine, without an operating system
+	@$(MAKE) --no-print-directory -C ports/baremetal/aarch64 run BUILD=$(abspath $(BUILD))/aarch64
+
+# ---- The demo model -------------------------------------------------------------------------
+
+train-demo: ## train the demo model from scratch (hours)
+	@$(call need,python3-torch python3-pil libopenblas0-pthread)
+	cd tools/train && /usr/bin/python3 train.py
+
+format: ## clang-format every C file
+	clang-format -i bluelm.[ch] $(wildcard */*.[ch] ports/*/*.[ch])
+
+clean: ## remove build/
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,38 @@
+/* The whole library in one source: compile this file, or include it in a program of your
+ * own. Internals are static, every name begins bluelm_ or blm_. Defines it heeds:
+ *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding (stb_image) out */
+#define BLM_UNITY 1
+
+#include "arena/arena.c"
+#include "arena/error.c"
+
+#include "kernels/avx2.c"
+#include "kernels/cpu.c"
+#include "kernels/kernels.c"
+#include "kernels/scalar.c"
+
+#include "gguf/gguf.c"
+
+#include "text/chat.c"
+#include "text/merge.c"
+#include "text/pieces.c"
+#include "text/presplit.c"
+#include "text/sampler.c"
+#include "text/tokenizer.c"
+#include "text/unicode.c"
+#include "text/utf8.c"
+
+#include "tiler/grid.c"
+#include "tiler/image.c"
+#include "tiler/resize.c"
+
+#include "model/workers.c"
+#include "model/linear.c"
+#include "model/tensors.c"
+#include "model/kvcache.c"
+#include "model/language.c"
+#include "model/projector.c"
+#include "model/vision.c"
+#include "model/input.c"
+#include "model/plan.c"
+#include "model/engine.c"

@@ -1,0 +1,104 @@
+/* The engine: everything that lives in the arena, and the state of the conversation. */
+#ifndef BLM_ENGINE_H
+#define BLM_ENGINE_H
+
+#include "../text/chat.h"
+#include "../text/sampler.h"
+#include "../text/utf8.h"
+#include "../tiler/image.h"
+#include "input.h"
+#include "language.h"
+#include "vision.h"
+
+#define BLM_MAX_QUEUED_IMAGES 16
+#define BLM_TOKEN_TEXT_BYTES  512 /* of one token; what a longer one has beyond is cut   */
+#define BLM_MARKUP_BYTES      512 /* what a template adds to a turn's text                */
+
+/* A picture in the queue. Its tokens lie in input.tokens with markers between the tiles. */
+typedef struct blm_queued_image {
+    bluelm_image image;
+    bluelm_tile_grid grid;
+    uint32_t end; /* index behind its last image token */
+} blm_queued_image;
+
+/* Markup around a picture and its tiles; {row} and {col} count from 1. */
+typedef struct blm_image_markup {
+    blm_string begin, end;            /* around all of it                 */
+    blm_string single;                /* before the only tile             */
+    blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
+} blm_image_markup;
+
+/* Where the conversation stands in the chat template. */
+typedef struct blm_turns {
+    int open;  /* the open turn's bluelm_role, or -1               */
+    int last;  /* of the turn closed last, or -1                   */
+    int empty; /* nothing was added to the open turn yet           */
+} blm_turns;
+
+/* How far the picture at the head of the queue is encoded. */
+typedef struct blm_encoding {
+    bluelm_image rows;   /* the picture as RGB rows                        */
+    uint32_t first_tile; /* of the batch in progress                       */
+    uint32_t layer;      /* next to run over it                            */
+    int started;         /* rows are there and the batch is embedded       */
+    int done;            /* all image tokens are in image_tokens           */
+    blm_vision_batch batch;
+} blm_encoding;
+
+/* Where the arena begins, and what it was laid out for. */
+struct bluelm {
+    bluelm_config config; /* defaults filled in */
+    bluelm_memory memory;
+    blm_compute compute;
+    int has_vision, has_language; /* without the latter it only tokenizes */
+
+    blm_vocab vocab;
+    const blm_chat_template *chat; /* NULL: the model has none */
+    blm_language language;
+    blm_vision vision;
+    blm_tile_rule tile_rule;
+    blm_image_markup markup;
+
+    blm_kv_cache kv;
+    blm_language_work language_work;
+    blm_vision_work vision_work;
+    uint8_t *decode_memory; /* [memory.image_decode], at the start of the overlay   */
+    uint16_t *image_tokens; /* [max_tiles][tokens_per_tile][n_embd] f16             */
+    float *logits;          /* [n_vocab]                                            */
+    blm_candidate *candidates; /* [n_vocab]                                         */
+
+    blm_input input;
+    blm_queued_image images[BLM_MAX_QUEUED_IMAGES]; /* the head is images[0]        */
+    uint32_t image_count;
+    blm_encoding encoding;
+
+    blm_chunk chunk;      /* count 0: none in progress                              */
+    uint32_t chunk_layer; /* next to run over it                                    */
+    uint32_t read_tokens; /* of input.tokens in the KV cache                        */
+    uint32_t batch_start; /* read_tokens when the queue was last empty: progress    */
+    int logits_ready;     /* for the last token read                                */
+
+    blm_turns turns;
+    int generating;
+    uint32_t made_tokens, max_new_tokens;
+    blm_sampler sampler;
+    blm_utf8_stream stream;
+    char token_text[BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)];
+
+    bluelm_stats stats;
+};
+
+/* Picture or tile markers come to at most this many bytes once {row}, {col} are filled in. */
+#define BLM_IMAGE_MARKUP_BYTES 128
+
+/* Lays the engine out in the arena (counting when it has no base), behind the engine
+ * itself, and opens the files: the one layout that plan and init share. Fills e->memory; every pointer of *e that
+ * points into the arena is NULL when counting. */
+BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
+                                  const bluelm_config *config, const bluelm_port *port,
+                                  bluelm_error *err);
+
+/* Clears the conversation. */
+BLM_PRIVATE void blm_engine_clear(bluelm *e);
+
+#endif

@@ -1,0 +1,48 @@
+/* What is to be read and what was: tokens, pictures by position, and text that waits for
+ * its neighbours before it becomes tokens.
+ *
+ *   tokens  | read already ... | queued ... | free ...        | capacity = the context
+ *   text    | waiting: plain text, no special token in it | free ... |
+ *
+ * Text waits because a template's plain words and the user's meet inside one token; a
+ * special token, a picture or bluelm_step ends the wait. */
+#ifndef BLM_INPUT_H
+#define BLM_INPUT_H
+
+#include "../text/tokenizer.h"
+
+typedef struct blm_input {
+    blm_vocab *vocab;
+    int32_t *tokens;   /* [capacity]: ids; an image token is -1 - its tile's index     */
+    uint32_t capacity, count;
+    char *text;        /* [text_capacity] */
+    uint32_t text_capacity, text_bytes;
+    uint32_t text_from; /* what lies before became tokens in the call in progress      */
+    uint32_t content_from; /* where the open turn's own text begins, if it still waits */
+    int after_special; /* the waiting text follows a special token, a picture or nothing */
+} blm_input;
+
+/* A call that may fail half way works between blm_input_begin and blm_input_end; when
+ * `code` is an error, end puts everything back as it was. Returns code. */
+BLM_PRIVATE blm_input blm_input_begin(blm_input *in);
+BLM_PRIVATE int blm_input_end(blm_input *in, const blm_input *before, int code);
+
+/* Adds plain text. Errors: BLUELM_E_BUDGET ("text"). */
+BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes,
+                               bluelm_error *err);
+
+/* Adds trusted text: special tokens written out become themselves. */
+BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
+                                 bluelm_error *err);
+
+/* Adds `count` tokens of one value. Errors: BLUELM_E_CONTEXT, with tokens needed and had. */
+BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,
+                                 bluelm_error *err);
+
+/* Turns the waiting text into tokens. */
+BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err);
+
+/* Fails with BLUELM_E_CONTEXT if the waiting text would not fit. */
+BLM_PRIVATE int blm_input_check_room(const blm_input *in, bluelm_error *err);
+
+#endif

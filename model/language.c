@@ -1,0 +1,407 @@
+#include "language.h"
+
+#define BLM_MAX_WIDTH  65536u
+#define BLM_MAX_LAYERS 1024u
+
+/* ---- Reading the file --------------------------------------------------------- */
+
+static int blm_language_refuse(const blm_gguf *g, const char *arch, const char *name,
+                               const char *subject, uint32_t allowed, bluelm_error *err)
+{
+    uint32_t value = allowed;
+    int code = blm_key_maybe_u32(g, arch, name, 0, UINT32_MAX, &value, err);
+    if (code == BLUELM_OK && value != allowed)
+        code = blm_fail(err, BLUELM_E_UNSUPPORTED, subject, allowed, value, 0);
+    return code;
+}
+
+static int blm_language_arch(blm_language *m, const blm_gguf *g, const char **arch,
+                             bluelm_error *err)
+{
+    blm_string name = {"", 0};
+    int found = blm_gguf_string(g, "general.architecture", &name, err);
+    if (found < 0)
+        return found;
+    m->rope_halves = 0;
+    *arch = "llama";
+    if (blm_string_is(name, "llama"))
+        return BLUELM_OK;
+    m->rope_halves = 1;
+    *arch = "qwen2";
+    if (blm_string_is(name, "qwen2"))
+        return BLUELM_OK;
+    static const char title[] = "llm: architecture ";
+    char subject[64];
+    size_t at = sizeof title - 1;
+    memcpy(subject, title, at);
+    size_t n = (size_t)BLM_MIN(name.bytes, sizeof subject - 1 - at);
+    memcpy(subject + at, name.text, n);
+    subject[at + n] = 0;
+    return blm_fail(err, BLUELM_E_UNSUPPORTED, subject, 0, 0, 0);
+}
+
+static int blm_language_sizes(blm_language *m, const blm_gguf *g, const char *arch,
+                              bluelm_error *err)
+{
+    int code;
+    m->trained_context_tokens = 2048;
+    m->norm_eps = 1e-5f;
+    if ((code = blm_key_need_u32(g, arch, ".embedding_length", 1, BLM_MAX_WIDTH, &m->n_embd,
+                                 err)) < 0 ||
+        (code = blm_key_need_u32(g, arch, ".block_count", 1, BLM_MAX_LAYERS, &m->n_layer,
+                                 err)) < 0 ||
+        (code = blm_key_need_u32(g, arch, ".feed_forward_length", 1, 16 * BLM_MAX_WIDTH,
+                                 &m->n_ff, err)) < 0 ||
+        (code = blm_key_need_u32(g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH,
+                                 &m->n_head, err)) < 0 ||
+        (code = blm_key_maybe_u32(g, arch, ".context_length", 1, UINT32_MAX,
+                                  &m->trained_context_tokens, err)) < 0 ||
+        (code = blm_key_maybe_f32(g, arch, ".attention.layer_norm_rms_epsilon", &m->norm_eps,
+                                  err)) < 0)
+        return code;
+    m->n_head_kv = m->n_head;
+    m->head_dim = m->n_embd / m->n_head;
+    if ((code = blm_key_maybe_u32(g, arch, ".attention.head_count_kv", 1, m->n_head,
+                                  &m->n_head_kv, err)) < 0 ||
+        (code = blm_key_maybe_u32(g, arch, ".attention.key_length", 1, 1024, &m->head_dim,
+                                  err)) < 0)
+        return code;
+    if (m->n_head % m->n_head_kv || m->head_dim == 0 || m->head_dim > 1024)
+        return blm_fail(err, BLUELM_E_FORMAT, "llm: head_count does not fit", m->n_head,
+                        m->head_dim ? m->n_head_kv : 0, 0);
+    m->n_rot = m->head_dim;
+    code = blm_key_maybe_u32(g, arch, ".rope.dimension_count", 2, m->head_dim, &m->n_rot, err);
+    if (code == BLUELM_OK && m->n_rot % 2)
+        code = blm_fail(err, BLUELM_E_FORMAT, "llm: rope.dimension_count is odd", m->n_rot + 1,
+                        m->n_rot, 0);
+    return code;
+}
+
+/* What a file of the right architecture may still ask for that is not run. */
+static int blm_language_limits(const blm_language *m, const blm_gguf *g, const char *arch,
+                               int *rope_linear, bluelm_error *err)
+{
+    int code;
+    if ((code = blm_language_refuse(g, arch, ".expert_count", "llm: mixture of experts", 0,
+                                    err)) < 0 ||
+        (code = blm_language_refuse(g, arch, ".attention.value_length",
+                                    "llm: value_length other than key_length", m->head_dim,
+                                    err)) < 0)
+        return code;
+    blm_string scaling = {"none", 4};
+    int found = blm_gguf_string(g, arch[0] == 'l' ? "llama.rope.scaling.type"
+                                                  : "qwen2.rope.scaling.type",
+                                &scaling, err);
+    if (found < 0)
+        return found;
+    *rope_linear = blm_string_is(scaling, "linear");
+    if (!*rope_linear && !blm_string_is(scaling, "none"))
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: rope.scaling.type (none, linear run)",
+                        0, 0, 0);
+    return BLUELM_OK;
+}
+
+static int blm_layer_read(blm_layer *l, const blm_language *m, const blm_gguf *g,
+                          uint32_t index, bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "blk.", (int32_t)index};
+    uint64_t e = m->n_embd, f = m->n_ff;
+    uint64_t q = (uint64_t)m->n_head * m->head_dim, kv = (uint64_t)m->n_head_kv * m->head_dim;
+    int code;
+    if ((code = blm_tensor_vector(&at, "attn_norm.weight", e, &l->attn_norm, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "attn_q.weight", e, q, &l->q, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "attn_k.weight", e, kv, &l->k, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "attn_v.weight", e, kv, &l->v, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "attn_output.weight", q, e, &l->o, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "attn_q.bias", q, &l->q_bias, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "attn_k.bias", kv, &l->k_bias, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "attn_v.bias", kv, &l->v_bias, err)) < 0 ||
+        (code = blm_tensor_vector(&at, "ffn_norm.weight", e, &l->ffn_norm, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "ffn_gate.weight", e, f, &l->gate, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "ffn_up.weight", e, f, &l->up, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "ffn_down.weight", f, e, &l->down, err)) < 0)
+        return code;
+    return BLUELM_OK;
+}
+
+/* Radians per position of each rotated pair: base^(-2i / n_rot), divided by the file's
+ * factors (rope_freqs.weight, and linear scaling). */
+static int blm_language_rope(blm_language *m, const blm_gguf *g, const char *arch,
+                             int linear, bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
+    blm_tensor factors;
+    float base = 10000.0f, scale = 1.0f;
+    int code;
+    if ((code = blm_key_maybe_f32(g, arch, ".rope.freq_base", &base, err)) < 0 ||
+        (linear &&
+         (code = blm_key_maybe_f32(g, arch, ".rope.scaling.factor", &scale, err)) < 0) ||
+        (code = blm_tensor_maybe_vector(&at, "rope_freqs.weight", m->n_rot / 2, &factors,
+                                        err)) < 0)
+        return code;
+    for (uint32_t i = 0; m->rope_frequency && i < m->n_rot / 2; i++) {
+        double frequency = blm_pow((double)base, -2.0 * i / m->n_rot) / (double)scale;
+        if (factors.data)
+            frequency /= (double)blm_load_f32(factors.data + i * sizeof(float));
+        m->rope_frequency[i] = frequency;
+    }
+    return BLUELM_OK;
+}
+
+BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
+                                  bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
+    const char *arch;
+    int code, rope_linear;
+    memset(m, 0, sizeof *m);
+    if ((code = blm_language_arch(m, g, &arch, err)) < 0 ||
+        (code = blm_language_sizes(m, g, arch, err)) < 0 ||
+        (code = blm_language_limits(m, g, arch, &rope_linear, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "token_embd.weight", m->n_embd, 0, &m->token_embd,
+                                  err)) < 0)
+        return code;
+    if (m->token_embd.ne[1] == 0 || m->token_embd.ne[1] > (1u << 24))
+        return blm_fail(err, BLUELM_E_FORMAT, "llm: token_embd.weight rows", 1u << 24,
+                        m->token_embd.ne[1], 0);
+    m->n_vocab = (uint32_t)m->token_embd.ne[1];
+    m->output = m->token_embd;
+    int untied = blm_tensor_present(&at, "output.weight", err);
+    if (untied < 0 ||
+        (code = blm_tensor_vector(&at, "output_norm.weight", m->n_embd, &m->output_norm,
+                                  err)) < 0 ||
+        (untied && (code = blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab,
+                                             &m->output, err)) < 0))
+        return untied < 0 ? untied : code;
+
+    m->layers = (blm_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_layer));
+    m->rope_frequency = (double *)blm_arena_take(arena, m->n_rot / 2, sizeof(double));
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        blm_layer layer;
+        if ((code = blm_layer_read(&layer, m, g, i, err)) < 0)
+            return code;
+        if (m->layers)
+            m->layers[i] = layer;
+    }
+    return blm_language_rope(m, g, arch, rope_linear, err);
+}
+
+/* ---- Scratch --------------------------------------------------------------------- */
+
+static float *blm_take_floats(blm_arena *arena, uint64_t rows, uint64_t cols)
+{
+    return (float *)blm_arena_take(arena, rows, cols * sizeof(float));
+}
+
+BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
+                                   const blm_language *m, const blm_compute *c,
+                                   uint32_t chunk_tokens, uint32_t context_tokens)
+{
+    uint64_t n = chunk_tokens, kv = (uint64_t)m->n_head_kv * m->head_dim;
+    uint64_t q = (uint64_t)m->n_head * m->head_dim, wide = BLM_MAX(q, m->n_embd);
+    w->chunk_tokens = chunk_tokens;
+    w->context_tokens = context_tokens;
+    w->scores_count = blm_attend_scores_count(context_tokens);
+    w->x = blm_take_floats(arena, n, m->n_embd);
+    w->in = blm_take_floats(arena, n, wide);
+    w->out = blm_take_floats(arena, n, m->n_embd);
+    w->cos = blm_take_floats(arena, n, m->n_rot / 2);
+    w->sin = blm_take_floats(arena, n, m->n_rot / 2);
+    w->scores = blm_take_floats(arena, c->workers.count, w->scores_count);
+    blm_linear_take(&w->linear, arena, c, chunk_tokens,
+                    (uint32_t)BLM_MAX(BLM_MAX(q, m->n_embd), m->n_ff));
+
+    /* q, k, v are done with before gate and up begin: they share one place. */
+    uint64_t heads_count = n * (q + 2 * kv), ffn_count = 2 * n * m->n_ff;
+    float *shared = blm_take_floats(arena, BLM_MAX(heads_count, ffn_count), 1);
+    w->q = w->gate = shared;
+    w->k = shared ? shared + n * q : NULL;
+    w->v = shared ? w->k + n * kv : NULL;
+    w->up = shared ? shared + n * m->n_ff : NULL;
+}
+
+/* ---- The network ------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_t token)
+{
+    const blm_tensor *e = &c->model->token_embd;
+    float *x = c->work->x + (size_t)index * c->model->n_embd;
+    c->compute->kernels.dequantize[e->type](e->data + (size_t)(token * e->row_bytes), x,
+                                            c->model->n_embd);
+}
+
+BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index,
+                                     const uint16_t *embedding)
+{
+    float *x = c->work->x + (size_t)index * c->model->n_embd;
+    c->compute->kernels.f32_from_f16(x, embedding, c->model->n_embd);
+}
+
+BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c)
+{
+    uint32_t pairs = c->model->n_rot / 2;
+    for (uint32_t t = 0; t < c->count; t++) {
+        for (uint32_t i = 0; i < pairs; i++) {
+            double angle = (double)(c->position + t) * c->model->rope_frequency[i];
+            c->work->cos[(size_t)t * pairs + i] = (float)blm_cos(angle);
+            c->work->sin[(size_t)t * pairs + i] = (float)blm_sin(angle);
+        }
+    }
+}
+
+/* One worker's tokens of the chunk. */
+static void blm_chunk_tokens(const blm_chunk *c, uint32_t part, uint32_t *first, uint32_t *end)
+{
+    uint64_t a, b;
+    blm_workers_share(c->count, 1, part, c->compute->workers.count, &a, &b);
+    *first = (uint32_t)a;
+    *end = (uint32_t)b;
+}
+
+static void blm_chunk_norm(const blm_chunk *c, const blm_tensor *norm, uint32_t part)
+{
+    const blm_language *m = c->model;
+    uint32_t first, end;
+    blm_chunk_tokens(c, part, &first, &end);
+    for (uint32_t t = first; t < end; t++)
+        c->compute->kernels.rms_norm(c->work->x + (size_t)t * m->n_embd, norm->data,
+                                     m->norm_eps, m->n_embd,
+                                     c->work->in + (size_t)t * m->n_embd);
+}
+
+static void blm_chunk_attn_norm(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    blm_chunk_norm(c, &c->model->layers[c->layer].attn_norm, part);
+}
+
+static void blm_chunk_ffn_norm(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    blm_chunk_norm(c, &c->model->layers[c->layer].ffn_norm, part);
+}
+
+/* Rotates queries and keys, scales the queries, and files keys and values away. */
+static void blm_chunk_rope_store(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    const blm_kernels *k = &c->compute->kernels;
+    float scale = 1.0f / blm_sqrtf((float)m->head_dim);
+    uint32_t first, end;
+    blm_chunk_tokens(c, part, &first, &end);
+    for (uint32_t t = first; t < end; t++) {
+        const float *cos = w->cos + (size_t)t * (m->n_rot / 2);
+        const float *sin = w->sin + (size_t)t * (m->n_rot / 2);
+        for (uint32_t h = 0; h < m->n_head; h++) {
+            float *q = w->q + ((size_t)t * m->n_head + h) * m->head_dim;
+            k->rope(q, cos, sin, m->n_rot, (int)m->rope_halves);
+            for (uint32_t i = 0; i < m->head_dim; i++)
+                q[i] *= scale;
+        }
+        for (uint32_t h = 0; h < m->n_head_kv; h++) {
+            size_t at = ((size_t)t * m->n_head_kv + h) * m->head_dim;
+            k->rope(w->k + at, cos, sin, m->n_rot, (int)m->rope_halves);
+            blm_kv_cache_store(c->kv, k, c->layer, h, c->position + t, w->k + at, w->v + at);
+        }
+    }
+}
+
+static void blm_chunk_attend(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    uint32_t group = m->n_head / m->n_head_kv;
+    uint64_t first, end;
+    blm_workers_share(m->n_head, 1, part, c->compute->workers.count, &first, &end);
+    for (uint32_t h = (uint32_t)first; h < (uint32_t)end; h++) {
+        blm_attend_args args = {
+            .q = w->q + (size_t)h * m->head_dim,
+            .q_stride = (size_t)m->n_head * m->head_dim,
+            .queries = c->count,
+            .keys = c->position + 1,
+            .keys_step = 1,
+            .scores = w->scores + part * w->scores_count,
+            .out = w->in + (size_t)h * m->head_dim,
+            .out_stride = (size_t)m->n_head * m->head_dim,
+        };
+        blm_kv_cache_attend(c->kv, &c->compute->kernels, c->layer, h / group, &args);
+    }
+}
+
+static void blm_chunk_add(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    uint64_t first, end;
+    blm_workers_share((uint64_t)c->count * c->model->n_embd, 16, part,
+                      c->compute->workers.count, &first, &end);
+    c->compute->kernels.add(c->work->x + first, c->work->out + first, (size_t)(end - first));
+}
+
+static void blm_chunk_silu_mul(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    uint64_t first, end;
+    blm_workers_share((uint64_t)c->count * c->model->n_ff, 16, part,
+                      c->compute->workers.count, &first, &end);
+    c->compute->kernels.silu_mul(c->work->gate + first, c->work->up + first,
+                                 (size_t)(end - first));
+}
+
+static void blm_chunk_linear(const blm_chunk *c, const float *x, uint32_t cols,
+                             const blm_product *products, uint32_t count)
+{
+    blm_linear_run(&c->work->linear, c->compute, x, cols, c->count, cols, products, count);
+}
+
+static void blm_chunk_attention(blm_chunk *c)
+{
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    const blm_layer *l = &m->layers[c->layer];
+    uint32_t q_cols = m->n_head * m->head_dim, kv_cols = m->n_head_kv * m->head_dim;
+    const blm_product qkv[] = {{&l->q, &l->q_bias, w->q, q_cols},
+                               {&l->k, &l->k_bias, w->k, kv_cols},
+                               {&l->v, &l->v_bias, w->v, kv_cols}};
+    const blm_product o = {&l->o, NULL, w->out, m->n_embd};
+    blm_workers_run(&c->compute->workers, blm_chunk_attn_norm, c);
+    blm_chunk_linear(c, w->in, m->n_embd, qkv, 3);
+    blm_workers_run(&c->compute->workers, blm_chunk_rope_store, c);
+    blm_workers_run(&c->compute->workers, blm_chunk_attend, c);
+    blm_chunk_linear(c, w->in, q_cols, &o, 1);
+    blm_workers_run(&c->compute->workers, blm_chunk_add, c);
+}
+
+static void blm_chunk_feed_forward(blm_chunk *c)
+{
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    const blm_layer *l = &m->layers[c->layer];
+    const blm_product gate_up[] = {{&l->gate, NULL, w->gate, m->n_ff},
+                                   {&l->up, NULL, w->up, m->n_ff}};
+    const blm_product down = {&l->down, NULL, w->out, m->n_embd};
+    blm_workers_run(&c->compute->workers, blm_chunk_ffn_norm, c);
+    blm_chunk_linear(c, w->in, m->n_embd, gate_up, 2);
+    blm_workers_run(&c->compute->workers, blm_chunk_silu_mul, c);
+    blm_chunk_linear(c, w->gate, m->n_ff, &down, 1);
+    blm_workers_run(&c->compute->workers, blm_chunk_add, c);
+}
+
+BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
+{
+    c->layer = layer;
+    blm_chunk_attention(c);
+    blm_chunk_feed_forward(c);
+}
+
+BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
+{
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    const blm_product output = {&m->output, NULL, logits, m->n_vocab};
+    c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd,
+                                 m->output_norm.data, m->norm_eps, m->n_embd, w->in);
+    blm_linear_run(&w->linear, c->compute, w->in, m->n_embd, 1, m->n_embd, &output, 1);
+}

@@ -1,0 +1,39 @@
+/* Linear layers: activations are quantised once and meet one or more weight matrices,
+ * shared among the workers by rows. */
+#ifndef BLM_LINEAR_H
+#define BLM_LINEAR_H
+
+#include "../kernels/kernels.h"
+#include "workers.h"
+
+/* What computes: the kernels and the workers. */
+typedef struct blm_compute {
+    blm_kernels kernels;
+    blm_workers workers;
+    uint32_t activation_bits; /* 8 or 16, for quantised weights */
+} blm_compute;
+
+/* Scratch for products of up to max_tokens x max_cols activations. */
+typedef struct blm_linear {
+    blm_acts acts;
+    uint8_t *scratch;       /* [workers][scratch_bytes] */
+    uint64_t scratch_bytes; /* of one worker            */
+} blm_linear;
+
+typedef struct blm_product {
+    const blm_tensor *w;    /* [rows][cols]                                  */
+    const blm_tensor *bias; /* [rows] f32, or NULL, or with data NULL: none  */
+    float *y;               /* out [tokens][rows], rows y_stride floats apart */
+    size_t y_stride;
+} blm_product;
+
+BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
+                                 uint32_t max_tokens, uint32_t max_cols);
+
+/* y = x w^T + bias for each product.
+ *   x  [tokens][cols] f32, rows x_stride floats apart; no y may overlap it */
+BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const float *x,
+                                size_t x_stride, uint32_t tokens, uint32_t cols,
+                                const blm_product *products, uint32_t count);
+
+#endif

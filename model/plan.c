@@ -1,0 +1,366 @@
+#include "engine.h"
+
+#include "../arena/overlay.h"
+
+/* ---- Configuration ------------------------------------------------------------------- */
+
+/* Fills in a default and checks a field's limits. */
+static int blm_config_field(uint32_t *field, uint32_t fallback, uint32_t limit,
+                            const char *name, bluelm_error *err)
+{
+    if (*field == 0)
+        *field = fallback;
+    if (*field > limit)
+        return blm_fail(err, BLUELM_E_ARG, name, limit, *field, 0);
+    return BLUELM_OK;
+}
+
+/* Fields that do not depend on the model. */
+static int blm_config_resolve(bluelm_config *c, bluelm_error *err)
+{
+    int code;
+    if ((code = blm_config_field(&c->chunk_tokens, 128, 2048, "chunk_tokens", err)) < 0 ||
+        (code = blm_config_field(&c->tiles_per_batch, 4, 64, "tiles_per_batch", err)) < 0 ||
+        (code = blm_config_field(&c->max_tiles, 0, 256, "max_tiles", err)) < 0 ||
+        (code = blm_config_field(&c->kv_type, BLUELM_KV_INT8, BLUELM_KV_F16, "kv_type",
+                                 err)) < 0 ||
+        (code = blm_config_field(&c->activation_type, BLUELM_ACT_INT8, BLUELM_ACT_INT16,
+                                 "activation_type", err)) < 0 ||
+        (code = blm_config_field(&c->tile_rule, 0, BLUELM_TILES_SINGLE, "tile_rule", err)) <
+            0 ||
+        (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0)
+        return code;
+    if (c->max_image_pixels == 0)
+        c->max_image_pixels = 1u << 20;
+    if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS)
+        c->max_image_pixels = 0;
+    return blm_config_field(&c->max_image_pixels, 0, 1u << 28, "max_image_pixels", err);
+}
+
+/* Fields whose defaults come from the language model. */
+static int blm_config_resolve_context(bluelm_config *c, const blm_language *m,
+                                      bluelm_error *err)
+{
+    int code = blm_config_field(&c->context_tokens, BLM_MIN(m->trained_context_tokens - 1u, 2047u) + 1,
+                                1u << 20, "context_tokens", err);
+    if (code < 0)
+        return code;
+    c->chunk_tokens = BLM_MIN(c->chunk_tokens, c->context_tokens);
+    uint32_t text = c->context_tokens > 60000 / 4 ? 60000 : 4 * c->context_tokens;
+    return blm_config_field(&c->text_bytes, BLM_MAX(text, 1024u), 60000, "text_bytes", err);
+}
+
+/* ---- Metadata ------------------------------------------------------------------------ */
+
+/* Texts around a picture, when the mmproj does not give them: what the models that
+ * llama.cpp runs under these projectors were trained with. */
+static int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
+                                 const blm_projector *p, bluelm_error *err)
+{
+    static const char *const keys[] = {"bluelm.image.begin",   "bluelm.image.end",
+                                       "bluelm.image.single",  "bluelm.image.tile",
+                                       "bluelm.image.row_end", "bluelm.image.thumbnail"};
+    static const char *const idefics3[] = {"",
+                                           "<fake_token_around_image>",
+                                           "<fake_token_around_image><global-img>",
+                                           "<fake_token_around_image><row_{row}_col_{col}>",
+                                           "\n",
+                                           "\n<fake_token_around_image><global-img>"};
+    blm_string *const fields[] = {&m->begin, &m->end,     &m->single,
+                                  &m->tile,  &m->row_end, &m->thumbnail};
+    for (uint32_t i = 0; i < BLM_COUNT_OF(keys); i++) {
+        const char *text = p->type == BLM_PROJECTOR_IDEFICS3 ? idefics3[i] : "";
+        *fields[i] = (blm_string){text, blm_text_bytes(text)};
+        int code = blm_gguf_string(g, keys[i], fields[i], err);
+        if (code < 0)
+            return code;
+        if (fields[i]->bytes > BLM_IMAGE_MARKUP_BYTES)
+            return blm_fail(err, BLUELM_E_FORMAT, keys[i], BLM_IMAGE_MARKUP_BYTES,
+                            fields[i]->bytes, 0);
+    }
+    return BLUELM_OK;
+}
+
+static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
+                                  bluelm_error *err)
+{
+    blm_gguf g;
+    int code;
+    e->has_vision = weights->mmproj != NULL && e->has_language;
+    if (!e->has_vision)
+        return BLUELM_OK;
+    if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
+        (code = blm_vision_open(&e->vision, &g, arena, err)) < 0 ||
+        (code = blm_tile_rule_read(&e->tile_rule, &g, &e->config, e->vision.projector.tokens,
+                                   err)) < 0 ||
+        (code = blm_image_markup_read(&e->markup, &g, &e->vision.projector, err)) < 0)
+        return code;
+    if (e->vision.projector.n_embd != e->language.n_embd)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
+                        e->language.n_embd, e->vision.projector.n_embd, 0);
+    /* No picture can have more tiles than the context has room for. */
+    uint32_t most = blm_tile_most(&e->tile_rule);
+    uint32_t room = e->config.context_tokens / e->vision.projector.tokens;
+    e->config.max_tiles = BLM_MAX(BLM_MIN(most, room), 1u);
+    e->config.tiles_per_batch = BLM_MIN(e->config.tiles_per_batch, e->config.max_tiles);
+    return BLUELM_OK;
+}
+
+static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
+                                    const bluelm_weights *weights, bluelm_error *err)
+{
+    int kind, code;
+    if (!weights->llm)
+        return blm_fail(err, BLUELM_E_ARG, "weights.llm is NULL", 1, 0, 0);
+    if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
+        return code;
+    e->has_language = g->tensor_count != 0;
+    if ((e->has_language && (code = blm_language_open(&e->language, g, arena, err)) < 0) ||
+        (code = blm_config_resolve_context(&e->config, &e->language, err)) < 0 ||
+        (code = blm_chat_kind(g, &kind, err)) < 0)
+        return code;
+    e->chat = blm_chat_get(kind);
+    return BLUELM_OK;
+}
+
+/* ---- Layout --------------------------------------------------------------------------- */
+
+/* Bytes taken since *mark, which moves on. */
+static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
+{
+    uint64_t bytes = arena->used - *mark;
+    *mark = arena->used;
+    return bytes;
+}
+
+static void blm_layout_overlay(bluelm *e, blm_arena *arena)
+{
+    bluelm_memory *m = &e->memory;
+    blm_overlay overlay;
+    blm_overlay_open(&overlay, arena);
+    if (e->has_vision) {
+        m->image_decode =
+            e->config.max_image_pixels ? blm_image_decode_bytes(e->config.max_image_pixels) : 0;
+        e->decode_memory = (uint8_t *)blm_arena_take(arena, m->image_decode, 1);
+        m->image_decode = blm_overlay_next(&overlay, arena);
+        /* A decoded picture lies at the start while its tiles are cut and encoded. */
+        blm_arena_take(arena, e->config.max_image_pixels, 3);
+        blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute,
+                        e->config.tiles_per_batch);
+        m->vision_phase = blm_overlay_next(&overlay, arena);
+    }
+    blm_language_take(&e->language_work, arena, &e->language, &e->compute,
+                      e->config.chunk_tokens, e->config.context_tokens);
+    m->language_phase = blm_overlay_next(&overlay, arena);
+    m->overlay = blm_overlay_close(&overlay, arena);
+}
+
+static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
+{
+    bluelm_memory *m = &e->memory;
+    const blm_language *l = &e->language;
+    e->kv.type = e->config.kv_type;
+    e->kv.n_layer = l->n_layer;
+    e->kv.n_head_kv = l->n_head_kv;
+    e->kv.head_dim = l->head_dim;
+    e->kv.context_tokens = e->config.context_tokens;
+    blm_kv_cache_take(&e->kv, arena);
+    m->kv_cache = blm_layout_part(arena, mark);
+
+    if (e->has_vision)
+        e->image_tokens = (uint16_t *)blm_arena_take(
+            arena, (uint64_t)e->config.max_tiles * e->vision.projector.tokens,
+            (uint64_t)l->n_embd * sizeof(uint16_t));
+    m->image_tokens = blm_layout_part(arena, mark);
+
+    e->logits = (float *)blm_arena_take(arena, l->n_vocab, sizeof(float));
+    e->candidates = (blm_candidate *)blm_arena_take(arena, l->n_vocab, sizeof(blm_candidate));
+    m->sampling = blm_layout_part(arena, mark);
+}
+
+static void blm_layout_describe(bluelm *e, const bluelm_weights *weights)
+{
+    bluelm_memory *m = &e->memory;
+    m->weights_bytes = (uint64_t)weights->llm_bytes + weights->mmproj_bytes;
+    m->context_tokens = e->config.context_tokens;
+    m->chunk_tokens = e->config.chunk_tokens;
+    m->workers = e->config.workers;
+    if (!e->has_vision)
+        return;
+    m->max_tiles = e->config.max_tiles;
+    m->tiles_per_batch = e->config.tiles_per_batch;
+    m->tokens_per_tile = e->vision.projector.tokens;
+    m->tile_px = e->vision.tile_px;
+}
+
+static int blm_layout_caps(const bluelm *e, bluelm_error *err)
+{
+    const bluelm_config *c = &e->config;
+    const bluelm_memory *m = &e->memory;
+    const struct {
+        const char *name;
+        uint64_t need, cap;
+    } parts[] = {
+        {"weights view", m->weights_view, c->max_weights_view_bytes},
+        {"tokenizer", m->tokenizer, c->max_tokenizer_bytes},
+        {"kv cache", m->kv_cache, c->max_kv_cache_bytes},
+        {"image tokens", m->image_tokens, c->max_image_tokens_bytes},
+        {"activations", BLM_MAX(m->vision_phase, m->language_phase), c->max_activations_bytes},
+        {"image decode", m->image_decode, c->max_image_decode_bytes},
+        {"arena", m->total, c->max_total_bytes},
+    };
+    for (uint32_t i = 0; i < BLM_COUNT_OF(parts); i++)
+        if (parts[i].cap && parts[i].need > parts[i].cap)
+            return blm_fail(err, BLUELM_E_BUDGET, parts[i].name, parts[i].need, parts[i].cap,
+                            0);
+    return BLUELM_OK;
+}
+
+static void blm_layout_compute(bluelm *e, const bluelm_port *port)
+{
+    if (port)
+        e->compute.workers.port = *port;
+    e->compute.workers.count = e->config.workers;
+    e->compute.activation_bits = e->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+    blm_kernels_init(&e->compute.kernels, e->compute.workers.port.cpu_features,
+                     e->config.cpu_mask);
+}
+
+BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
+                                  const bluelm_config *config, const bluelm_port *port,
+                                  bluelm_error *err)
+{
+    bluelm_memory *m = &e->memory;
+    uint64_t mark = 0;
+    blm_gguf llm;
+    int code;
+    memset(e, 0, sizeof *e);
+    m->engine = blm_layout_part(arena, &mark);
+    if (config)
+        e->config = *config;
+    if ((code = blm_config_resolve(&e->config, err)) < 0)
+        return code;
+    blm_layout_compute(e, port);
+    if ((code = blm_engine_open_language(e, arena, &llm, weights, err)) < 0 ||
+        (code = blm_engine_open_vision(e, arena, weights, err)) < 0)
+        return code;
+    m->weights_view = blm_layout_part(arena, &mark);
+
+    blm_input *in = &e->input;
+    in->capacity = e->config.context_tokens;
+    in->vocab = &e->vocab;
+    in->text_capacity = e->config.text_bytes + BLM_MARKUP_BYTES;
+    in->tokens = (int32_t *)blm_arena_take(arena, in->capacity, sizeof(int32_t));
+    in->text = (char *)blm_arena_take(arena, in->text_capacity, 1);
+    m->engine += blm_layout_part(arena, &mark);
+
+    if ((code = blm_vocab_init(&e->vocab, &llm, arena, in->text_capacity, err)) < 0)
+        return code;
+    if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
+        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
+                        e->language.n_vocab, e->vocab.n_tokens, 0);
+    m->tokenizer = blm_layout_part(arena, &mark);
+    if (e->has_language) {
+        blm_layout_conversation(e, arena, &mark);
+        blm_layout_overlay(e, arena);
+    }
+    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total) ||
+        arena->wanted == UINT64_MAX)
+        return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
+    blm_layout_describe(e, weights);
+    return blm_layout_caps(e, err);
+}
+
+/* ---- Public ------------------------------------------------------------------------------ */
+
+int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
+                bluelm_memory *need, bluelm_error *err)
+{
+    bluelm engine;
+    blm_arena counting;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    blm_arena_take(&counting, 1, sizeof engine);
+    int code = blm_engine_layout(&engine, &counting, weights, config, NULL, err);
+    *need = engine.memory;
+    return code;
+}
+
+int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
+                const bluelm_weights *weights, const bluelm_config *config,
+                const bluelm_port *port, bluelm_error *err)
+{
+    bluelm_memory need;
+    blm_arena block;
+    *engine = NULL;
+    int code = bluelm_plan(weights, config, &need, err);
+    if (code < 0)
+        return code;
+    if (!arena || need.total > arena_bytes)
+        return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total, arena ? arena_bytes : 0, 0);
+    blm_arena_start(&block, arena, arena_bytes);
+    bluelm *e = (bluelm *)blm_arena_take(&block, 1, sizeof *e);
+    code = blm_engine_layout(e, &block, weights, config, port, err);
+    if (code < 0) {
+        blm_arena_release(&block);
+        return code;
+    }
+    e->stats.arena_bytes = need.total;
+    e->stats.arena_high_water_bytes = block.peak + BLM_ARENA_MARGIN;
+    blm_engine_clear(e);
+    *engine = e;
+    return BLUELM_OK;
+}
+
+int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
+{
+    static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
+    static const char *const rules[] = {"none",     "relaxed", "llava-next",
+                                        "internvl", "single",  "idefics3"};
+    bluelm e;
+    blm_arena counting;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    int code = blm_engine_layout(&e, &counting, weights, NULL, NULL, err);
+    const blm_language *l = &e.language;
+    const blm_vision *v = &e.vision;
+    *info = (bluelm_info){
+        .architecture = !e.has_language ? "none" : l->rope_halves ? "qwen2" : "llama",
+        .chat_template = e.chat ? e.chat->name : "none",
+        .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
+        .n_embd = l->n_embd,
+        .n_layer = l->n_layer,
+        .n_head = l->n_head,
+        .n_head_kv = l->n_head_kv,
+        .head_dim = l->head_dim,
+        .n_ff = l->n_ff,
+        .trained_context_tokens = l->trained_context_tokens,
+        .projector = e.has_vision ? projectors[v->projector.type] : "none",
+        .tile_rule = rules[e.tile_rule.rule],
+        .tile_px = v->tile_px,
+        .patch_px = v->patch_px,
+        .vision_width = v->width,
+        .vision_layers = v->n_layer,
+        .vision_heads = v->n_head,
+        .vision_ffn = v->ffn,
+        .tokens_per_tile = v->projector.tokens,
+    };
+    return code;
+}
+
+int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
+                     uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
+                     bluelm_error *err)
+{
+    blm_gguf g;
+    blm_vision vision;
+    blm_tile_rule rule;
+    blm_arena counting;
+    int code;
+    if (!weights->mmproj)
+        return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
+        (code = blm_vision_open(&vision, &g, &counting, err)) < 0 ||
+        (code = blm_tile_rule_read(&rule, &g, config, vision.projector.tokens, err)) < 0)
+        return code;
+    return blm_tile_choose(&rule, width_px, height_px, 256, grid, err);
+}
