@@ -1,8 +1,8 @@
-/* Characters: UTF-8 in and out, and the classes that tokenizers split text by. */
+/* The classes of characters that tokenizers split text by. */
 #ifndef BLM_UNICODE_H
 #define BLM_UNICODE_H
 
-#include "../arena/base.h"
+#include "utf8.h"
 
 /* Classes of characters: Unicode's general categories L, N and P, its White_Space
  * property, and the rest. BLM_CHAR_END stands for the end of the text. */
@@ -15,39 +15,7 @@ enum {
     BLM_CHAR_END = 5
 };
 
-#define BLM_CHAR_REPLACEMENT 0xfffdu
-
 /* The class of a character. */
 BLM_PRIVATE uint32_t blm_char_class(uint32_t character);
-
-/* Decodes the character at `text`, of which `bytes` >= 1 bytes are there.
- * Returns its length. A byte that begins no valid character (overlong forms and
- * surrogates are none) is U+FFFD of length 1. */
-BLM_PRIVATE uint32_t blm_utf8_decode(const char *text, size_t bytes, uint32_t *character);
-
-/* Encodes a character below 0x110000. Returns its length, 1 .. 4. */
-BLM_PRIVATE uint32_t blm_utf8_encode(uint32_t character, char out[4]);
-
-/* Turns the bytes of one token after another into text that is valid at every moment:
- * a character that is not complete yet is held back. Cleared to zero it is ready. */
-typedef struct blm_utf8_stream {
-    uint8_t held[8];
-    uint32_t count; /* bytes held, 0 .. 3 */
-} blm_utf8_stream;
-
-/* Room that `bytes` bytes may need: each may become a U+FFFD, those held too. */
-#define BLM_UTF8_ROOM(bytes) (3 * (bytes) + 9)
-
-/* Takes bytes, gives whole valid characters. Bytes that can never become one are
- * replaced by U+FFFD, one for each longest beginning of a character.
- *   out  `room` bytes, BLM_UTF8_ROOM(bytes) are always enough; a character that does
- *        not fit is dropped whole
- * Returns the number of bytes written. */
-BLM_PRIVATE size_t blm_utf8_push(blm_utf8_stream *s, const char *bytes, size_t count, char *out,
-                                 size_t room);
-
-/* The end of the text: what is held can no longer become a character and is replaced
- * by one U+FFFD. Returns the number of bytes written, 0 or 3. */
-BLM_PRIVATE size_t blm_utf8_flush(blm_utf8_stream *s, char *out, size_t room);
 
 #endif
