@@ -521,29 +521,46 @@ static int blm_jpeg_frame(blm_jpeg *j, const uint8_t *data, size_t bytes, uint64
     return blm_image_check_sides(j->width, j->height, err);
 }
 
+/* Steps to the next segment: its marker, its payload and where that lies. Returns 1, 0
+ * at the end of the picture, or BLUELM_E_IMAGE. What lies between segments, compressed
+ * data with its restart markers, is stepped over. */
+static int blm_jpeg_next(const uint8_t *file, size_t bytes, size_t *at, uint32_t *marker,
+                         const uint8_t **data, size_t *length, bluelm_error *err)
+{
+    do {
+        while (*at < bytes && file[*at] != 0xFF)
+            ++*at;
+        while (*at < bytes && file[*at] == 0xFF)
+            ++*at;
+        if (*at >= bytes) return blm_image_bad(err, "jpeg: truncated", bytes);
+        *marker = file[(*at)++];
+    } while (*marker == 0 || (*marker >= 0xD0 && *marker <= 0xD7));
+    if (*marker == 0xD9) return 0;
+    if (bytes - *at < 2) return blm_image_bad(err, "jpeg: truncated", bytes);
+    uint32_t total = blm_image_u16(file + *at);
+    if (total < 2) return blm_image_bad(err, "jpeg: segment length", *at);
+    if (total > bytes - *at) return blm_image_bad(err, "jpeg: truncated", bytes);
+    *data = file + *at + 2;
+    *length = total - 2;
+    *at += total;
+    return 1;
+}
+
 /* Finds the frame header. */
 static int blm_jpeg_header(blm_jpeg *j, const uint8_t *file, size_t bytes, bluelm_error *err)
 {
-    size_t at = 2;
+    size_t at = 2, length = 0;
+    uint32_t marker = 0;
+    const uint8_t *data = NULL;
     memset(j, 0, sizeof *j);
     for (;;) {
-        while (at < bytes && file[at] != 0xFF)
-            at++; /* padding between segments */
-        while (at < bytes && file[at] == 0xFF)
-            at++;
-        if (at >= bytes || bytes - at < 3) return blm_image_bad(err, "jpeg: truncated", bytes);
-        uint32_t marker = file[at++], length = blm_image_u16(file + at);
-        if (marker == 0xDA || marker == 0xD9) return blm_image_bad(err, "jpeg: no frame", at);
-        if (length < 2) return blm_image_bad(err, "jpeg: segment length", at);
-        if (length > bytes - at) return blm_image_bad(err, "jpeg: truncated", bytes);
-        if (marker >= 0xC0 && marker <= 0xC2) {
-            j->progressive = marker == 0xC2;
-            return blm_jpeg_frame(j, file + at + 2, length - 2, at, err);
-        }
-        int frame = marker > 0xC2 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 &&
-                    marker != 0xCC;
-        if (frame) return blm_image_bad(err, "jpeg: lossless or arithmetic coding", at);
-        at += length;
+        int status = blm_jpeg_next(file, bytes, &at, &marker, &data, &length, err);
+        if (status < 0) return status;
+        if (status == 0 || marker == 0xDA) return blm_image_bad(err, "jpeg: no frame", at);
+        if (marker < 0xC0 || marker > 0xCF || marker == 0xC4) continue;
+        if (marker > 0xC2) return blm_image_bad(err, "jpeg: lossless or arithmetic coding", at);
+        j->progressive = marker == 0xC2;
+        return blm_jpeg_frame(j, data, length, at - length, err);
     }
 }
 
@@ -567,14 +584,40 @@ static uint64_t blm_jpeg_need(const blm_jpeg *j)
     return need + blm_image_round((uint64_t)j->width * j->height * 3 + 1);
 }
 
-/* Refuses files that would pass over the picture again and again. */
-static int blm_jpeg_check_scans(const uint8_t *file, size_t bytes, bluelm_error *err)
+/* Huffman tables of one DHT segment: stb_image trusts the number of their codes. */
+static int blm_jpeg_check_huffman(const uint8_t *data, size_t bytes, uint64_t at,
+                                  bluelm_error *err)
 {
-    uint32_t scans = 0;
-    for (size_t i = 0; i + 1 < bytes; i++)
-        scans += file[i] == 0xFF && file[i + 1] == 0xDA;
-    if (scans <= BLM_JPEG_SCANS) return 0;
-    return blm_fail(err, BLUELM_E_IMAGE, "jpeg: scans", BLM_JPEG_SCANS, scans, 0);
+    while (bytes > 0) {
+        uint32_t codes = 0;
+        if (bytes < 17) return blm_image_bad(err, "jpeg: huffman table", at);
+        for (uint32_t i = 1; i <= 16; i++)
+            codes += data[i];
+        if (codes > 256 || codes > bytes - 17)
+            return blm_image_bad(err, "jpeg: huffman table", at);
+        data += 17 + codes;
+        bytes -= 17 + codes;
+    }
+    return 0;
+}
+
+/* Walks a whole file, before stb_image does: tables, and files that would pass over the
+ * picture again and again. */
+static int blm_jpeg_walk(const uint8_t *file, size_t bytes, bluelm_error *err)
+{
+    size_t at = 2, length = 0;
+    uint32_t scans = 0, marker = 0;
+    const uint8_t *data = NULL;
+    for (;;) {
+        int status = blm_jpeg_next(file, bytes, &at, &marker, &data, &length, err);
+        if (status < 0) return status;
+        if (status == 0) break;
+        if (marker == 0xC4) status = blm_jpeg_check_huffman(data, length, at - length, err);
+        if (status < 0) return status;
+        if (marker == 0xDA && ++scans > BLM_JPEG_SCANS)
+            return blm_fail(err, BLUELM_E_IMAGE, "jpeg: scans", BLM_JPEG_SCANS, scans, at);
+    }
+    return scans ? 0 : blm_image_bad(err, "jpeg: no image data", at);
 }
 
 /* "jpeg: " and stb_image's own few words. */
@@ -592,7 +635,7 @@ static int blm_jpeg_failed(bluelm_error *err, const char *reason)
 static int blm_jpeg_decode(const blm_jpeg *j, const uint8_t *file, size_t bytes,
                            uint8_t *memory, uint64_t memory_bytes, bluelm_error *err)
 {
-    int status = blm_jpeg_check_scans(file, bytes, err);
+    int status = blm_jpeg_walk(file, bytes, err);
     if (status < 0) return status;
     if (bytes > INT32_MAX)
         return blm_fail(err, BLUELM_E_IMAGE, "jpeg: bytes", INT32_MAX, bytes, 0);
