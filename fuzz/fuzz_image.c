@@ -1,0 +1,50 @@
+/* Encoded pictures: the input is a file. Decodes it with a small limit, in exactly the
+ * memory it says it needs and in one byte less. */
+#include "../tiler/image.h"
+
+#include <stdlib.h>
+
+#define FUZZ_PIXELS 40000
+#define FUZZ_BYTES  (1u << 20)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+static void fuzz_require(int truth)
+{
+    if (!truth) abort();
+}
+
+static int fuzz_decode(const bluelm_image *in, uint64_t room, uint32_t width, uint32_t height)
+{
+    bluelm_image out;
+    bluelm_error err;
+    uint8_t *memory = (uint8_t *)malloc((size_t)room + 1);
+    if (!memory) return -1;
+    int status = blm_image_decode(in, FUZZ_PIXELS, memory, room, &out, &err);
+    if (status == 0) {
+        fuzz_require(out.rgb == memory && out.width_px == width && out.height_px == height);
+        volatile uint8_t last = memory[(size_t)width * height * 3 - 1];
+        (void)last;
+    } else {
+        fuzz_require(err.code == status && err.subject[0] != 0);
+    }
+    free(memory);
+    return status;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    bluelm_image in = {NULL, 0, 0, 0, data, bytes};
+    uint32_t width, height;
+    uint64_t need;
+    int info = blm_image_info(data, bytes, &width, &height, NULL);
+    int measured = blm_image_need(data, bytes, &need, NULL);
+    fuzz_require(info == 0 || measured < 0);
+    if (info < 0 || (uint64_t)width * height > FUZZ_PIXELS) need = FUZZ_BYTES;
+    if (measured < 0) need = FUZZ_BYTES;
+    if (need > 8 * FUZZ_BYTES) need = FUZZ_BYTES; /* a narrow JPEG: it must be refused */
+    need += 15;                                   /* aligning a JPEG */
+    fuzz_decode(&in, need, width, height);
+    if (measured == 0) fuzz_require(fuzz_decode(&in, FUZZ_BYTES / 1024, width, height) <= 0);
+    return 0;
+}

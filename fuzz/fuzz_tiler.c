@@ -1,0 +1,96 @@
+/* The tiler: the input's bytes become a rule, a picture's size, and a cap. Chooses the
+ * grid of any size; cuts every tile when picture and tiles are small. */
+#include "../tiler/resize.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+typedef struct fuzz_input {
+    const uint8_t *data;
+    size_t bytes;
+} fuzz_input;
+
+static uint32_t fuzz_take(fuzz_input *in, uint32_t limit)
+{
+    uint32_t value = 0;
+    for (int i = 0; i < 2 && in->bytes; i++, in->data++, in->bytes--)
+        value = value << 8 | *in->data;
+    return value % (limit + 1);
+}
+
+static void fuzz_require(int truth)
+{
+    if (!truth) abort();
+}
+
+/* A rule with every field inside what blm_tile_rule_read lets through. */
+static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
+{
+    blm_tile_rule r;
+    memset(&r, 0, sizeof r);
+    r.rule = 1 + fuzz_take(in, 4);
+    r.alpha = (1 + (double)fuzz_take(in, 997)) / 1000;
+    r.tile_px = 1 + fuzz_take(in, fuzz_take(in, 1) ? 40 : BLM_TILE_PX_LIMIT - 1);
+    r.max_columns = 1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1);
+    r.max_rows = 1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1);
+    r.max_local_tiles = 1 + fuzz_take(in, BLM_TILES_LIMIT - 1);
+    r.max_tiles = fuzz_take(in, 256);
+    r.longest_edge_px = r.tile_px + fuzz_take(in, (BLM_TILE_SIDE_LIMIT - 1) * r.tile_px);
+    r.thumbnail = fuzz_take(in, 2);
+    r.thumbnail_single = fuzz_take(in, 1);
+    r.fit = fuzz_take(in, 1);
+    r.pad_top_left = fuzz_take(in, 1);
+    r.pad_color = fuzz_take(in, 0xFFFF);
+    r.filter = fuzz_take(in, 1);
+    r.tokens_per_tile = fuzz_take(in, 1000);
+    r.pinpoints.count = 2 * fuzz_take(in, 4);
+    r.pinpoints.data = pinpoints;
+    for (uint64_t i = 0; i < r.pinpoints.count; i++) {
+        uint32_t side = r.tile_px * (1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1));
+        for (int k = 0; k < 4; k++)
+            pinpoints[4 * i + (uint64_t)k] = (uint8_t)(side >> 8 * k);
+    }
+    return r;
+}
+
+static void fuzz_extract(const blm_tile_rule *r, const bluelm_tile_grid *grid, uint32_t width,
+                         uint32_t height)
+{
+    bluelm_image im = {NULL, width, height, 0, NULL, 0};
+    size_t tile = (size_t)r->tile_px * r->tile_px * 3, picture = (size_t)width * height * 3;
+    uint64_t room = blm_resize_scratch_bytes(r->tile_px);
+    uint8_t *rgb = (uint8_t *)malloc(picture), *out = (uint8_t *)malloc(tile);
+    void *scratch = malloc((size_t)room);
+    if (rgb && out && scratch) {
+        for (size_t i = 0; i < picture; i++)
+            rgb[i] = (uint8_t)(i * 2654435761u >> 24);
+        im.rgb = rgb;
+        for (uint32_t t = 0; t < grid->tiles; t++)
+            fuzz_require(blm_tile_extract(&im, r, grid, t, out, scratch, room, NULL) == 0);
+        fuzz_require(blm_tile_extract(&im, r, grid, grid->tiles, out, scratch, room, NULL) < 0);
+    }
+    free(rgb);
+    free(out);
+    free(scratch);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+    fuzz_input in = {data, bytes};
+    uint8_t pinpoints[8 * 4];
+    bluelm_tile_grid grid;
+    blm_tile_rule r = fuzz_rule(&in, pinpoints);
+    int large = fuzz_take(&in, 3) == 0;
+    uint32_t width = 1 + fuzz_take(&in, large ? 65534 : 99);
+    uint32_t height = 1 + fuzz_take(&in, large ? 65534 : 99);
+    uint32_t cap = fuzz_take(&in, 300);
+    int tiles = blm_tile_choose(&r, width, height, cap, &grid, NULL);
+    fuzz_require((tiles > 0) == (cap > 0));
+    if (tiles <= 0) return 0;
+    fuzz_require((uint32_t)tiles <= cap && (uint32_t)tiles <= blm_tile_most(&r));
+    if (r.max_tiles) fuzz_require((uint32_t)tiles <= r.max_tiles);
+    if (r.tile_px <= 48 && tiles <= 40 && (uint64_t)width * height <= 100000)
+        fuzz_extract(&r, &grid, width, height);
+    return 0;
+}
