@@ -377,7 +377,8 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
 typedef struct bluelm_stats {
     uint64_t image_tiles, image_us;       /* tiles encoded, with decoding and resizing */
     uint64_t prefill_tokens, prefill_us;
-    uint64_t decode_tokens, decode_us;
+    uint64_t decode_tokens, decode_us; /* tokens made after an answer's first, which
+                                          comes with the prefill */
     uint32_t context_used_tokens, context_tokens;
     uint64_t arena_bytes;            /* total, and the most of it ever touched        */
     uint64_t arena_high_water_bytes;

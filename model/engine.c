@@ -515,8 +515,11 @@ static int blm_step_token(bluelm *e, bluelm_event *event)
     blm_input *in = &e->input;
     if (e->max_new_tokens && e->made_tokens == e->max_new_tokens)
         return blm_end_answer(e, event, BLUELM_END_MAX_TOKENS);
-    if (e->read_tokens < in->count)
+    if (e->read_tokens < in->count) {
         blm_read_own_token(e);
+        e->stats.decode_tokens++;
+        e->stats.decode_us += blm_workers_now_us(&e->compute.workers) - begun;
+    }
     int32_t token = blm_sample(&e->sampler, e->logits, e->language.n_vocab, in->tokens,
                                in->count, e->candidates);
     if (blm_vocab_is_end(&e->vocab, token))
@@ -528,8 +531,6 @@ static int blm_step_token(bluelm *e, bluelm_event *event)
     in->after_special = 0;
     e->made_tokens++;
     blm_token_event(e, token, event);
-    e->stats.decode_tokens++;
-    e->stats.decode_us += blm_workers_now_us(&e->compute.workers) - begun;
     return 1;
 }
 
