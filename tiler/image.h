@@ -14,7 +14,8 @@
  * BLUELM_NO_THREAD_LOCALS is defined) they are plain: decode in one thread at a time.
  *
  * With BLUELM_NO_IMAGE_DECODE all of it is left out and encoded pictures are
- * BLUELM_E_UNSUPPORTED. BLUELM_STB_IMAGE names the header, <stb/stb_image.h> by default.
+ * BLUELM_E_UNSUPPORTED. BLUELM_STB_IMAGE names the header, <stb/stb_image.h> by default;
+ * a program that includes bluelm.c implements stb_image for itself in another file.
  * The stack is 8 KB deep at most, in stb_image's inflate. */
 #ifndef BLM_IMAGE_H
 #define BLM_IMAGE_H
