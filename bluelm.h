@@ -348,8 +348,8 @@ const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
 int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tokens,
                            size_t max_floats, bluelm_error *err);
 
-/* Chooses the grid a picture of this size would get, from the mmproj's header alone.
- * Returns the number of tiles, or an error as bluelm_add_image. */
+/* Chooses the grid that a picture of this size gets in an empty context, from the files'
+ * headers. Returns the number of tiles, or an error as bluelm_plan or bluelm_add_image. */
 int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
                      uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
                      bluelm_error *err);

@@ -292,13 +292,9 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
     if (code < 0)
         return code;
 
-    /* An eighth of the context is left for words; markers count too, so a grid that does
-     * not fit is tried again with a tile less. */
+    /* Markers count too, so a grid that does not fit is tried again with a tile less. */
     blm_input before = blm_input_begin(&engine->input);
-    uint32_t words = engine->input.capacity / 8;
-    uint32_t room = engine->input.capacity - engine->input.count;
-    uint32_t cap = (room > words ? room - words : 0) / engine->tile_rule.tokens_per_tile;
-    cap = BLM_MAX(BLM_MIN(cap, engine->config.max_tiles), 1u);
+    uint32_t cap = blm_engine_tile_cap(engine, engine->input.count);
     do {
         engine->input = before;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
@@ -520,8 +516,8 @@ static int blm_step_token(bluelm *e, bluelm_event *event)
         e->stats.decode_tokens++;
         e->stats.decode_us += blm_workers_now_us(&e->compute.workers) - begun;
     }
-    int32_t token = blm_sample(&e->sampler, e->logits, e->language.n_vocab, in->tokens,
-                               in->count, e->candidates);
+    int32_t token = blm_sample(&e->sampler, e->logits, e->vocab.n_tokens, in->tokens, in->count,
+                               e->candidates);
     if (blm_vocab_is_end(&e->vocab, token))
         return blm_end_answer(e, event, BLUELM_END_OF_TURN);
     if (in->count == in->capacity)
@@ -543,7 +539,8 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
         return code;
     if (engine->generating && engine->made_tokens)
         return blm_step_token(engine, event);
-    if (engine->image_count && !engine->encoding.done)
+    /* A chunk's activations lie where the encoder's would: it is finished first. */
+    if (engine->image_count && !engine->encoding.done && !engine->chunk.count)
         return blm_step_encode(engine, event, err);
     if (engine->read_tokens < engine->input.count)
         return blm_step_prefill(engine, event);

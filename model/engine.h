@@ -98,6 +98,10 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
                                   const bluelm_config *config, const bluelm_port *port,
                                   bluelm_error *err);
 
+/* Most tiles, thumbnail included, for a picture that comes when `used` tokens of the
+ * context are taken: an eighth of the context is left for words. At least 1. */
+BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used);
+
 /* Clears the conversation. */
 BLM_PRIVATE void blm_engine_clear(bluelm *e);
 

@@ -271,6 +271,14 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     return blm_layout_caps(e, err);
 }
 
+BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used)
+{
+    uint32_t context = e->config.context_tokens, words = context / 8;
+    uint32_t room = context - used > words ? context - used - words : 0;
+    uint32_t cap = BLM_MIN(room / e->tile_rule.tokens_per_tile, e->config.max_tiles);
+    return BLM_MAX(cap, 1u);
+}
+
 /* ---- Public ------------------------------------------------------------------------------ */
 
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
@@ -350,17 +358,14 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
                      uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
                      bluelm_error *err)
 {
-    blm_gguf g;
-    blm_vision vision;
-    blm_tile_rule rule;
+    bluelm e;
     blm_arena counting;
-    int code;
-    if (!weights->mmproj)
-        return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
     blm_arena_start(&counting, NULL, UINT64_MAX);
-    if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
-        (code = blm_vision_open(&vision, &g, &counting, err)) < 0 ||
-        (code = blm_tile_rule_read(&rule, &g, config, vision.projector.tokens, err)) < 0)
+    int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
+    if (code < 0 && code != BLUELM_E_BUDGET)
         return code;
-    return blm_tile_choose(&rule, width_px, height_px, 256, grid, err);
+    if (!e.has_vision)
+        return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_tile_cap(&e, 0), grid,
+                           err);
 }
