@@ -16,6 +16,17 @@
 #define BLM_AVX2        static __attribute__((target("avx2,fma,f16c")))
 #define BLM_AVX2_INLINE static inline __attribute__((always_inline, target("avx2,fma,f16c")))
 
+/* UNROLL, before a loop over a few registers: gcc -O2 would keep their array in memory.
+ * IN_ORDER, after an integer addition: gcc regroups long sums into trees, whose leaves then
+ * do not fit the registers; no instruction results. */
+#if defined(__clang__)
+#define BLM_AVX2_UNROLL _Pragma("clang loop unroll(full)")
+#define BLM_AVX2_IN_ORDER(v)
+#else
+#define BLM_AVX2_UNROLL      _Pragma("GCC unroll 16")
+#define BLM_AVX2_IN_ORDER(v) __asm__("" : "+x"(v))
+#endif
+
 /* ---- Small pieces ------------------------------------------------------------------- */
 
 BLM_AVX2_INLINE __m256i blm_avx2_load(const void *p)
@@ -207,6 +218,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows
         __m256i v = blm_avx2_load(q + (size_t)i * 32);
         __m256i v8 = _mm256_maddubs_epi16(_mm256_set1_epi8(8), v);
         __m256 scale = _mm256_set1_ps(x->scale[i]);
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++) {
             __m256 product = _mm256_cvtepi32_ps(blm_avx2_products(type, rows[r], i, v, v8));
             __m256 factor = _mm256_mul_ps(blm_avx2_factor(type, rows[r], i), scale);
@@ -230,6 +242,7 @@ BLM_AVX2_INLINE __m256 blm_avx2_q4_k_block(const uint8_t *row, uint32_t i, const
     __m256 factors = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(packed));
     _mm256_storeu_ps(factor, _mm256_mul_ps(_mm256_mul_ps(factors, d), scale));
     sum = _mm256_fnmadd_ps(_mm256_mul_ps(mins, dmin), scaled_sum, sum);
+    BLM_AVX2_UNROLL
     for (uint32_t j = 0; j < 8; j++) {
         __m256i v = blm_avx2_load(q + j * 32);
         __m256i product = blm_avx2_products(BLM_Q4_K, b, j, v, v);
@@ -247,6 +260,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream_q4_k(const uint8_t *const *rows, const bl
         __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
         __m256 scaled_sum = _mm256_cvtepi32_ps(blm_avx2_load(x->sum + (size_t)i * 8));
         scaled_sum = _mm256_mul_ps(scaled_sum, scale);
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++)
             sum[r] = blm_avx2_q4_k_block(rows[r], i, q, scale, scaled_sum, sum[r]);
     }
@@ -281,6 +295,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream16(uint32_t type, const uint8_t *const *ro
                                          const blm_acts *x)
 {
     __m256 sum[4];
+    BLM_AVX2_UNROLL
     for (int r = 0; r < 4; r++)
         sum[r] = blm_avx2_row16(type, rows[r], x);
     return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
@@ -321,16 +336,19 @@ typedef struct blm_avx2_panel16 {
 BLM_AVX2_INLINE void blm_avx2_transpose(__m256i *v)
 {
     __m256i a[8], b[8];
+    BLM_AVX2_UNROLL
     for (int i = 0; i < 8; i += 2) {
         a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
         a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
     }
+    BLM_AVX2_UNROLL
     for (int i = 0; i < 8; i += 4) {
         b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
         b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
         b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
         b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
     }
+    BLM_AVX2_UNROLL
     for (int i = 0; i < 4; i++) {
         v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
         v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
@@ -340,6 +358,7 @@ BLM_AVX2_INLINE void blm_avx2_transpose(__m256i *v)
 BLM_AVX2_INLINE void blm_avx2_panel_scales(uint32_t type, const uint8_t *const *rows,
                                            uint32_t i, float *scale, float *min)
 {
+    BLM_AVX2_UNROLL
     for (int r = 0; r < 8; r++) {
         blm_avx2_block block = blm_avx2_scales(type, rows[r], i);
         scale[r] = block.scale[0];
@@ -353,9 +372,11 @@ BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, u
 {
     for (uint32_t i = 0; i < blocks; i++, panel++) {
         __m256i v[8];
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 8; r++)
             v[r] = blm_avx2_unpack(type, rows[r], i);
         blm_avx2_transpose(v);
+        BLM_AVX2_UNROLL
         for (int g = 0; g < 8; g++)
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g], v[g]);
         blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min);
@@ -367,6 +388,7 @@ BLM_AVX2_INLINE void blm_avx2_fill16(uint32_t type, const uint8_t *const *rows, 
 {
     for (uint32_t i = 0; i < blocks; i++, panel++) {
         __m256i low[8], high[8];
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 8; r++) {
             __m256i q = blm_avx2_unpack(type, rows[r], i);
             low[r] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
@@ -374,6 +396,7 @@ BLM_AVX2_INLINE void blm_avx2_fill16(uint32_t type, const uint8_t *const *rows, 
         }
         blm_avx2_transpose(low);
         blm_avx2_transpose(high);
+        BLM_AVX2_UNROLL
         for (int g = 0; g < 8; g++) {
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g], low[g]);
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g + 8], high[g]);
@@ -384,12 +407,19 @@ BLM_AVX2_INLINE void blm_avx2_fill16(uint32_t type, const uint8_t *const *rows, 
 
 /* What one block adds to eight outputs of a token: sum over both halves of scale x integer
  * sum, minus min x activation sum, all times the activations' scale. */
-BLM_AVX2_INLINE __m256 blm_avx2_block_end(__m256 sum, __m256i a, __m256i b, const float *scale,
-                                          const float *min, float x_scale, int32_t x_sum)
+BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, __m256i b,
+                                          const float *scale, const float *min, float x_scale,
+                                          int32_t x_sum)
 {
-    __m256 offset = _mm256_mul_ps(_mm256_set1_ps((float)x_sum), _mm256_loadu_ps(min));
-    __m256 y = _mm256_fmsub_ps(_mm256_cvtepi32_ps(a), _mm256_loadu_ps(scale), offset);
-    y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_loadu_ps(scale + 8), y);
+    __m256 y = _mm256_cvtepi32_ps(a);
+    if (type == BLM_Q4_0 || type == BLM_Q4_K) {
+        __m256 offset = _mm256_mul_ps(_mm256_set1_ps((float)x_sum), _mm256_loadu_ps(min));
+        y = _mm256_fmsub_ps(y, _mm256_loadu_ps(scale), offset);
+    } else {
+        y = _mm256_mul_ps(y, _mm256_loadu_ps(scale));
+    }
+    if (type == BLM_Q6_K)
+        y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_loadu_ps(scale + 8), y);
     return _mm256_fmadd_ps(y, _mm256_set1_ps(x_scale), sum);
 }
 
@@ -401,14 +431,18 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
                                      __m256i *b)
 {
     const __m256i one = _mm256_set1_epi16(1);
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         a[t] = b[t] = _mm256_setzero_si256();
+    BLM_AVX2_UNROLL
     for (uint32_t g = 0; g < 8; g++) {
         __m256i q = blm_avx2_load(w->q[g]), size = _mm256_abs_epi8(q);
+        BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             __m256i v = blm_avx2_spread4(x[t] + g * 4);
             if (type == BLM_Q4_0 || type == BLM_Q4_K) {
                 a[t] = _mm256_add_epi16(a[t], _mm256_maddubs_epi16(q, v));
+                BLM_AVX2_IN_ORDER(a[t]);
                 continue;
             }
             v = _mm256_maddubs_epi16(size, _mm256_sign_epi8(v, q));
@@ -418,8 +452,11 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
                 a[t] = _mm256_add_epi16(a[t], v);
             else
                 b[t] = _mm256_add_epi16(b[t], v);
+            BLM_AVX2_IN_ORDER(a[t]);
+            BLM_AVX2_IN_ORDER(b[t]);
         }
     }
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens && type != BLM_Q8_0; t++) {
         a[t] = _mm256_madd_epi16(a[t], one);
         if (type == BLM_Q6_K) b[t] = _mm256_madd_epi16(b[t], one);
@@ -431,16 +468,21 @@ BLM_AVX2_INLINE void blm_avx2_block16(uint32_t type, const blm_avx2_panel16 *w,
                                       const int16_t *const *x, uint32_t tokens, __m256i *a,
                                       __m256i *b)
 {
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         a[t] = b[t] = _mm256_setzero_si256();
+    BLM_AVX2_UNROLL
     for (uint32_t g = 0; g < 16; g++) {
         __m256i q = blm_avx2_load(w->q[g]);
+        BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             __m256i v = _mm256_madd_epi16(q, blm_avx2_spread4(x[t] + g * 2));
             if (type == BLM_Q6_K && g >= 8)
                 b[t] = _mm256_add_epi32(b[t], v);
             else
                 a[t] = _mm256_add_epi32(a[t], v);
+            BLM_AVX2_IN_ORDER(a[t]);
+            BLM_AVX2_IN_ORDER(b[t]);
         }
     }
 }
@@ -452,6 +494,7 @@ BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, uint32_t bits, const voi
 {
     const int8_t *q8[4];
     const int16_t *q16[4];
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         q8[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
         q16[t] = (const int16_t *)x->q + (t0 + t) * x->q_stride;
@@ -467,10 +510,11 @@ BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, uint32_t bits, const voi
             blm_avx2_block8(type, w8, q8, tokens, a, b);
         else
             blm_avx2_block16(type, w16, q16, tokens, a, b);
+        BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             size_t at = (t0 + t) * x->block_stride + i;
-            sum[t] =
-                blm_avx2_block_end(sum[t], a[t], b[t], scale, min, x->scale[at], x->sum[at]);
+            sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], scale, min, x->scale[at],
+                                        x->sum[at]);
             q8[t] += 32;
             q16[t] += 32;
         }
@@ -484,6 +528,7 @@ BLM_AVX2_INLINE void blm_avx2_panel_tokens(const blm_matmul_args *a, uint64_t r,
     __m256 sum[4];
     __m256i mask = blm_avx2_mask(count);
     blm_avx2_panel_tile(type, bits, a->scratch, a->x, t0, tokens, sum);
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         _mm256_maskstore_ps(a->y + (t0 + t) * a->y_stride + r, mask, sum[t]);
 }
@@ -590,20 +635,25 @@ BLM_AVX2_INLINE void blm_avx2_float_tile(const float *w, size_t w_stride, const 
                                          uint32_t cols, uint32_t tokens, __m256 sum[3][4])
 {
     uint32_t k = 0;
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++)
             sum[t][r] = _mm256_setzero_ps();
     }
     for (; k < cols; k += 8) {
         __m256 v[3];
+        BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             if (cols - k >= 8)
                 v[t] = _mm256_loadu_ps(x[t] + k);
             else
                 v[t] = _mm256_maskload_ps(x[t] + k, blm_avx2_mask(cols - k));
         }
+        BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++) {
             __m256 row = _mm256_loadu_ps(w + (size_t)r * w_stride + k);
+            BLM_AVX2_UNROLL
             for (uint32_t t = 0; t < tokens; t++)
                 sum[t][r] = _mm256_fmadd_ps(row, v[t], sum[t][r]);
         }
@@ -615,9 +665,11 @@ BLM_AVX2_INLINE void blm_avx2_float_tokens(const blm_matmul_args *a, uint64_t r,
 {
     const float *x[3];
     __m256 sum[3][4];
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         x[t] = a->x->f32 + (t0 + t) * a->x->f32_stride;
     blm_avx2_float_tile((const float *)a->scratch, w_stride, x, a->x->cols, tokens, sum);
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         float y[4];
         _mm_storeu_ps(y, blm_avx2_sum4(sum[t][0], sum[t][1], sum[t][2], sum[t][3]));
@@ -634,6 +686,7 @@ BLM_AVX2_INLINE void blm_avx2_matmul_float(const blm_matmul_args *a, uint64_t ro
         uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 4);
         const uint8_t *rows[4];
         blm_avx2_rows(a, r, row1, 4, rows);
+        BLM_AVX2_UNROLL
         for (size_t i = 0; i < 4; i++)
             blm_avx2_expand(type, rows[i], cols, (float *)a->scratch + i * w_stride);
         for (; t + 3 <= tokens; t += 3)
@@ -665,6 +718,7 @@ BLM_AVX2_INLINE float blm_avx2_max_abs32(const float *x, __m256 *v)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     __m256 most = _mm256_setzero_ps();
+    BLM_AVX2_UNROLL
     for (int j = 0; j < 4; j++) {
         v[j] = _mm256_loadu_ps(x + j * 8);
         most = _mm256_max_ps(_mm256_andnot_ps(sign, v[j]), most);
@@ -699,6 +753,7 @@ BLM_AVX2_INLINE void blm_avx2_quantize(const float *x, uint32_t cols, void *q, f
         __m256i n[4];
         float most = blm_avx2_max_abs32(x, v), inverse = most < 1e-30f ? 0 : limit / most;
         scale[i] = most < 1e-30f ? 0 : most / limit;
+        BLM_AVX2_UNROLL
         for (int j = 0; j < 4; j++)
             n[j] = blm_avx2_quanta(v[j], inverse, limit);
         sum[i] = blm_avx2_sum_i32(
@@ -778,6 +833,7 @@ BLM_AVX2 float blm_avx2_dot_f32(const float *x, const float *y, size_t n)
                      _mm256_setzero_ps()};
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
+        BLM_AVX2_UNROLL
         for (size_t j = 0; j < 4; j++) {
             __m256 v = _mm256_loadu_ps(x + i + j * 8);
             sum[j] = _mm256_fmadd_ps(v, _mm256_loadu_ps(y + i + j * 8), sum[j]);
@@ -928,8 +984,27 @@ BLM_AVX2_INLINE __m256 blm_avx2_row(uint32_t type, const uint8_t *row, uint32_t 
         _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
 }
 
-/* Four keys from j with `queries` queries from i: scores[query][j .. j + 3]. Past the last
- * key the last one is taken again. */
+/* Dimensions [d, d + n) of four keys with `queries` queries from i, lanes along d. */
+BLM_AVX2_INLINE void blm_avx2_score_step(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                         uint32_t queries, const uint8_t *const *row,
+                                         uint32_t d, uint32_t n,
+                                         __m256 sum[BLM_AVX2_QUERIES][4])
+{
+    __m256 q[BLM_AVX2_QUERIES];
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < queries; t++)
+        q[t] = blm_avx2_get(a->q + (i + t) * a->q_stride, d, d + n);
+    BLM_AVX2_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+        __m256 key = blm_avx2_row(type, row[r], d, n);
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < queries; t++)
+            sum[t][r] = _mm256_fmadd_ps(key, q[t], sum[t][r]);
+    }
+}
+
+/* Four keys from j: scores[query][j .. j + 3]. Past the last key the last one is taken
+ * again. */
 BLM_AVX2_INLINE void blm_avx2_score_tile(const blm_attend_args *a, uint32_t type, uint32_t i,
                                          uint32_t queries, uint32_t j, uint32_t last,
                                          size_t stride)
@@ -937,27 +1012,21 @@ BLM_AVX2_INLINE void blm_avx2_score_tile(const blm_attend_args *a, uint32_t type
     const uint8_t *row[4];
     __m256 sum[BLM_AVX2_QUERIES][4];
     float scale[4];
+    uint32_t d = 0;
+    BLM_AVX2_UNROLL
     for (uint32_t r = 0; r < 4; r++) {
         size_t key = BLM_MIN(j + r, last);
         row[r] = a->k + key * a->k_stride;
         if (type == BLM_AVX2_INT8)
             scale[r] = blm_avx2_f16(a->k_scale + key * a->k_scale_stride);
-    }
-    for (uint32_t t = 0; t < queries; t++) {
-        for (uint32_t r = 0; r < 4; r++)
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < queries; t++)
             sum[t][r] = _mm256_setzero_ps();
     }
-    for (uint32_t d = 0; d < a->head_dim; d += 8) {
-        uint32_t n = BLM_MIN(a->head_dim - d, 8);
-        __m256 q[BLM_AVX2_QUERIES];
-        for (uint32_t t = 0; t < queries; t++)
-            q[t] = blm_avx2_get(a->q + (i + t) * a->q_stride, d, a->head_dim);
-        for (uint32_t r = 0; r < 4; r++) {
-            __m256 key = blm_avx2_row(type, row[r], d, n);
-            for (uint32_t t = 0; t < queries; t++)
-                sum[t][r] = _mm256_fmadd_ps(key, q[t], sum[t][r]);
-        }
-    }
+    for (; d + 8 <= a->head_dim; d += 8)
+        blm_avx2_score_step(a, type, i, queries, row, d, 8, sum);
+    if (d < a->head_dim) blm_avx2_score_step(a, type, i, queries, row, d, a->head_dim - d, sum);
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         __m128 score = blm_avx2_sum4(sum[t][0], sum[t][1], sum[t][2], sum[t][3]);
         if (type == BLM_AVX2_INT8) score = _mm_mul_ps(score, _mm_loadu_ps(scale));
@@ -973,24 +1042,31 @@ BLM_AVX2_INLINE void blm_avx2_value_tile(const blm_attend_args *a, uint32_t type
                                          size_t stride)
 {
     __m256 sum[BLM_AVX2_QUERIES][4];
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         const float *out = a->out + (i + t) * a->out_stride;
+        BLM_AVX2_UNROLL
         for (uint32_t c = 0; c < chunks; c++)
             sum[t][c] = j0 ? blm_avx2_get(out, d + c * 8, a->head_dim) : _mm256_setzero_ps();
     }
     for (uint32_t j = j0; j < j1; j++) {
         const uint8_t *row = a->v + j * a->v_stride;
         __m256 v[4];
+        BLM_AVX2_UNROLL
         for (uint32_t c = 0; c < chunks; c++)
             v[c] = blm_avx2_row(type, row, d + c * 8, n);
+        BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < queries; t++) {
             __m256 weight = _mm256_set1_ps(p[t * stride + j]);
+            BLM_AVX2_UNROLL
             for (uint32_t c = 0; c < chunks; c++)
                 sum[t][c] = _mm256_fmadd_ps(weight, v[c], sum[t][c]);
         }
     }
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         float *out = a->out + (i + t) * a->out_stride;
+        BLM_AVX2_UNROLL
         for (uint32_t c = 0; c < chunks; c++)
             blm_avx2_put(out, d + c * 8, a->head_dim, sum[t][c]);
     }
@@ -1001,10 +1077,19 @@ BLM_AVX2_INLINE void blm_avx2_values(const blm_attend_args *a, uint32_t type, ui
                                      size_t stride)
 {
     uint32_t d = 0;
-    for (; d + 32 <= a->head_dim; d += 32)
-        blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 4, 8, p, stride);
-    for (; d + 8 <= a->head_dim; d += 8)
-        blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, 8, p, stride);
+    while (a->head_dim - d >= 8) { /* by fours and threes: one alone waits for itself */
+        uint32_t left = (a->head_dim - d) / 8;
+        if (left == 4 || left == 7 || left == 8 || left >= 10) {
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 4, 8, p, stride);
+            d += 32;
+        } else if (left >= 3) {
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 3, 8, p, stride);
+            d += 24;
+        } else {
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, 8, p, stride);
+            d += 8;
+        }
+    }
     if (d < a->head_dim)
         blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, a->head_dim - d, p, stride);
 }
@@ -1018,6 +1103,7 @@ BLM_AVX2_INLINE void blm_avx2_attend_group(const blm_attend_args *a, uint32_t ty
     size_t stride = ((size_t)most + 3) / 4 * 4;
     for (uint32_t j = 0; j < most; j += 4)
         blm_avx2_score_tile(a, type, i, queries, j, most - 1, stride);
+    BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         uint32_t keys = shared + t * a->keys_step;
         float *p = a->scores + t * stride;

@@ -156,7 +156,7 @@ static inline BLM_UNUSED float blm_expf(float x)
     /* r = x - n ln 2 in two steps: the first constant has 9 bits, so its product is exact */
     float r = x - (float)n * 0.693359375f;
     r -= (float)n * -2.12194440e-4f;
-    /* e^r on |r| <= 0.35: Taylor with the last two coefficients fitted */
+    /* e^r on |r| <= 0.35: minimax polynomial; these constants are those of Cephes' expf */
     float p = 1.9875691e-4f;
     p = p * r + 1.3981999e-3f;
     p = p * r + 8.3334519e-3f;
