@@ -1,0 +1,134 @@
+/* QEMU's aarch64 virt machine: PL011 console, generic timer, power-off by PSCI. */
+#include "../board.h"
+#include "../console.h"
+#include "aarch64.h"
+
+uint64_t board_reset_level;
+
+/* ---- Console ------------------------------------------------------------------------- */
+
+#define UART_DATA      (*(volatile uint32_t *)(BOARD_UART + 0x00))
+#define UART_FLAGS     (*(volatile uint32_t *)(BOARD_UART + 0x18))
+#define UART_SEND_FULL (1u << 5)
+
+static void board_send(char c)
+{
+    while (UART_FLAGS & UART_SEND_FULL)
+        ;
+    UART_DATA = (unsigned char)c;
+}
+
+void board_put(char c)
+{
+    if (c == '\n') board_send('\r');
+    board_send(c);
+}
+
+void board_print_name(void)
+{
+    console_text("bluelm on QEMU's aarch64 virt machine, started at EL");
+    console_number(board_reset_level, 0);
+}
+
+/* ---- Clock --------------------------------------------------------------------------- */
+
+uint64_t board_now_us(void *unused)
+{
+    uint64_t count, hertz;
+    (void)unused;
+    __asm__ volatile("isb"); /* or the counter may be read early */
+    READ_REGISTER(cntvct_el0, count);
+    READ_REGISTER(cntfrq_el0, hertz);
+    return count / hertz * 1000000 + count % hertz * 1000000 / hertz;
+}
+
+/* ---- End ----------------------------------------------------------------------------- */
+
+/* The machine's firmware is called by hvc from a system that started at EL1, by smc from
+ * one that had EL2 to itself. The status is in the console's last line alone.
+ * Source: Arm Power State Coordination Interface (DEN 0022), SYSTEM_OFF. */
+void board_end(int status)
+{
+    register uint64_t function __asm__("x0") = 0x84000008;
+    (void)status;
+    if (board_reset_level == 2)
+        __asm__ volatile("smc #0" : "+r"(function) : : "memory");
+    else
+        __asm__ volatile("hvc #0" : "+r"(function) : : "memory");
+    for (;;)
+        __asm__ volatile("wfi");
+}
+
+/* ---- Memory -------------------------------------------------------------------------- */
+
+static board_span board_between(unsigned char *start, unsigned char *end)
+{
+    return (board_span){start, (size_t)((uintptr_t)end - (uintptr_t)start)};
+}
+
+board_span board_arena(void)
+{
+    return board_between(board_arena_low, board_arena_top);
+}
+
+board_span board_stack(void)
+{
+    return board_between(board_stack_low, board_stack_top);
+}
+
+/* ---- Exceptions ---------------------------------------------------------------------- */
+
+/* The cause in ESR_EL1's upper bits. */
+static const char *board_cause(uint64_t syndrome)
+{
+    switch (syndrome >> 26) {
+    case 0x07:
+        return "floating point is off";
+    case 0x0e:
+        return "illegal state";
+    case 0x20:
+    case 0x21:
+        return "instruction abort";
+    case 0x22:
+        return "misaligned pc";
+    case 0x24:
+    case 0x25:
+        return "data abort";
+    case 0x26:
+        return "misaligned sp";
+    case 0x3c:
+        return "breakpoint";
+    default:
+        return "undefined instruction or other";
+    }
+}
+
+static void board_print_register(const char *name, uint64_t value)
+{
+    console_text(name);
+    console_hex(value, 16);
+}
+
+void board_exception(unsigned kind, const board_registers *r)
+{
+    static const char *const kinds[] = {"synchronous", "IRQ", "FIQ", "SError"};
+    uintptr_t low = (uintptr_t)board_stack_low;
+    console_text("\nexception: ");
+    console_text(kinds[kind % 4]);
+    console_text(", ");
+    console_text(board_cause(r->syndrome));
+    if (r->sp < low || (r->address < low && low - r->address < 65536))
+        console_text(", the stack is too small");
+    board_print_register("\n pc ", r->pc);
+    board_print_register("  sp ", r->sp);
+    board_print_register("  at ", r->address);
+    board_print_register("\nesr ", r->syndrome);
+    board_print_register(" psr ", r->pstate);
+    for (unsigned i = 0; i < 31; i++) {
+        console_text(i % 3 ? "  x" : "\n x");
+        console_number(i, 0);
+        board_print_register(i < 10 ? "  " : " ", r->x[i]);
+    }
+    console_text("\n");
+    board_end(1);
+}

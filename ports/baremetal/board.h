@@ -1,0 +1,35 @@
+/* What a board gives the demo: a console, a clock, memory and a way to end. Each board has
+ * these functions in its own folder; everything else here is the same for all. */
+#ifndef BLUELM_BOARD_H
+#define BLUELM_BOARD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A piece of memory. */
+typedef struct board_span {
+    unsigned char *start;
+    size_t bytes;
+} board_span;
+
+/* The board's name and how it was started, one line without its end. */
+void board_print_name(void);
+
+/* One character to the console, once there is room for it. */
+void board_put(char c);
+
+/* Microseconds since the clock began, as bluelm_port wants it. */
+uint64_t board_now_us(void *unused);
+
+/* Ends: 0 done, 1 failed. A board switches itself off. */
+__attribute__((noreturn)) void board_end(int status);
+
+/* Memory for the engine, from the linker script. */
+board_span board_arena(void);
+
+/* The stack, which start-up filled with BOARD_PAINT; no bytes if it cannot be measured. */
+board_span board_stack(void);
+
+#define BOARD_PAINT 0xa5
+
+#endif
