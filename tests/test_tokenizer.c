@@ -19,7 +19,7 @@
 #define NO_SCORES   0
 #define REPLACEMENT "\357\277\275"
 
-/* ---- Helpers: vocabularies in memory ------------------------------------------------ */
+/* ---- Helpers: vocabularies in memory --------------------------------------------- */
 
 typedef struct piece {
     const char *text;
@@ -191,7 +191,7 @@ static void open_bpe(subject *s, const char *pre, const piece *extra, size_t cou
     assert_int_equal(open_writer(s, &w, 4096), BLUELM_OK);
 }
 
-/* ---- Vectors of real vocabularies ------------------------------------------------------ */
+/* ---- Vectors of real vocabularies ------------------------------------------------ */
 
 static tiny_file load(const char *path)
 {
@@ -271,7 +271,7 @@ static void more_real_vocabularies_give_the_ids_of_another_implementation(void *
     }
 }
 
-/* ---- Rules of splitting ------------------------------------------------------------------ */
+/* ---- Rules of splitting ---------------------------------------------------------- */
 
 /* Words as "a/b/c", by the rule alone. */
 static const char *words_of(const char *rule, const char *text)
@@ -386,7 +386,7 @@ static void characters_have_the_classes_of_unicode(void **state)
     assert_int_equal(blm_char_class(UINT32_MAX), BLM_CHAR_OTHER);
 }
 
-/* ---- Merging ------------------------------------------------------------------------------- */
+/* ---- Merging --------------------------------------------------------------------- */
 
 /* Joins the best pair again and again, looking at all pairs each time: the rule itself.
  * parts: strings of `count` symbols; score: 1 and a number when two may join (greatest
@@ -584,7 +584,7 @@ static void a_long_run_of_one_letter_takes_no_seconds(void **state)
     close_subject(&s);
 }
 
-/* ---- Special tokens ------------------------------------------------------------------------ */
+/* ---- Special tokens -------------------------------------------------------------- */
 
 /* "<|", "x" and "|>" may merge into the text of a control token, which a vocabulary in the
  * wild avoids and a hostile one does not. */
@@ -740,7 +740,7 @@ static void answers_end_at_the_tokens_known_to_end_them(void **state)
     close_subject(&s);
 }
 
-/* ---- Tokens to text ---------------------------------------------------------------------------- */
+/* ---- Tokens to text -------------------------------------------------------------- */
 
 static void every_byte_comes_back(void **state)
 {
@@ -799,7 +799,7 @@ static void token_text_counts_what_does_not_fit(void **state)
     close_subject(&s);
 }
 
-/* ---- Limits --------------------------------------------------------------------------------------- */
+/* ---- Limits ---------------------------------------------------------------------- */
 
 static void text_over_the_limit_is_a_budget_error(void **state)
 {
@@ -853,7 +853,7 @@ static void an_arena_too_small_is_left_alone(void **state)
     close_subject(&s);
 }
 
-/* ---- Hostile vocabularies ---------------------------------------------------------------------- */
+/* ---- Hostile vocabularies -------------------------------------------------------- */
 
 enum {
     NO_MODEL = 1,
@@ -1017,7 +1017,7 @@ static void odd_scores_do_no_harm(void **state)
     close_subject(&s);
 }
 
-/* ---- UTF-8 ---------------------------------------------------------------------------------------- */
+/* ---- UTF-8 ----------------------------------------------------------------------- */
 
 static void characters_survive_decoding_and_encoding(void **state)
 {

@@ -127,7 +127,7 @@ static int blm_chat_named(blm_string name)
     return BLM_CHAT_NONE;
 }
 
-/* ---- Recognising a template ----------------------------------------------------------- */
+/* ---- Recognising a template ------------------------------------------------------ */
 
 static int blm_chat_has(blm_string text, const char *marker)
 {
@@ -190,7 +190,7 @@ BLM_PRIVATE int blm_chat_kind(const blm_gguf *g, int *kind, bluelm_error *err)
     return found < 0 ? found : BLUELM_OK;
 }
 
-/* ---- Using one --------------------------------------------------------------------------- */
+/* ---- Using one ------------------------------------------------------------------- */
 
 BLM_PRIVATE const blm_chat_template *blm_chat_get(int kind)
 {

@@ -2,7 +2,7 @@
 
 #include "unicode.h"
 
-/* ---- The heap ------------------------------------------------------------------- */
+/* ---- The heap -------------------------------------------------------------------- */
 
 /* Whether the pair at place a merges before the pair at place b: leftmost on ties. */
 static int blm_pair_before(const blm_merger *m, uint32_t a, uint32_t b)
@@ -62,7 +62,7 @@ static void blm_heap_remove(blm_merger *m, uint32_t place)
     blm_heap_down(m, blm_heap_up(m, slot, last), last);
 }
 
-/* ---- Symbols ---------------------------------------------------------------------- */
+/* ---- Symbols --------------------------------------------------------------------- */
 
 BLM_PRIVATE uint32_t blm_merger_length(const blm_merger *m, uint32_t place)
 {

@@ -4,7 +4,7 @@
  * hundred at worst; a file made so that thousands of pieces collide is refused. */
 #define BLM_MAX_PROBES 4096u
 
-/* ---- Bytes as pieces write them ------------------------------------------------ */
+/* ---- Bytes as pieces write them -------------------------------------------------- */
 
 static int blm_byte_prints(uint32_t b)
 {
@@ -90,7 +90,7 @@ static uint32_t blm_next_slot(uint32_t slot, uint32_t slot_count)
     return slot + 1 == slot_count ? 0 : slot + 1;
 }
 
-/* ---- Reading pieces --------------------------------------------------------------- */
+/* ---- Reading pieces -------------------------------------------------------------- */
 
 /* A string of an array as it lies in the file. */
 static blm_string blm_string_in(const uint8_t *data, uint32_t at)
@@ -190,7 +190,7 @@ BLM_PRIVATE int blm_pieces_merge_rank(const blm_pieces *p, const blm_run *run, u
     return 0;
 }
 
-/* ---- Building the tables ------------------------------------------------------------ */
+/* ---- Building the tables --------------------------------------------------------- */
 
 static int blm_same_text(blm_string a, blm_string b)
 {
@@ -266,7 +266,7 @@ static int blm_merges_fill(blm_pieces *p, const blm_gguf *g, const blm_array *me
     return BLUELM_OK;
 }
 
-/* ---- Reading the keys ---------------------------------------------------------------- */
+/* ---- Reading the keys ------------------------------------------------------------ */
 
 /* An array of strings whose bytes 32 bits can address. */
 static int blm_pieces_strings(const blm_gguf *g, const char *key, blm_array *out,

@@ -34,7 +34,7 @@ BLM_PRIVATE int blm_sampler_set(blm_sampler *s, const bluelm_sampling *options,
     return BLUELM_OK;
 }
 
-/* ---- Random numbers ---------------------------------------------------------------- */
+/* ---- Random numbers -------------------------------------------------------------- */
 
 /* SplitMix64 (Steele, Lea, Flood 2014): 64 good bits from any seed, one word of state.
  * Returns a number in [0, 1) with 24 bits, each exact in a float. */
@@ -47,7 +47,7 @@ static float blm_random(uint64_t *state)
     return (float)(uint32_t)(z >> 40) * (1.0f / 16777216.0f);
 }
 
-/* ---- Candidates ---------------------------------------------------------------------- */
+/* ---- Candidates ------------------------------------------------------------------ */
 
 static float blm_sound_logit(float x)
 {
@@ -132,7 +132,7 @@ static double blm_candidates_weigh(blm_candidate *c, uint32_t n, float best, flo
     return sum;
 }
 
-/* ---- Drawing --------------------------------------------------------------------------- */
+/* ---- Drawing --------------------------------------------------------------------- */
 
 /* Draws one of n candidates with chances as their weights, leaving out those below `least`. */
 static int32_t blm_draw(blm_sampler *s, const blm_candidate *c, uint32_t n, float least)

@@ -70,7 +70,7 @@ BLM_PRIVATE int blm_vocab_find_special(const blm_vocab *v, const char *text, siz
     return blm_specials_find(v, &v->markup, text, bytes, at, length, token);
 }
 
-/* ---- Keys --------------------------------------------------------------------------- */
+/* ---- Keys ------------------------------------------------------------------------ */
 
 /* Reads an optional token id. One beyond the vocabulary is BLUELM_E_FORMAT. */
 static int blm_vocab_id(const blm_vocab *v, const blm_gguf *g, const char *key, int32_t *id,
@@ -189,7 +189,7 @@ static int blm_vocab_is_phi3(const blm_gguf *g)
     return 0;
 }
 
-/* ---- The end of an answer ------------------------------------------------------------ */
+/* ---- The end of an answer -------------------------------------------------------- */
 
 /* Control tokens that end a turn. The first of BLM_EOT_PIECES that a vocabulary has stands
  * for a missing eot_token_id. Source: what llama.cpp counts as end of generation. */
@@ -234,7 +234,7 @@ BLM_PRIVATE int blm_vocab_is_end(const blm_vocab *v, int32_t token)
     return 0;
 }
 
-/* ---- Building -------------------------------------------------------------------------- */
+/* ---- Building -------------------------------------------------------------------- */
 
 BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
                                uint32_t text_bytes, bluelm_error *err)
@@ -263,7 +263,7 @@ BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
     return BLUELM_OK;
 }
 
-/* ---- Text to tokens ---------------------------------------------------------------------- */
+/* ---- Text to tokens -------------------------------------------------------------- */
 
 /* Where tokens go: all are counted, those that fit are written. */
 typedef struct blm_token_sink {
@@ -390,7 +390,7 @@ BLM_PRIVATE BLM_UNUSED int32_t blm_vocab_lookup(const blm_vocab *v, const char *
     return blm_pieces_find(&v->pieces, &run, 0, (uint32_t)bytes, BLM_TOKEN_ANY);
 }
 
-/* ---- Tokens to text ------------------------------------------------------------------------ */
+/* ---- Tokens to text -------------------------------------------------------------- */
 
 /* Where text goes: all of it is counted, what fits is written. */
 typedef struct blm_text_sink {

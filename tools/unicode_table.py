@@ -61,8 +61,8 @@ def main():
     print("#define BLM_UNICODE_LIMIT 0x%x /* characters from here on are of class 0 */\n"
           % (all_runs[-1][0] + all_runs[-1][1]))
     table("blm_unicode_first", "uint32_t", ["0x%05x" % f for f in firsts], 10)
-    table("blm_unicode_place", "uint16_t", [str(p) for p in places], 16)
-    table("blm_unicode_runs", "uint8_t", [str(b) for b in stream], 22)
+    table("blm_unicode_place", "uint16_t", [str(p) for p in places], 14)
+    table("blm_unicode_runs", "uint8_t", [str(b) for b in stream], 18)
     print("#endif")
 
 
