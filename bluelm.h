@@ -128,7 +128,7 @@ typedef struct bluelm_config {
      * Default 1048576; BLUELM_NO_IMAGE_DECODE_PIXELS reserves nothing. */
     uint32_t max_image_pixels;
     /* Longest run of text between two pictures or turns, in bytes; sizes the
-     * tokenizer's scratch. Default 4 x context_tokens, at least 1024, at most 65535. */
+     * tokenizer's scratch. Default 4 x context_tokens, at least 1024. Limit: 60000. */
     uint32_t text_bytes;
     uint32_t kv_type;         /* BLUELM_KV_*; default int8                              */
     uint32_t activation_type; /* BLUELM_ACT_*; default int8                             */
