@@ -400,20 +400,37 @@ static uint8_t blm_png_paeth(int left, int above, int corner)
     return (uint8_t)(by_above <= by_corner ? above : corner);
 }
 
-/* Undoes one row's filter. above: the row before, or NULL. step: bytes of a pixel. */
+/* Undoes one row's filter. above: the row before, NULL for the first: it counts as
+ * zeros, as do the `step` bytes (of a pixel) left of the row. Returns 0 for a filter that
+ * is not known. */
 static int blm_png_unfilter_row(uint32_t filter, uint8_t *row, const uint8_t *above,
                                 size_t bytes, size_t step)
 {
     if (filter > 4) return 0;
-    for (size_t i = 0; filter && i < bytes; i++) {
-        int left = i >= step ? row[i - step] : 0;
-        int up = above ? above[i] : 0;
-        int corner = above && i >= step ? above[i - step] : 0;
-        int guess = left;
-        if (filter == 2) guess = up;
-        if (filter == 3) guess = (left + up) / 2;
-        if (filter == 4) guess = blm_png_paeth(left, up, corner);
-        row[i] = (uint8_t)(row[i] + guess);
+    if (!above) { /* filters without the row above */
+        if (filter == 0 || filter == 2) return 1;
+        for (size_t i = step; i < bytes; i++)
+            row[i] = (uint8_t)(row[i] + (filter == 3 ? row[i - step] / 2 : row[i - step]));
+        return 1;
+    }
+    size_t first = BLM_MIN(step, bytes); /* bytes with nothing to their left */
+    if (filter == 1) {
+        for (size_t i = step; i < bytes; i++)
+            row[i] = (uint8_t)(row[i] + row[i - step]);
+    } else if (filter == 2) {
+        for (size_t i = 0; i < bytes; i++)
+            row[i] = (uint8_t)(row[i] + above[i]);
+    } else if (filter == 3) {
+        for (size_t i = 0; i < first; i++)
+            row[i] = (uint8_t)(row[i] + above[i] / 2);
+        for (size_t i = step; i < bytes; i++)
+            row[i] = (uint8_t)(row[i] + (row[i - step] + above[i]) / 2);
+    } else if (filter == 4) {
+        for (size_t i = 0; i < first; i++)
+            row[i] = (uint8_t)(row[i] + above[i]);
+        for (size_t i = step; i < bytes; i++)
+            row[i] =
+                (uint8_t)(row[i] + blm_png_paeth(row[i - step], above[i], above[i - step]));
     }
     return 1;
 }
@@ -461,14 +478,20 @@ static void blm_png_pixel(const blm_png *p, const uint8_t *row, uint32_t x, uint
  * 3i + 3 in the second. */
 static void blm_png_convert_in_place(const blm_png *p, const blm_png_pass *pass, uint8_t *rows)
 {
-    uint64_t pixels = (uint64_t)p->width * p->height;
-    int grows = p->channels * p->depth < 24;
-    for (uint64_t n = 0; n < pixels; n++) {
-        uint64_t i = grows ? pixels - 1 - n : n;
-        uint32_t y = (uint32_t)(i / p->width), x = (uint32_t)(i % p->width);
-        uint8_t rgb[3];
-        blm_png_pixel(p, rows + y * (pass->row_bytes + 1) + 1, x, rgb);
-        memcpy(rows + 3 * i, rgb, 3);
+    int grows = p->channels * p->depth < 24, plain = p->channels == 3 && p->depth == 8;
+    for (uint32_t n = 0; n < p->height; n++) {
+        uint32_t y = grows ? p->height - 1 - n : n;
+        const uint8_t *row = rows + y * (pass->row_bytes + 1) + 1;
+        uint8_t *to = rows + (uint64_t)y * p->width * 3, rgb[3];
+        if (plain) {
+            memmove(to, row, (size_t)p->width * 3);
+            continue;
+        }
+        for (uint32_t k = 0; k < p->width; k++) {
+            uint32_t x = grows ? p->width - 1 - k : k;
+            blm_png_pixel(p, row, x, rgb);
+            memcpy(to + (size_t)x * 3, rgb, 3);
+        }
     }
 }
 
