@@ -27,7 +27,7 @@
 #define BLM_AVX2_IN_ORDER(v) __asm__("" : "+x"(v))
 #endif
 
-/* ---- Small pieces ------------------------------------------------------------------- */
+/* ---- Small pieces -------------------------------------------------------------------- */
 
 BLM_AVX2_INLINE __m256i blm_avx2_load(const void *p)
 {
@@ -92,7 +92,7 @@ BLM_AVX2_INLINE __m256 blm_avx2_exp(__m256 x)
     return _mm256_and_ps(p, _mm256_cmp_ps(x, lowest, _CMP_NLT_UQ));
 }
 
-/* ---- Unpacking the file's blocks --------------------------------------------------------- */
+/* ---- Unpacking the file's blocks ----------------------------------------------------- */
 
 /* 32 weights, w = scale[k / 16] q - min, q in one vector: 0..15 for the 4-bit types, signed
  * for the others. */
@@ -174,7 +174,7 @@ BLM_AVX2_INLINE void blm_avx2_rows(const blm_matmul_args *a, uint64_t r, uint64_
         rows[i] = a->w->data + BLM_MIN(r + i, row1 - 1) * a->w->row_bytes;
 }
 
-/* ---- One token, int8 ----------------------------------------------------------------------- */
+/* ---- One token, int8 ----------------------------------------------------------------- */
 
 /* Products of 32 weights with 32 activations, summed in fours; Q6_K's times their int8
  * scales. Pairs fit 16 bits: 2 x 15 x 127, 2 x 128 x 127. Signed weights: |w| times x with
@@ -267,7 +267,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream_q4_k(const uint8_t *const *rows, const bl
     return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
 }
 
-/* ---- One token, int16 ------------------------------------------------------------------------ */
+/* ---- One token, int16 ---------------------------------------------------------------- */
 
 BLM_AVX2_INLINE __m256 blm_avx2_row16(uint32_t type, const uint8_t *row, const blm_acts *x)
 {
@@ -318,7 +318,7 @@ BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0,
     }
 }
 
-/* ---- Several tokens: the panel ------------------------------------------------------------------ */
+/* ---- Several tokens: the panel ------------------------------------------------------- */
 
 /* Eight rows of 32 columns. Lane r of every vector belongs to row r; a vector of q holds
  * four (int8) or two (int16) neighbouring k of each row. */
@@ -601,7 +601,7 @@ BLM_AVX2 void blm_avx2_matmul16_q6_k(const blm_matmul_args *a, uint64_t row0, ui
     blm_avx2_matmul(a, row0, row1, BLM_Q6_K, 16);
 }
 
-/* ---- Products with float weights --------------------------------------------------------------- */
+/* ---- Products with float weights ----------------------------------------------------- */
 
 /* Rows of floats, n of them from element `at`, n = 8 but at the end; missing ones are 0. */
 BLM_AVX2_INLINE __m256 blm_avx2_floats(uint32_t type, const uint8_t *row, size_t at, uint32_t n)
@@ -711,7 +711,7 @@ BLM_AVX2 void blm_avx2_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint
     blm_avx2_matmul_float(a, row0, row1, BLM_BF16);
 }
 
-/* ---- Quantising activations ----------------------------------------------------------------------- */
+/* ---- Quantising activations ---------------------------------------------------------- */
 
 /* Loads 32 values and finds their largest magnitude; NaNs are passed over. */
 BLM_AVX2_INLINE float blm_avx2_max_abs32(const float *x, __m256 *v)
@@ -804,7 +804,7 @@ BLM_AVX2 void blm_avx2_f32_from_f16(float *out, const uint16_t *x, size_t n)
         out[i] = blm_f32_of_f16(x[i]);
 }
 
-/* ---- Rows of f32 -------------------------------------------------------------------------------------- */
+/* ---- Rows of f32 --------------------------------------------------------------------- */
 
 /* The rest of a row that is no multiple of 8 goes through these: n lanes, others 0. */
 BLM_AVX2_INLINE __m256 blm_avx2_get(const float *x, size_t i, size_t n)
@@ -966,7 +966,7 @@ BLM_AVX2 void blm_avx2_softmax(float *x, uint32_t n)
         blm_avx2_put(x, i, n, _mm256_mul_ps(blm_avx2_get(x, i, n), factor));
 }
 
-/* ---- Attention ----------------------------------------------------------------------------------------- */
+/* ---- Attention ----------------------------------------------------------------------- */
 
 enum { BLM_AVX2_QUERIES = 3, BLM_AVX2_INT8 = 1000 }; /* a type beside BLM_F32 and BLM_F16 */
 
@@ -1141,7 +1141,7 @@ BLM_AVX2 void blm_avx2_attend_q8(const blm_attend_args *a)
     blm_avx2_attend(a, BLM_AVX2_INT8);
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------- */
+/* ---- The table ----------------------------------------------------------------------- */
 
 static void blm_avx2_fill_matmul(blm_kernels *k)
 {

@@ -19,7 +19,7 @@
 #define BLM_ATTEND_GROUP 4  /* queries that attend works on at once */
 
 /* Activations on their way into matrix products: as f32, and for quantised weights also as
- * integers in blocks of 32, x = q * scale. */
+ * integers in blocks of 32, x = q * scale, q within +-127 or +-32767. */
 typedef struct blm_acts {
     uint32_t tokens;
     uint32_t cols;    /* a multiple of 32 if bits != 0                           */

@@ -39,7 +39,7 @@ static inline BLM_UNUSED float blm_absf(float x)
     return blm_f32_of_bits(blm_f32_bits(x) & 0x7FFFFFFFu);
 }
 
-/* ---- f16 and bf16 ------------------------------------------------------------- */
+/* ---- f16 and bf16 -------------------------------------------------------------------- */
 
 /* Exact. A subnormal f16 is brought to f32 by a multiplication that is exact. */
 static inline BLM_UNUSED float blm_f32_of_f16(uint16_t h)
@@ -97,7 +97,7 @@ static inline BLM_UNUSED int32_t blm_round_even(float x)
     return i;
 }
 
-/* ---- single precision ----------------------------------------------------------- */
+/* ---- single precision ---------------------------------------------------------------- */
 
 /* Correctly rounded. The instruction where there is one (a builtin may call libm for
  * errno); elsewhere digit by digit in integers. Negative x gives NaN. */
@@ -221,7 +221,7 @@ static inline BLM_UNUSED float blm_erff(float x)
     return x < 0 ? -y : y;
 }
 
-/* ---- double precision, for RoPE's tables -------------------------------------------- */
+/* ---- double precision, for RoPE's tables --------------------------------------------- */
 
 /* e^x, relative error below 1e-15 on [-700, 700]; clamped to that range. */
 static inline BLM_UNUSED double blm_exp(double x)

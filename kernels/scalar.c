@@ -4,7 +4,7 @@
  */
 #include "kernels.h"
 
-/* ---- Unpacking the file's blocks --------------------------------------------------- */
+/* ---- Unpacking the file's blocks ----------------------------------------------------- */
 
 /* Where 32 weights go: w[j] = scale[j / 16] * q[j] - min. */
 typedef struct blm_scalar_block {
@@ -102,7 +102,7 @@ static blm_scalar_block blm_scalar_unpack_row(blm_scalar_unpack_fn unpack, const
     return all;
 }
 
-/* ---- Products with quantised weights ------------------------------------------------ */
+/* ---- Products with quantised weights ------------------------------------------------- */
 
 /* sum_k w[k] x[t][k], x in int8. Exact integers per 16 values: |sum| <= 16 * 128 * 128. */
 static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
@@ -195,7 +195,7 @@ static void blm_scalar_matmul16_q6_k(const blm_matmul_args *a, uint64_t row0, ui
     blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q6_k, blm_scalar_dot16);
 }
 
-/* ---- Rows to f32 ------------------------------------------------------------------------ */
+/* ---- Rows to f32 --------------------------------------------------------------------- */
 
 static void blm_scalar_dequantize(blm_scalar_unpack_fn unpack, const uint8_t *row, float *out,
                                   uint64_t cols)
@@ -260,7 +260,7 @@ static void blm_scalar_f32_from_f16(float *out, const uint16_t *x, size_t n)
         out[i] = blm_f32_of_f16(x[i]);
 }
 
-/* ---- Products with float weights ---------------------------------------------------- */
+/* ---- Products with float weights ----------------------------------------------------- */
 
 /* Eight partial sums, k mod 8, added as a tree: what vector units do, so that their
  * results stay close, and no chain of dependent additions. */
@@ -318,7 +318,7 @@ static void blm_scalar_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint
     blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_bf16);
 }
 
-/* ---- Quantising activations ----------------------------------------------------------- */
+/* ---- Quantising activations ---------------------------------------------------------- */
 
 /* Largest magnitude; NaNs are passed over. */
 static float blm_scalar_max_abs(const float *x, uint32_t n)
@@ -390,7 +390,7 @@ static void blm_scalar_quantize_kv(const float *x, uint32_t n, int8_t *q, uint16
         q[i] = (int8_t)blm_scalar_quantum(x[i], inverse, 127);
 }
 
-/* ---- Norms, activations, softmax, RoPE ------------------------------------------------ */
+/* ---- Norms, activations, softmax, RoPE ----------------------------------------------- */
 
 static void blm_scalar_rms_norm(const float *x, const uint8_t *w, float eps, uint32_t n,
                                 float *out)
@@ -492,7 +492,7 @@ static void blm_scalar_rope(float *x, const float *cos, const float *sin, uint32
     }
 }
 
-/* ---- Attention ---------------------------------------------------------------------------- */
+/* ---- Attention ----------------------------------------------------------------------- */
 
 /* How one kind of row is read: its product with a query, and its addition to an output. */
 typedef float (*blm_scalar_row_dot_fn)(const float *q, const uint8_t *row, size_t n);
@@ -578,7 +578,7 @@ static void blm_scalar_attend_q8(const blm_attend_args *a)
     blm_scalar_attend(a, blm_scalar_row_dot_q8, blm_scalar_row_axpy_q8, 1);
 }
 
-/* ---- The table ---------------------------------------------------------------------------- */
+/* ---- The table ----------------------------------------------------------------------- */
 
 static void blm_scalar_fill_matmul(blm_kernels *k)
 {

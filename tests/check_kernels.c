@@ -89,7 +89,7 @@ static void unguard(guarded *g, const char *what)
     free(g->block);
 }
 
-/* ---- Weights: making them, and a second opinion on what they mean ------------------------ */
+/* ---- Weights: making them, and a second opinion on what they mean -------------------- */
 
 static const struct {
     uint32_t type;
@@ -221,7 +221,7 @@ static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, doub
     }
 }
 
-/* ---- Products ------------------------------------------------------------------------------- */
+/* ---- Products ------------------------------------------------------------------------ */
 
 typedef struct product {
     const blm_kernels *k;
@@ -434,7 +434,7 @@ static void check_dequantize(const blm_kernels *k, unsigned type)
     }
 }
 
-/* ---- Quantising ---------------------------------------------------------------------------- */
+/* ---- Quantising ---------------------------------------------------------------------- */
 
 /* Values that sit on rounding ties, are tiny, huge, equal, or zero. */
 static float awkward(uint32_t kind)
@@ -579,7 +579,7 @@ static void check_f16(const blm_kernels *k)
     unguard(&g2, "f16_from_f32");
 }
 
-/* ---- Element by element -------------------------------------------------------------------- */
+/* ---- Element by element -------------------------------------------------------------- */
 
 enum { GELU_TANH, GELU_ERF, GELU_QUICK, SILU, ACTIVATIONS };
 
@@ -748,7 +748,7 @@ static void check_rope(const blm_kernels *k, uint32_t pairs, int halves)
     free(x), free(c), free(s);
 }
 
-/* ---- Attention ------------------------------------------------------------------------------- */
+/* ---- Attention ----------------------------------------------------------------------- */
 
 typedef struct cache {
     uint8_t *rows, *scales;
@@ -871,7 +871,7 @@ static void check_attention(const blm_kernels *k, const blm_kernels *scalar)
     }
 }
 
-/* ---- Inputs that are no numbers --------------------------------------------------------------- */
+/* ---- Inputs that are no numbers ------------------------------------------------------ */
 
 /* Nothing is asked of the results but that they come, within bounds, and (under UBSan)
  * without undefined behaviour. */
@@ -934,7 +934,7 @@ static void check_not_numbers(const blm_kernels *k)
     unguard(&g, "numbers that are none");
 }
 
-/* ---- math.h against libm ------------------------------------------------------------------------ */
+/* ---- math.h against libm ------------------------------------------------------------- */
 
 static void check_relative(const char *what, double limit, double got, double expected)
 {
@@ -1003,7 +1003,7 @@ static void check_double_functions(void)
            "edges", 0, 0);
 }
 
-/* ---- The run -------------------------------------------------------------------------------------- */
+/* ---- The run ------------------------------------------------------------------------- */
 
 static void check_set(const blm_kernels *k, const blm_kernels *scalar)
 {
@@ -1053,7 +1053,7 @@ static const uint32_t sets[] = {BLUELM_CPU_SSE41,    BLUELM_CPU_AVX2, BLUELM_CPU
                                 BLUELM_CPU_AMX,      BLUELM_CPU_NEON, BLUELM_CPU_NEON_DOTPROD,
                                 BLUELM_CPU_NEON_I8MM};
 
-/* ---- Speed ---------------------------------------------------------------------------------------- */
+/* ---- Speed --------------------------------------------------------------------------- */
 
 /* This thread's own time: the machine may have other work. */
 static double now(void)
