@@ -1,4 +1,4 @@
-/* Reads a tensor of a trusted GGUF file as doubles, formula by formula. Shares no code with
+/* Reads keys and tensors of a trusted GGUF file as doubles, formula by formula. Shares no code with
  * the library, so that a mistake in one is not a mistake in both. */
 #include "tiny_model.h"
 
@@ -28,9 +28,10 @@ static void skip(reader *r, uint64_t bytes)
     r->at += (size_t)bytes;
 }
 
+static const uint8_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
 static void skip_value(reader *r, uint32_t type)
 {
-    static const uint8_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
     if (type == 8) {
         skip(r, number(r, 8));
     } else {
@@ -53,6 +54,24 @@ static void skip_keys(reader *r, uint64_t count)
             skip_value(r, type);
         }
     }
+}
+
+/* Moves to the value of a key. Returns its type, or -1 when there is no such key. */
+static int find_key(reader *r, const char *key)
+{
+    uint64_t count;
+    r->at = 16;
+    count = number(r, 8);
+    while (count-- > 0) {
+        uint64_t length = number(r, 8);
+        const uint8_t *text = r->data + r->at;
+        skip(r, length);
+        if (length == strlen(key) && memcmp(text, key, strlen(key)) == 0)
+            return (int)number(r, 4);
+        r->at -= (size_t)length + 8;
+        skip_keys(r, 1);
+    }
+    return -1;
 }
 
 /* Finite ones only: no sound file holds others. */
@@ -188,4 +207,53 @@ double *test_tensor_to_double(const void *file, size_t bytes, const char *name, 
         values[i] = value_at(r.data + at, found_type, (size_t)i);
     if (ne != NULL) memcpy(ne, found_dims, sizeof found_dims);
     return values;
+}
+
+/* One number of a key; whole ones are two's complement. */
+static double scalar(reader *r, uint32_t type)
+{
+    uint64_t bits = number(r, sizes[type]), sign = (uint64_t)1 << (8 * sizes[type] - 1);
+    double value;
+    switch (type) {
+    case 6:
+        return single((uint32_t)bits);
+    case 12:
+        memcpy(&value, &bits, 8);
+        return value;
+    case 1:
+    case 3:
+    case 5:
+    case 11:
+        return (double)(bits & (sign - 1)) - (bits & sign ? (double)sign : 0);
+    default:
+        return (double)bits;
+    }
+}
+
+int test_key_to_double(const void *file, size_t bytes, const char *key, size_t index,
+                       double *value)
+{
+    reader r = {NULL, 0, 0};
+    int type;
+    r.data = file;
+    r.bytes = bytes;
+    type = find_key(&r, key);
+    if (type == 9) {
+        type = (int)number(&r, 4);
+        if (index >= number(&r, 8)) return 0;
+        while (index-- > 0)
+            skip_value(&r, (uint32_t)type);
+    }
+    if (type < 0 || type == 8) return 0;
+    *value = scalar(&r, (uint32_t)type);
+    return 1;
+}
+
+int test_key_is(const void *file, size_t bytes, const char *key, const char *text)
+{
+    reader r = {NULL, 0, 0};
+    r.data = file;
+    r.bytes = bytes;
+    return find_key(&r, key) == 8 && number(&r, 8) == strlen(text) &&
+           memcmp(r.data + r.at, text, strlen(text)) == 0;
 }

@@ -665,7 +665,7 @@ static void llm_keys(tiny_writer *w, const tiny_llm_config *c, uint32_t head_dim
     arch_u32(w, c->arch, "embedding_length", c->n_embd);
     arch_u32(w, c->arch, "block_count", c->n_layer);
     arch_u32(w, c->arch, "feed_forward_length", c->n_ff);
-    arch_u32(w, c->arch, "rope.dimension_count", head_dim);
+    arch_u32(w, c->arch, "rope.dimension_count", c->n_rot != 0 ? c->n_rot : head_dim);
     arch_u32(w, c->arch, "attention.head_count", c->n_head);
     arch_u32(w, c->arch, "attention.head_count_kv", c->n_head_kv);
     if (c->head_dim != 0) {
@@ -701,15 +701,15 @@ static void llm_block(tiny_writer *w, const tiny_llm_config *c, uint32_t block,
 }
 
 /* Factors that slow each pair of a head down, 1 for the fastest, as in llama 3. */
-static void rope_factors(tiny_writer *w, uint32_t head_dim)
+static void rope_factors(tiny_writer *w, uint32_t n_rot)
 {
-    float *values = malloc(head_dim / 2 * sizeof *values);
+    float *values = malloc(n_rot / 2 * sizeof *values);
     uint64_t ne[1];
     uint32_t i;
     must(values != NULL);
-    for (i = 0; i < head_dim / 2; i++)
-        values[i] = 1 + 7 * (float)i / (float)(head_dim / 2);
-    ne[0] = head_dim / 2;
+    for (i = 0; i < n_rot / 2; i++)
+        values[i] = 1 + 7 * (float)i / (float)(n_rot / 2);
+    ne[0] = n_rot / 2;
     tiny_tensor(w, "rope_freqs.weight", TINY_F32, 1, ne, values);
     free(values);
 }
@@ -729,7 +729,7 @@ tiny_file tiny_llm(const tiny_llm_config *c)
     matrix(&w, "token_embd.weight", c->embd_type, c->n_embd, c->n_vocab, 4);
     vector(&w, "output_norm.weight", c->n_embd, 1);
     if (!c->tied) matrix(&w, "output.weight", c->output_type, c->n_embd, c->n_vocab, 2);
-    if (c->rope_freqs) rope_factors(&w, head_dim);
+    if (c->rope_freqs) rope_factors(&w, c->n_rot != 0 ? c->n_rot : head_dim);
     for (i = 0; i < c->n_layer; i++)
         llm_block(&w, c, i, head_dim);
     if (c->extra != NULL) c->extra(&w, c->extra_user);
@@ -761,6 +761,7 @@ static uint32_t merge_of(const tiny_vision_config *c)
 static void vision_keys(tiny_writer *w, const tiny_vision_config *c)
 {
     static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
+    static const float mean[] = {0.48f, 0.46f, 0.41f}, std[] = {0.27f, 0.26f, 0.31f};
     int i;
     tiny_key_string(w, "general.architecture", "clip");
     tiny_key_string(w, "general.type", "mmproj");
@@ -779,10 +780,10 @@ static void vision_keys(tiny_writer *w, const tiny_vision_config *c)
     tiny_key_f32(w, "clip.vision.attention.layer_norm_epsilon", c->eps);
     tiny_key_array(w, "clip.vision.image_mean", KEY_F32, 3);
     for (i = 0; i < 3; i++)
-        tiny_put_f32(&w->keys, 0.5f);
+        tiny_put_f32(&w->keys, c->uneven_pixels ? mean[i] : 0.5f);
     tiny_key_array(w, "clip.vision.image_std", KEY_F32, 3);
     for (i = 0; i < 3; i++)
-        tiny_put_f32(&w->keys, 0.5f);
+        tiny_put_f32(&w->keys, c->uneven_pixels ? std[i] : 0.5f);
     tiny_key_u32(w, "clip.vision.projector.scale_factor", merge_of(c));
 }
 
@@ -814,8 +815,10 @@ static void vision_block(tiny_writer *w, const tiny_vision_config *c, uint32_t b
     linear(w, block_name(n, "v.blk", block, "attn_v"), c->type, c->width, c->width);
     linear(w, block_name(n, "v.blk", block, "attn_out"), c->type, c->width, c->width);
     layer_norm(w, block_name(n, "v.blk", block, "ln2"), c->width);
-    linear(w, block_name(n, "v.blk", block, "ffn_up"), c->type, c->width, c->n_ff);
-    linear(w, block_name(n, "v.blk", block, "ffn_down"), c->down_type, c->n_ff, c->width);
+    linear(w, block_name(n, "v.blk", block, c->old_names ? "ffn_down" : "ffn_up"), c->type,
+           c->width, c->n_ff);
+    linear(w, block_name(n, "v.blk", block, c->old_names ? "ffn_up" : "ffn_down"),
+           c->down_type, c->n_ff, c->width);
 }
 
 static void projector(tiny_writer *w, const tiny_vision_config *c)
@@ -849,12 +852,17 @@ tiny_file tiny_mmproj(const tiny_vision_config *c)
     ne[0] = ne[1] = c->patch_px, ne[2] = 3, ne[3] = c->width;
     random_tensor(&w, "v.patch_embd.weight", c->patch_type, 4, ne, 0,
                   1 / sqrt(3.0 * c->patch_px * c->patch_px));
-    vector(&w, "v.patch_embd.bias", c->width, 0);
-    ne[0] = c->width, ne[1] = (uint64_t)side * side;
+    if (c->clip) {
+        vector(&w, "v.class_embd", c->width, 0);
+        layer_norm(&w, "v.pre_ln", c->width);
+    } else {
+        vector(&w, "v.patch_embd.bias", c->width, 0);
+    }
+    ne[0] = c->width, ne[1] = (uint64_t)side * side + (c->clip ? 1 : 0);
     random_tensor(&w, "v.position_embd.weight", TINY_F32, 2, ne, 0, 0.3);
     for (i = 0; i < c->n_layer; i++)
         vision_block(&w, c, i);
-    layer_norm(&w, "v.post_ln", c->width);
+    if (!c->clip) layer_norm(&w, "v.post_ln", c->width);
     projector(&w, c);
     if (c->extra != NULL) c->extra(&w, c->extra_user);
     return tiny_finish(&w);

@@ -81,6 +81,7 @@ typedef struct tiny_llm_config {
     const char *arch; /* "llama" or "qwen2" */
     uint32_t n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx;
     uint32_t head_dim;    /* 0: n_embd / n_head, and no key_length in the file       */
+    uint32_t n_rot;       /* values of a head that RoPE turns; 0: head_dim           */
     uint32_t n_vocab;     /* at least TINY_MIN_VOCAB                                 */
     uint32_t embd_type;   /* token_embd                                              */
     uint32_t attn_type;   /* attn_q, attn_k, attn_v, attn_output                     */
@@ -133,6 +134,10 @@ typedef struct tiny_vision_config {
     tiny_projector projector;
     tiny_activation activation;
     int input_norm; /* mm.input_norm, lfm2 only                                       */
+    int clip;       /* as in CLIP: a class embedding, a norm before the blocks and none
+                       after them, no bias of the patches                             */
+    int old_names;  /* ffn_up is named ffn_down and the other way round               */
+    int uneven_pixels; /* mean and std differ between the channels; else 0.5          */
     float eps;
     uint64_t seed;
     tiny_extra extra;
@@ -152,5 +157,13 @@ tiny_file tiny_mmproj(const tiny_vision_config *config);
  * Returns malloc'ed values in the file's order, or NULL when there is no such tensor. */
 double *test_tensor_to_double(const void *file, size_t bytes, const char *name,
                               uint64_t ne[4]);
+
+/* The value of a key, if it is there and a number: a truth value is 0 or 1, of an array it
+ * is the element at `index` (else 0). Returns 1, or 0 and leaves *value alone. */
+int test_key_to_double(const void *file, size_t bytes, const char *key, size_t index,
+                       double *value);
+
+/* Whether the file has that key with that text. */
+int test_key_is(const void *file, size_t bytes, const char *key, const char *text);
 
 #endif

@@ -1,0 +1,70 @@
+/* The whole network once more in double precision, slowly: loops over doubles, one line per
+ * formula, nothing shared with the library. What the library computes is held against it.
+ * Sources: LLaMA (arXiv 2302.13971), RoFormer (2104.09864), GQA (2305.13245), SigLIP
+ * (2303.15343), ViT (2010.11929), BlueLM-V-3B (2411.10640). For sound files only. */
+#ifndef NETWORK_DOUBLE_H
+#define NETWORK_DOUBLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* y = W x + b */
+typedef struct double_linear {
+    double *w; /* [out][in]; NULL: not in the file */
+    double *b; /* [out], or NULL                   */
+    size_t in, out;
+} double_linear;
+
+typedef struct double_norm {
+    double *w, *b; /* NULL: not in the file */
+} double_norm;
+
+/* A transformer block of either network; what one of them lacks is NULL. */
+typedef struct double_block {
+    double_norm attn_norm, ffn_norm;
+    double_linear q, k, v, o, gate, up, down;
+} double_block;
+
+typedef struct double_llm {
+    size_t n_embd, n_layer, n_head, n_head_kv, head_dim, n_rot, n_vocab;
+    int halves; /* RoPE turns (i, i + n_rot/2) and not (2i, 2i + 1) */
+    double eps;
+    double *rope;         /* [n_rot / 2]: radians per position                */
+    double_linear embd;   /* [n_vocab][n_embd]                                */
+    double_linear output; /* may be embd's values                             */
+    double_norm norm;
+    double_block *blocks;
+} double_llm;
+
+void double_llm_open(double_llm *m, const void *file, size_t bytes);
+void double_llm_close(double_llm *m);
+
+/* The embedding of a token, [n_embd]. */
+void double_llm_token(const double_llm *m, int32_t token, double *x);
+
+/* All blocks and the last norm, in place, over rows at positions 0 and on. As later rows
+ * change nothing in earlier ones, row t is also what a prompt of t + 1 tokens ends with.
+ *   x  [count][n_embd] */
+void double_llm_run(const double_llm *m, double *x, size_t count);
+
+/* logits [n_vocab] of a row that double_llm_run made. */
+void double_llm_logits(const double_llm *m, const double *x, double *logits);
+
+typedef struct double_vision {
+    size_t tile_px, patch_px, side, width, n_head, n_layer; /* layers that are run */
+    size_t merge, tokens, n_embd;
+    int class_token, activation; /* 'g' tanh GELU, 's' SiLU, 'q' quick GELU */
+    double eps, mean[3], std[3];
+    double_linear patch, first, second; /* second.w NULL: one layer alone */
+    double *class_embd, *positions;
+    double_norm pre, post, merged;
+    double_block *blocks;
+} double_vision;
+
+void double_vision_open(double_vision *m, const void *file, size_t bytes);
+void double_vision_close(double_vision *m);
+
+/* One tile, [tile_px][tile_px][3], into image tokens [tokens][n_embd]. */
+void double_vision_run(const double_vision *m, const uint8_t *rgb, double *tokens);
+
+#endif
