@@ -24,33 +24,14 @@ void bluelm_reset(bluelm *engine)
     blm_engine_clear(engine);
 }
 
-/* The token that begins every conversation, for models that want one. */
-static int blm_add_bos(bluelm *e, bluelm_error *err)
-{
-    blm_input *in = &e->input;
-    if (in->count || in->text_bytes || !e->vocab.add_bos || e->vocab.bos < 0)
-        return BLUELM_OK;
-    return blm_input_tokens(in, e->vocab.bos, 1, err);
-}
-
-static int blm_add_c_string(bluelm *e, const char *markup, bluelm_error *err)
-{
-    return blm_input_markup(&e->input, markup, blm_text_bytes(markup), err);
-}
-
-/* Begins a call that adds input. It ends an answer that is being made. */
-static int blm_input_open(bluelm *e, bluelm_error *err)
-{
-    if (!e->has_language)
-        return blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
-    e->generating = 0;
-    return blm_add_bos(e, err);
-}
-
-static int blm_is_space(char c)
-{
-    return c == ' ' || (c >= '\t' && c <= '\r');
-}
+/* What a call that adds input may change, kept so that one that fails changes nothing. */
+typedef struct blm_call {
+    blm_input input;
+    blm_turns turns;
+    int generating;
+    uint32_t text_end;             /* of the waiting text without the spaces that end it */
+    char spaces[BLM_MARKUP_BYTES]; /* behind it: closing a turn writes markup over them  */
+} blm_call;
 
 /* Whether the open turn's text loses the spaces at its ends. */
 static int blm_turn_trims(const bluelm *e)
@@ -63,9 +44,8 @@ static int blm_close_turn(bluelm *e, bluelm_error *err)
     blm_input *in = &e->input;
     if (e->turns.open == BLM_TURN_NONE)
         return BLUELM_OK;
-    while (blm_turn_trims(e) && in->text_bytes > in->content_from &&
-           blm_is_space(in->text[in->text_bytes - 1]))
-        in->text_bytes--;
+    if (blm_turn_trims(e))
+        in->text_bytes = blm_text_end(in);
     e->turns.last = e->turns.open;
     e->turns.open = BLM_TURN_NONE;
     return blm_add_c_string(e, e->chat->suffix[e->turns.last], err);
@@ -75,7 +55,7 @@ static int blm_close_turn(bluelm *e, bluelm_error *err)
 static int blm_open_turn(bluelm *e, bluelm_role role, const char *prefix, bluelm_error *err)
 {
     int code = blm_close_turn(e, err);
-    if (code >= 0 && e->turns.last == BLM_TURN_NONE)
+    if (code >= 0 && e->turns.last == BLM_TURN_NONE && !e->vocab.add_bos)
         code = blm_add_c_string(e, e->chat->start, err);
     if (!prefix)
         prefix = blm_chat_prefix(e->chat, role, e->turns.last);
@@ -94,23 +74,22 @@ int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err)
     if (!engine->chat)
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: no chat template that is known", 0, 0,
                         0);
-    blm_turns turns = engine->turns;
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     int code = blm_input_open(engine, err);
     if (code >= 0)
         code = blm_open_turn(engine, role, NULL, err);
     if (code >= 0)
         code = blm_input_check_room(&engine->input, err);
-    if (code < 0)
-        engine->turns = turns;
-    return blm_input_end(&engine->input, &before, code);
+    return blm_call_end(engine, &before, code);
 }
 
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err)
 {
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     int code = blm_input_open(engine, err);
-    while (engine->turns.empty && blm_turn_trims(engine) && bytes && blm_is_space(*utf8))
+    while (engine->turns.empty && blm_turn_trims(engine) && bytes && blm_chat_is_blank(*utf8))
         utf8++, bytes--;
     if (code >= 0)
         code = blm_input_text(&engine->input, utf8, bytes, err);
@@ -118,12 +97,13 @@ int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error
         code = blm_input_check_room(&engine->input, err);
     if (code >= 0 && bytes)
         engine->turns.empty = 0;
-    return blm_input_end(&engine->input, &before, code);
+    return blm_call_end(engine, &before, code);
 }
 
 int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err)
 {
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     int code = blm_input_open(engine, err);
     if (code >= 0)
         code = blm_input_markup(&engine->input, utf8, bytes, err);
@@ -131,12 +111,13 @@ int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_err
         code = blm_input_check_room(&engine->input, err);
     if (code >= 0 && bytes)
         engine->turns.empty = 0;
-    return blm_input_end(&engine->input, &before, code);
+    return blm_call_end(engine, &before, code);
 }
 
 int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err)
 {
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     int code = BLUELM_OK;
     if (!engine->has_language)
         code = blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
@@ -148,25 +129,22 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
         else
             code = blm_input_tokens(&engine->input, tokens[i], 1, err);
     }
-    return blm_input_end(&engine->input, &before, code);
+    return blm_call_end(engine, &before, code);
 }
 
 int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err)
 {
-    blm_turns turns = engine->turns;
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     int code = BLUELM_OK;
-    if (turns.open != BLM_TURN_NONE && turns.open != BLUELM_ASSISTANT)
+    if (engine->turns.open != BLM_TURN_NONE && engine->turns.open != BLUELM_ASSISTANT)
         code = blm_open_turn(engine, BLUELM_ASSISTANT, engine->chat->answer, err);
     if (code >= 0)
         code = blm_input_flush(&engine->input, err);
     if (code >= 0 && engine->input.count == 0)
         code = blm_fail(err, BLUELM_E_STATE, "generate: nothing was added", 1, 0, 0);
-    blm_input_end(&engine->input, &before, code);
-    if (code < 0) {
-        engine->turns = turns;
+    if (blm_call_end(engine, &before, code) < 0)
         return code;
-    }
     engine->generating = 1;
     engine->made_tokens = 0;
     engine->max_new_tokens = max_tokens;
@@ -293,10 +271,11 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
         return code;
 
     /* Markers count too, so a grid that does not fit is tried again with a tile less. */
-    blm_input before = blm_input_begin(&engine->input);
+    blm_call before;
+    blm_call_begin(&before, engine);
     uint32_t cap = blm_engine_tile_cap(engine, engine->input.count);
     do {
-        engine->input = before;
+        engine->input = before.input;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
                                &chosen, err);
         if (code >= 0 && (code = blm_input_open(engine, err)) >= 0 &&
@@ -304,8 +283,7 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
             code = blm_input_check_room(&engine->input, err);
         cap = BLM_MIN(cap, chosen.tiles) - 1;
     } while (code == BLUELM_E_CONTEXT && cap > 0);
-    blm_input_end(&engine->input, &before, code);
-    if (code < 0)
+    if (blm_call_end(engine, &before, code) < 0)
         return code;
     queued->image = measured;
     queued->grid = chosen;
@@ -488,6 +466,7 @@ static void blm_read_own_token(bluelm *e)
     for (uint32_t layer = 0; layer < e->language.n_layer; layer++)
         blm_chunk_layer(&e->chunk, layer);
     blm_chunk_close(e);
+    e->batch_start = e->read_tokens;
 }
 
 /* The text of a new token; the space that SentencePiece puts before a text's first word is

@@ -1,17 +1,5 @@
 #include "chat.h"
 
-#define BLM_FAKE_TOKEN "<fake_token_around_image>"
-
-/* Source: the Idefics3 processor, which SmolVLM uses. After the last row comes a line
- * break, and another one before the thumbnail. */
-static const blm_chat_image blm_image_smolvlm = {
-    BLM_FAKE_TOKEN "<global-img>",
-    BLM_FAKE_TOKEN "<row_%r_col_%c>",
-    "\n",
-    "\n\n" BLM_FAKE_TOKEN "<global-img>",
-    BLM_FAKE_TOKEN,
-};
-
 /* Source: what llama.cpp writes for each template; BlueLM's model card. Entries in the
  * order of the BLM_CHAT_* numbers, from 1. */
 static const blm_chat_template blm_chat_templates[BLM_CHAT_COUNT - 1] = {
@@ -93,7 +81,6 @@ static const blm_chat_template blm_chat_templates[BLM_CHAT_COUNT - 1] = {
         .prefix = {"", "User: ", "Assistant: "},
         .suffix = {"\n\n", "<end_of_utterance>\n", "<end_of_utterance>\n"},
         .answer = "Assistant:",
-        .image = &blm_image_smolvlm,
     },
     {
         .name = "bluelm",
@@ -207,41 +194,7 @@ BLM_PRIVATE const char *blm_chat_prefix(const blm_chat_template *t, bluelm_role 
     return t->prefix[role];
 }
 
-/* Appends a number in decimal digits; *length may pass `bytes`. */
-static void blm_chat_put_number(uint32_t number, char *out, size_t bytes, size_t *length)
+BLM_PRIVATE int blm_chat_is_blank(char c)
 {
-    uint32_t unit = 1;
-    while (number / unit >= 10)
-        unit *= 10;
-    for (; unit > 0; unit /= 10, ++*length)
-        if (*length < bytes) out[*length] = (char)('0' + number / unit % 10);
-}
-
-BLM_PRIVATE size_t blm_chat_tile_begin(const blm_chat_image *image, uint32_t row,
-                                       uint32_t column, char *out, size_t bytes)
-{
-    size_t length = 0;
-    for (const char *p = image->tile_begin; *p != 0; p++) {
-        if (p[0] == '%' && (p[1] == 'r' || p[1] == 'c')) {
-            blm_chat_put_number((*++p == 'r' ? row : column) + 1, out, bytes, &length);
-        } else {
-            if (length < bytes) out[length] = *p;
-            length++;
-        }
-    }
-    return length;
-}
-
-static int blm_chat_blank(char c)
-{
-    return c == ' ' || (c >= 9 && c <= 13);
-}
-
-BLM_PRIVATE blm_string blm_chat_trim(blm_string content)
-{
-    while (content.bytes > 0 && blm_chat_blank(content.text[0]))
-        content.text++, content.bytes--;
-    while (content.bytes > 0 && blm_chat_blank(content.text[content.bytes - 1]))
-        content.bytes--;
-    return content;
+    return c == ' ' || (c >= '\t' && c <= '\r');
 }

@@ -21,19 +21,6 @@ enum {
     BLM_CHAT_COUNT
 };
 
-/* What stands around the tiles of one picture. A picture of one tile:
- *   alone_begin TILE end
- * one of several: row by row, row_end between rows, then the thumbnail:
- *   tile_begin TILE .. row_end tile_begin TILE .. thumbnail_begin TILE end
- * tile_begin has %r and %c where row and column go, counted from 1. */
-typedef struct blm_chat_image {
-    const char *alone_begin;
-    const char *tile_begin;
-    const char *row_end;
-    const char *thumbnail_begin;
-    const char *end;
-} blm_chat_image;
-
 /* All texts are trusted markup: special tokens in them, written out, become themselves.
  * A conversation is
  *   start, then per turn: prefix[role] CONTENT suffix[role]
@@ -43,14 +30,13 @@ typedef struct blm_chat_image {
  * piece, as the model was trained. */
 typedef struct blm_chat_template {
     const char *name;      /* as bluelm.chat.template says it                        */
-    const char *start;     /* once, before the first turn                            */
+    const char *start;     /* once, before the first turn, unless the file adds BOS  */
     const char *prefix[3]; /* by BLUELM_SYSTEM, BLUELM_USER, BLUELM_ASSISTANT        */
     const char *suffix[3];
     const char *user_first;        /* instead of prefix[BLUELM_USER] at the start    */
     const char *user_after_system; /* instead of it straight after a system turn     */
     const char *answer;            /* opens the turn that the model is to write      */
     int trim; /* 1: spaces and line breaks at both ends of a turn's content go       */
-    const blm_chat_image *image; /* NULL: the kind says nothing about pictures       */
 } blm_chat_template;
 
 /* Which kind a model's file asks for: the key bluelm.chat.template names it, else the text
@@ -68,14 +54,7 @@ BLM_PRIVATE const blm_chat_template *blm_chat_get(int kind);
 BLM_PRIVATE const char *blm_chat_prefix(const blm_chat_template *t, bluelm_role role,
                                         int before);
 
-/* Renders tile_begin for one tile.
- *   row, column  from 0
- *   out          `bytes` bytes; 64 are enough for every kind
- * Returns the length, without a terminator; more than `bytes`: it was cut. */
-BLM_PRIVATE size_t blm_chat_tile_begin(const blm_chat_image *image, uint32_t row,
-                                       uint32_t column, char *out, size_t bytes);
-
-/* Drops spaces and line breaks at both ends of a text. */
-BLM_PRIVATE blm_string blm_chat_trim(blm_string content);
+/* Whether a template that trims drops this byte at the ends of a text. */
+BLM_PRIVATE int blm_chat_is_blank(char c);
 
 #endif
