@@ -33,6 +33,61 @@ typedef struct blm_call {
     char spaces[BLM_MARKUP_BYTES]; /* behind it: closing a turn writes markup over them  */
 } blm_call;
 
+/* Where the open turn's waiting text ends without the spaces that end it. */
+static uint32_t blm_text_end(const blm_input *in)
+{
+    uint32_t end = in->text_bytes;
+    while (end > in->content_from && blm_chat_is_blank(in->text[end - 1]))
+        end--;
+    return end;
+}
+
+/* A call that adds input works between blm_call_begin and blm_call_end; when `code` is an
+ * error, end puts everything back as it was. Returns code. */
+static void blm_call_begin(blm_call *before, bluelm *e)
+{
+    before->input = blm_input_begin(&e->input);
+    before->turns = e->turns;
+    before->generating = e->generating;
+    before->text_end = blm_text_end(&e->input);
+    memcpy(before->spaces, e->input.text + before->text_end,
+           BLM_MIN(sizeof before->spaces, e->input.text_bytes - before->text_end));
+}
+
+static int blm_call_end(bluelm *e, const blm_call *before, int code)
+{
+    if (code < 0) {
+        e->turns = before->turns;
+        e->generating = before->generating;
+        memcpy(e->input.text + before->text_end, before->spaces,
+               BLM_MIN(sizeof before->spaces, before->input.text_bytes - before->text_end));
+    }
+    return blm_input_end(&e->input, &before->input, code);
+}
+
+/* The token that begins every conversation, for models that want one. */
+static int blm_add_bos(bluelm *e, bluelm_error *err)
+{
+    blm_input *in = &e->input;
+    if (in->count || in->text_bytes || !e->vocab.add_bos || e->vocab.bos < 0)
+        return BLUELM_OK;
+    return blm_input_tokens(in, e->vocab.bos, 1, err);
+}
+
+static int blm_add_c_string(bluelm *e, const char *markup, bluelm_error *err)
+{
+    return blm_input_markup(&e->input, markup, blm_text_bytes(markup), err);
+}
+
+/* Begins a call that adds input. It ends an answer that is being made. */
+static int blm_input_open(bluelm *e, bluelm_error *err)
+{
+    if (!e->has_language)
+        return blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
+    e->generating = 0;
+    return blm_add_bos(e, err);
+}
+
 /* Whether the open turn's text loses the spaces at its ends. */
 static int blm_turn_trims(const bluelm *e)
 {
