@@ -43,7 +43,7 @@ deps-test: ## install what the tests need besides (libcmocka-dev, clang, Arm too
 	@$(call need,gcc libc6-dev libstb-dev libcmocka-dev binutils)
 
 deps-board: ## install what the QEMU board needs
-	@$(call need,gcc-aarch64-linux-gnu qemu-system-arm)
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm libstb-dev)
 
 # ---- Library and command ------------------------------------------------------------
 
