@@ -1,0 +1,305 @@
+/* What must not matter: how many workers there are, how tiles are batched, how a prompt is
+ * cut into chunks, which instructions are used, who else is computing. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../ports/posix/posix.h"
+#include "engine_aid.h"
+
+#define JOB_TOKENS 12
+
+typedef struct test_result {
+    aid_answer answer;
+    float logits[1024]; /* after the question's answer */
+    uint32_t n_vocab;
+} test_result;
+
+/* Two pictures, a question, an answer, and the logits after it. Returns 0, or a line that
+ * says what failed: it runs in threads of its own too. */
+static const char *test_job(const aid_model *m, const bluelm_config *c, const bluelm_port *port,
+                            const bluelm_image *images, test_result *r)
+{
+    static const char question[] = "what is this in the image?";
+    aid_engine e = aid_engine_make(m, c, port);
+    const char *wrong = NULL;
+    if (bluelm_begin_turn(e.engine, BLUELM_USER, NULL) < 0) wrong = "begin_turn";
+    for (uint32_t i = 0; i < 2 && !wrong; i++)
+        if (bluelm_add_image(e.engine, &images[i], NULL, NULL) < 0) wrong = "add_image";
+    if (!wrong && bluelm_add_text(e.engine, question, sizeof question - 1, NULL) < 0)
+        wrong = "add_text";
+    if (!wrong) {
+        aid_ask(e.engine, JOB_TOKENS, &r->answer);
+        aid_answer last;
+        aid_run(e.engine, &last);
+        const float *logits = bluelm_logits(e.engine, &r->n_vocab);
+        if (r->answer.code < 0 || last.code < 0 || !logits) wrong = "step";
+        if (logits && r->n_vocab <= 1024)
+            memcpy(r->logits, logits, r->n_vocab * sizeof *logits);
+    }
+    aid_engine_free(&e);
+    return wrong;
+}
+
+static void test_run(const aid_model *m, const bluelm_config *c, const bluelm_port *port,
+                     const bluelm_image *images, test_result *r)
+{
+    const char *wrong = test_job(m, c, port, images, r);
+    if (wrong) fail_msg("%s", wrong);
+}
+
+static void test_same(const test_result *a, const test_result *b)
+{
+    assert_int_equal(a->n_vocab, b->n_vocab);
+    assert_true(aid_same(&a->answer, &b->answer));
+    assert_memory_equal(a->logits, b->logits, a->n_vocab * sizeof *a->logits);
+}
+
+typedef struct test_scene {
+    aid_model model;
+    bluelm_config config;
+    bluelm_image images[2];
+} test_scene;
+
+/* A model whose matrices are all of one type, and two pictures. */
+static test_scene test_scene_make(uint32_t type)
+{
+    test_scene s;
+    memset(&s, 0, sizeof s);
+    tiny_llm_config llm = tiny_llm_default();
+    tiny_vision_config vision = tiny_vision_default();
+    llm.embd_type = llm.attn_type = llm.ffn_type = llm.down_type = llm.output_type = type;
+    vision.type = vision.down_type = type;
+    vision.n_ff = 100; /* no multiple of anything */
+    s.model = aid_model_make(&llm, &vision);
+    s.config.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    s.images[0] = aid_picture(96, 48, 0, 1);
+    s.images[1] = aid_picture(31, 77, 0, 2);
+    return s;
+}
+
+static void test_scene_free(test_scene *s)
+{
+    aid_model_free(&s->model);
+    for (uint32_t i = 0; i < 2; i++)
+        free((void *)(uintptr_t)s->images[i].rgb);
+}
+
+/* ---- Workers ------------------------------------------------------------------------- */
+
+static void test_workers(test_scene *s, uint32_t threads)
+{
+    static test_result one, many;
+    static const uint32_t counts[] = {2, 3, 5, 64};
+    s->config.workers = 1;
+    test_run(&s->model, &s->config, NULL, s->images, &one);
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(threads);
+    assert_non_null(pool);
+    bluelm_port port = bluelm_posix_port(pool);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        s->config.workers = counts[i];
+        test_run(&s->model, &s->config, &port, s->images, &many);
+        test_same(&one, &many);
+        test_run(&s->model, &s->config, NULL, s->images, &many); /* one after another */
+        test_same(&one, &many);
+    }
+    bluelm_posix_pool_stop(pool);
+}
+
+static void result_does_not_depend_on_workers(void **state)
+{
+    (void)state;
+    static const uint32_t types[] = {TINY_F32, TINY_Q8_0, TINY_Q4_0};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        test_scene s = test_scene_make(types[i]);
+        for (uint32_t threads = 1; threads < 4; threads++)
+            test_workers(&s, threads);
+        s.config.kv_type = BLUELM_KV_F16, s.config.activation_type = BLUELM_ACT_INT16;
+        test_workers(&s, 2);
+        s.config.cpu_mask = BLUELM_CPU_NONE;
+        test_workers(&s, 2);
+        test_scene_free(&s);
+    }
+}
+
+/* Parts in the reverse order, and each by a port that is asked for more than it has. */
+static void test_backwards(void *user, void (*fn)(void *arg, uint32_t part), void *arg,
+                           uint32_t parts)
+{
+    ++*(uint32_t *)user;
+    while (parts-- > 0)
+        fn(arg, parts);
+}
+
+static void order_of_parts_does_not_matter(void **state)
+{
+    (void)state;
+    static test_result forwards, backwards;
+    test_scene s = test_scene_make(TINY_Q8_0);
+    uint32_t calls = 0;
+    bluelm_port port = {.user = &calls, .parallel_for = test_backwards};
+    s.config.workers = 4;
+    test_run(&s.model, &s.config, NULL, s.images, &forwards);
+    test_run(&s.model, &s.config, &port, s.images, &backwards);
+    assert_true(calls > 100);
+    test_same(&forwards, &backwards);
+    test_scene_free(&s);
+}
+
+/* ---- Batches and chunks ----------------------------------------------------------------- */
+
+static void result_does_not_depend_on_tile_batches(void **state)
+{
+    (void)state;
+    static test_result one, many;
+    static const uint32_t batches[] = {2, 3, 4, 9, 64};
+    test_scene s = test_scene_make(TINY_Q8_0);
+    s.config.tiles_per_batch = 1;
+    test_run(&s.model, &s.config, NULL, s.images, &one);
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        s.config.tiles_per_batch = batches[i];
+        test_run(&s.model, &s.config, NULL, s.images, &many);
+        test_same(&one, &many);
+    }
+    test_scene_free(&s);
+}
+
+/* The scalar kernels add in one order however many tokens there are. */
+static void result_does_not_depend_on_chunks(void **state)
+{
+    (void)state;
+    static test_result whole, parts;
+    static const uint32_t chunks[] = {1, 7, 16, 63};
+    static const uint32_t types[] = {TINY_F32, TINY_Q8_0, TINY_Q4_0};
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        test_scene s = test_scene_make(types[t]);
+        s.config.cpu_mask = BLUELM_CPU_NONE;
+        test_run(&s.model, &s.config, NULL, s.images, &whole);
+        for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+            s.config.chunk_tokens = chunks[i];
+            test_run(&s.model, &s.config, NULL, s.images, &parts);
+            test_same(&whole, &parts);
+        }
+        test_scene_free(&s);
+    }
+}
+
+/* ---- Two engines ------------------------------------------------------------------------- */
+
+typedef struct test_thread {
+    const test_scene *scene;
+    const bluelm_image *images;
+    bluelm_port *port;
+    test_result result, expected;
+    const char *wrong;
+} test_thread;
+
+static void *test_thread_run(void *arg)
+{
+    test_thread *t = (test_thread *)arg;
+    for (uint32_t i = 0; i < 8 && !t->wrong; i++) {
+        t->wrong =
+            test_job(&t->scene->model, &t->scene->config, t->port, t->images, &t->result);
+        if (!t->wrong && (!aid_same(&t->result.answer, &t->expected.answer) ||
+                          memcmp(t->result.logits, t->expected.logits,
+                                 t->result.n_vocab * sizeof(float)) != 0))
+            t->wrong = "another answer";
+    }
+    return NULL;
+}
+
+/* Each decodes its own JPEG and PNG, whose decoder keeps two pointers per thread. */
+static void engines_in_two_threads_do_not_meet(void **state)
+{
+    (void)state;
+    static test_thread threads[2];
+    static const char *const names[2][2] = {
+        {"fuzz/corpus/image/jpeg-444.jpg", "fuzz/corpus/image/png-2-8.png"},
+        {"fuzz/corpus/image/jpeg-cmyk-progressive.jpg", "fuzz/corpus/image/jpeg-grey.jpg"}};
+    tiny_file files[2][2];
+    bluelm_image images[2][2];
+    test_scene s = test_scene_make(TINY_Q8_0);
+    pthread_t handles[2];
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(2);
+    bluelm_port port = bluelm_posix_port(pool);
+    s.config.max_image_pixels = 10000;
+    s.config.workers = 2;
+    memset(images, 0, sizeof images);
+    for (uint32_t t = 0; t < 2; t++) {
+        for (uint32_t i = 0; i < 2; i++) {
+            files[t][i] = aid_load(names[t][i]);
+            assert_non_null(files[t][i].data);
+            images[t][i].encoded = files[t][i].data;
+            images[t][i].encoded_bytes = files[t][i].bytes;
+        }
+        threads[t].scene = &s;
+        threads[t].images = images[t];
+        threads[t].port = t ? &port : NULL; /* a pool serves one engine at a time */
+        test_run(&s.model, &s.config, NULL, images[t], &threads[t].expected);
+    }
+    assert_false(aid_same(&threads[0].expected.answer, &threads[1].expected.answer) &&
+                 !memcmp(threads[0].expected.logits, threads[1].expected.logits,
+                         sizeof threads[0].expected.logits));
+    for (uint32_t t = 0; t < 2; t++)
+        assert_int_equal(pthread_create(&handles[t], NULL, test_thread_run, &threads[t]), 0);
+    for (uint32_t t = 0; t < 2; t++)
+        assert_int_equal(pthread_join(handles[t], NULL), 0);
+    for (uint32_t t = 0; t < 2; t++)
+        if (threads[t].wrong) fail_msg("thread %u: %s", (unsigned)t, threads[t].wrong);
+    bluelm_posix_pool_stop(pool);
+    for (uint32_t t = 0; t < 2; t++)
+        for (uint32_t i = 0; i < 2; i++)
+            tiny_free(&files[t][i]);
+    test_scene_free(&s);
+}
+
+/* ---- The pool ------------------------------------------------------------------------------ */
+
+typedef struct test_counts {
+    uint32_t count[8];
+} test_counts;
+
+static void test_count(void *arg, uint32_t part)
+{
+    __atomic_fetch_add(&((test_counts *)arg)->count[part], 1, __ATOMIC_RELAXED);
+}
+
+static void pool_runs_every_part_once(void **state)
+{
+    (void)state;
+    for (uint32_t threads = 1; threads < 5; threads++) {
+        bluelm_posix_pool *pool = bluelm_posix_pool_start(threads);
+        assert_non_null(pool);
+        bluelm_port port = bluelm_posix_port(pool);
+        for (uint32_t i = 0; i < 500; i++) {
+            test_counts counts = {{0}};
+            uint32_t parts = 1 + i % 8;
+            port.parallel_for(port.user, test_count, &counts, parts);
+            for (uint32_t p = 0; p < 8; p++)
+                assert_int_equal(counts.count[p], p < parts);
+        }
+        uint64_t then = port.now_us(port.user);
+        assert_true(port.now_us(port.user) >= then);
+        bluelm_posix_pool_stop(pool);
+    }
+    bluelm_posix_pool_stop(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(result_does_not_depend_on_workers),
+        cmocka_unit_test(order_of_parts_does_not_matter),
+        cmocka_unit_test(result_does_not_depend_on_tile_batches),
+        cmocka_unit_test(result_does_not_depend_on_chunks),
+        cmocka_unit_test(engines_in_two_threads_do_not_meet),
+        cmocka_unit_test(pool_runs_every_part_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
