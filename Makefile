@@ -7,6 +7,9 @@ CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -pedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion \
            -Wstrict-prototypes -Wmissing-prototypes
 CSTD    := -std=c99 -D_POSIX_C_SOURCE=200809L
+V        ?= 0
+Q        := $(if $(filter 0,$(V)),@)
+say       = $(if $(filter 0,$(V)),@echo "  $(1)")
 COMPILE  = $(CC) $(CSTD) $(WARN) $(CFLAGS) -MMD -MP
 
 LIB_SRC  := $(wildcard arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c)
@@ -49,16 +52,19 @@ deps-board: ## install what the QEMU board needs
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(COMPILE) -c $< -o $@
+	$(call say,CC $<)
+	$(Q)$(COMPILE) -c $< -o $@
 
 # stb_image's JPEG reader shifts out of range on truncated data, harmlessly.
 $(BUILD)/obj/tiler/image.o $(BUILD)/obj/bluelm.o: override CFLAGS += -fno-sanitize=shift,signed-integer-overflow
 
 $(BUILD)/libbluelm.a: $(BUILD)/obj/bluelm.o
-	$(AR) rcs $@ $^
+	$(call say,AR $@)
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/bluelm: $(APP_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
-	$(CC) $(CFLAGS) $^ -pthread -o $@
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
 
 demo: deps all ## answer questions on the three pictures in demo/images
 	@apps/demo.sh $(BUILD)/bluelm $(DEMO)
@@ -67,11 +73,13 @@ demo: deps all ## answer questions on the three pictures in demo/images
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AID) $(LIB_OBJ) $(PORT_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -lcmocka -lm -pthread -o $@
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -lcmocka -lm -pthread -o $@
 
 $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(TEST_AID) $(LIB_OBJ)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $^ -lm -o $@
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -lm -o $@
 
 test: deps-test ## build everything and run all tests
 	@$(MAKE) --no-print-directory check

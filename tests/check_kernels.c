@@ -7,7 +7,9 @@
  * between canaries, and every buffer ends where its contract ends, so that a build with
  * AddressSanitizer sees reads past it. --bench prints speeds instead. Exit code: 1 when a
  * check failed. */
+#ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L
+#endif
 
 #include "../kernels/kernels.h"
 
