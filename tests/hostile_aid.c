@@ -1,0 +1,82 @@
+#include "hostile_aid.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_BYTES (8u << 20) /* of an arena that is worth running */
+
+static void hostile_must(int truth, const char *what)
+{
+    if (truth) return;
+    fprintf(stderr, "hostile_aid: %s\n", what);
+    abort();
+}
+
+/* An error says the same in its code and in its line. */
+static int hostile_check(int64_t code, const bluelm_error *err)
+{
+    char line[200];
+    if (code >= 0) return 1;
+    hostile_must(err->code == code, "the error is not what was returned");
+    hostile_must(memchr(err->subject, 0, sizeof err->subject) != NULL, "subject has no end");
+    hostile_must(err->subject[0] != 0, "an error about nothing");
+    size_t length = bluelm_error_text(err, line, sizeof line);
+    hostile_must(length < sizeof line && line[length] == 0, "the error's line is too long");
+    return 0;
+}
+
+static void hostile_ask(const hostile_job *job, bluelm *engine, uint32_t n_vocab)
+{
+    static uint8_t pixels[3 * 64 * 64];
+    bluelm_image image = {pixels, job->picture_width, job->picture_height, 0, NULL, 0};
+    bluelm_event event;
+    bluelm_error err;
+    char text[600];
+    for (size_t i = 0; i < sizeof pixels; i++)
+        pixels[i] = (uint8_t)(i * 37);
+    hostile_check(bluelm_begin_turn(engine, BLUELM_USER, &err), &err);
+    if (image.width_px) hostile_check(bluelm_add_image(engine, &image, NULL, &err), &err);
+    hostile_check(bluelm_add_text(engine, "what \xE6\x97\xA5 <s>?", 12, &err), &err);
+    hostile_check(bluelm_add_markup(engine, "</s>[|AI|]:<img>a", 17, &err), &err);
+    hostile_check(bluelm_generate(engine, 0, &err), &err);
+    for (uint32_t i = 0; i < job->max_steps; i++) {
+        int more = bluelm_step(engine, &event, &err);
+        if (!hostile_check(more, &err) || !more) break;
+        if (event.type != BLUELM_EVENT_TOKEN) continue;
+        hostile_must(event.token >= 0 && (uint32_t)event.token < n_vocab, "not a token");
+        hostile_check(bluelm_detokenize(engine, event.token, text, sizeof text, &err), &err);
+    }
+    bluelm_reset(engine);
+}
+
+int hostile_run(const hostile_job *job)
+{
+    bluelm_memory need;
+    bluelm_info info;
+    bluelm_error err;
+    bluelm_tile_grid grid;
+    bluelm *engine;
+    int planned = bluelm_plan(&job->weights, &job->config, &need, &err);
+    hostile_check(planned, &err);
+    if (!job->max_steps) return planned;
+    int described = bluelm_describe(&job->weights, &info, &err);
+    hostile_check(described, &err);
+    if (job->weights.mmproj)
+        hostile_check(bluelm_tile_plan(&job->weights, &job->config, 640, 480, &grid, &err),
+                      &err);
+    if (planned < 0 || need.total > MOST_BYTES) return planned;
+    hostile_must(described >= 0, "planned, but not to be described");
+    void *arena = malloc((size_t)need.total);
+    hostile_must(arena != NULL, "no memory");
+    int made = bluelm_init(&engine, arena, (size_t)need.total, &job->weights, &job->config,
+                           NULL, &err);
+    /* What is planned can be built, but for what only the index itself can tell. */
+    hostile_must(made >= 0 || made == BLUELM_E_FORMAT, "planned, but not to be built");
+    if (hostile_check(made, &err)) {
+        hostile_check(bluelm_set_sampling(engine, &job->sampling, &err), &err);
+        hostile_ask(job, engine, info.n_vocab);
+    }
+    free(arena);
+    return planned;
+}
