@@ -9,7 +9,9 @@
 #include "kernels/avx2.c"
 #include "kernels/cpu.c"
 #include "kernels/kernels.c"
+#include "kernels/neon.c"
 #include "kernels/scalar.c"
+#include "kernels/sse41.c"
 
 #include "gguf/gguf.c"
 

@@ -8,7 +8,14 @@ BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32
     (void)usable;
     blm_kernels_scalar(k);
 #if defined(__x86_64__) || defined(__i386__)
+    if (usable & BLUELM_CPU_SSE41) blm_kernels_sse41(k);
     if (usable & BLUELM_CPU_AVX2) blm_kernels_avx2(k);
+#endif
+#ifdef BLM_HAVE_NEON
+    const uint32_t i8mm = BLUELM_CPU_NEON_I8MM, dotprod = BLUELM_CPU_NEON_DOTPROD | i8mm;
+    if (usable & (BLUELM_CPU_NEON | dotprod)) blm_kernels_neon(k);
+    if (usable & dotprod) blm_kernels_dotprod(k); /* which a processor with i8mm has too */
+    if (usable & i8mm) blm_kernels_i8mm(k);
 #endif
 }
 

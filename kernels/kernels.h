@@ -84,7 +84,7 @@ static inline BLM_UNUSED uint64_t blm_attend_scores_count(uint64_t keys)
 }
 
 typedef struct blm_kernels {
-    const char *name; /* of the best instruction set in use: "scalar", "avx2" */
+    const char *name; /* of the best instruction set in use: "scalar" ... "avx512" */
 
     /* Products, by the weights' type. matmul8 reads x's int8, matmul16 its int16 q, scale
      * and sum. For F32, F16 and BF16 weights both read x->f32 and any cols will do; for
@@ -155,7 +155,14 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
 /* The instruction sets, each of which overwrites the entries it improves. */
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
 #if defined(__x86_64__) || defined(__i386__)
+BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
+#endif
+#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define BLM_HAVE_NEON 1
+BLM_PRIVATE void blm_kernels_neon(blm_kernels *k);
+BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k); /* after neon    */
+BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k);    /* after dotprod */
 #endif
 
 #endif
