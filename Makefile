@@ -18,11 +18,12 @@ TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_AID := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/test_%.c tests/check_%.c,$(wildcard tests/*.c)))
 FUZZERS  := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAYS  := $(FUZZERS:%=$(BUILD)/fuzz/replay_%)
+BENCH_OBJ := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/bench/*.c))
 APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board demo test check sanitize unity run-aarch64 fuzz size \
+.PHONY: all help deps deps-test deps-board demo bench test check sanitize run-aarch64 fuzz size \
         train-demo format clean
 .SECONDARY:
 
@@ -66,6 +67,10 @@ $(BUILD)/bluelm: $(APP_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
 
+$(BUILD)/bench: $(BENCH_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
+
 demo: deps all ## answer questions on the three pictures in demo/images
 	@apps/demo.sh $(BUILD)/bluelm $(DEMO)
 
@@ -97,6 +102,9 @@ fuzz: ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 
 size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the library
 	@tools/size.sh $(BUILD)
+
+bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads (5 GB under build/; ARGS="--json --runs 5")
+	@for threads in 1 2; do $(BUILD)/bench $(BUILD)/models --threads $$threads $(ARGS) || exit 1; done
 
 # ---- Boards ------------------------------------------------------------------------------
 

@@ -15,8 +15,7 @@ typedef struct app_text {
 static int app_text_add(app_text *t, const char *data, size_t bytes)
 {
     char *grown = realloc(t->data, t->bytes + bytes + 1);
-    if (!grown)
-        return app_fail("answer", "out of memory");
+    if (!grown) return app_fail("answer", "out of memory");
     memcpy(grown + t->bytes, data, bytes);
     t->data = grown;
     t->bytes += bytes;
@@ -34,8 +33,7 @@ typedef struct app_picture {
 static int app_open_picture(app_picture *p, const char *path)
 {
     bluelm_error err;
-    if (app_map(&p->file, path))
-        return 1;
+    if (app_map(&p->file, path)) return 1;
     if (bluelm_image_size(p->file.data, p->file.bytes, &p->width, &p->height, &err) < 0)
         return app_fail_error(path, &err);
     return 0;
@@ -48,13 +46,11 @@ static void app_close_picture(const app_picture *p)
 
 /* Opens the pictures of the command line and, unless --max-pixels said it, sizes the decode
  * budget to the largest of them. */
-static int app_open_pictures(const app_options *o, app_picture *pictures,
-                             bluelm_config *config)
+static int app_open_pictures(const app_options *o, app_picture *pictures, bluelm_config *config)
 {
     uint64_t most = 1;
     for (uint32_t i = 0; i < o->image_count; i++) {
-        if (app_open_picture(&pictures[i], o->images[i]))
-            return 1;
+        if (app_open_picture(&pictures[i], o->images[i])) return 1;
         uint64_t pixels = (uint64_t)pictures[i].width * pictures[i].height;
         most = pixels > most ? pixels : most;
     }
@@ -67,8 +63,7 @@ static int app_open_pictures(const app_options *o, app_picture *pictures,
 
 static void app_show_progress(const app_options *o, const bluelm_event *event)
 {
-    if (o->quiet)
-        return;
+    if (o->quiet) return;
     if (event->type == BLUELM_EVENT_ENCODE)
         app_progress("encoding tiles", event->done, event->total);
     else if (event->type == BLUELM_EVENT_PREFILL)
@@ -91,16 +86,14 @@ static int app_answer(app_session *s, const app_options *o, app_text *answer, in
         }
         app_show_progress(o, &event);
         if (o->json) {
-            if (app_text_add(answer, event.text ? event.text : "", event.text_bytes))
-                return 1;
+            if (app_text_add(answer, event.text ? event.text : "", event.text_bytes)) return 1;
         } else if (event.text_bytes) {
             fwrite(event.text, 1, event.text_bytes, stdout);
             fflush(stdout);
         }
     } while (more);
     *reason = event.end_reason;
-    if (!o->json)
-        putchar('\n');
+    if (!o->json) putchar('\n');
     if (event.end_reason == BLUELM_END_CONTEXT)
         fprintf(stderr, "bluelm: the context of %u tokens is full: raise --ctx\n",
                 s->memory.context_tokens);
@@ -128,13 +121,10 @@ static int app_add_turn(app_session *s, bluelm_role role, const char *text)
 static int app_ask(app_session *s, const app_options *o, app_picture *pictures)
 {
     bluelm_error err;
-    if (o->system && app_add_turn(s, BLUELM_SYSTEM, o->system))
-        return 1;
-    if (bluelm_begin_turn(s->engine, BLUELM_USER, &err) < 0)
-        return app_fail_error(NULL, &err);
+    if (o->system && app_add_turn(s, BLUELM_SYSTEM, o->system)) return 1;
+    if (bluelm_begin_turn(s->engine, BLUELM_USER, &err) < 0) return app_fail_error(NULL, &err);
     for (uint32_t i = 0; i < o->image_count; i++)
-        if (app_add_picture(s, &pictures[i]))
-            return 1;
+        if (app_add_picture(s, &pictures[i])) return 1;
     if (bluelm_add_text(s->engine, o->prompt, strlen(o->prompt), &err) < 0 ||
         bluelm_generate(s->engine, (uint32_t)o->max_tokens, &err) < 0)
         return app_fail_error(NULL, &err);
@@ -186,10 +176,9 @@ static int app_run(app_session *s, const app_options *o)
 {
     app_picture pictures[APP_MAX_IMAGES] = {0};
     bluelm_config config = o->config;
-    if (!o->prompt)
-        return app_fail("run", "needs -p \"question\"");
-    int code = app_open_pictures(o, pictures, &config) ||
-               app_run_session(s, o, &config, pictures);
+    if (!o->prompt) return app_fail("run", "needs -p \"question\"");
+    int code =
+        app_open_pictures(o, pictures, &config) || app_run_session(s, o, &config, pictures);
     for (uint32_t i = 0; i < o->image_count; i++)
         app_close_picture(&pictures[i]);
     return code;
@@ -208,8 +197,7 @@ typedef struct app_chat {
 static int app_chat_begin_turn(app_chat *c)
 {
     bluelm_error err;
-    if (c->turn_open)
-        return 0;
+    if (c->turn_open) return 0;
     if (bluelm_begin_turn(c->session->engine, BLUELM_USER, &err) < 0)
         return app_fail_error(NULL, &err);
     c->turn_open = 1;
@@ -245,8 +233,7 @@ static void app_chat_reset(app_chat *c)
     bluelm_reset(c->session->engine);
     app_chat_close_pictures(c);
     c->turn_open = 0;
-    if (c->options->system)
-        app_add_turn(c->session, BLUELM_SYSTEM, c->options->system);
+    if (c->options->system) app_add_turn(c->session, BLUELM_SYSTEM, c->options->system);
 }
 
 /* A question that does not fit leaves the conversation as it was. */
@@ -255,8 +242,7 @@ static void app_chat_ask(app_chat *c, const char *line)
     bluelm_error err;
     app_text answer = {0};
     int reason = 0;
-    if (app_chat_begin_turn(c))
-        return;
+    if (app_chat_begin_turn(c)) return;
     if (bluelm_add_text(c->session->engine, line, strlen(line), &err) < 0 ||
         bluelm_generate(c->session->engine, (uint32_t)c->options->max_tokens, &err) < 0) {
         app_fail_error(NULL, &err);
@@ -287,12 +273,10 @@ static int app_chat_loop(app_session *s, const app_options *o)
         app_chat_image(&c, o->images[i]);
     for (;;) {
         fputs(o->quiet ? "" : "> ", stderr);
-        if ((length = getline(&line, &room, stdin)) < 0)
-            break;
+        if ((length = getline(&line, &room, stdin)) < 0) break;
         while (length && (line[length - 1] == '\n' || line[length - 1] == '\r'))
             line[--length] = 0;
-        if (!strcmp(line, "/quit"))
-            break;
+        if (!strcmp(line, "/quit")) break;
         if (!strcmp(line, "/reset"))
             app_chat_reset(&c);
         else if (!strncmp(line, "/image ", 7))
@@ -339,11 +323,9 @@ static int app_plan(app_session *s, const app_options *o)
     app_picture pictures[APP_MAX_IMAGES] = {0};
     bluelm_config config = o->config;
     bluelm_error err;
-    if (app_open_pictures(o, pictures, &config))
-        return 1;
+    if (app_open_pictures(o, pictures, &config)) return 1;
     int planned = bluelm_plan(&s->weights, &config, &s->memory, &err);
-    if (planned < 0 && err.code != BLUELM_E_BUDGET)
-        return app_fail_error(NULL, &err);
+    if (planned < 0 && err.code != BLUELM_E_BUDGET) return app_fail_error(NULL, &err);
     if (o->json) {
         fputs("{", stdout);
         app_print_memory_json(&s->memory);
@@ -351,8 +333,7 @@ static int app_plan(app_session *s, const app_options *o)
         app_print_memory(&s->memory);
     }
     int code = app_plan_grids(s, o, &config, pictures);
-    if (o->json)
-        puts("}");
+    if (o->json) puts("}");
     for (uint32_t i = 0; i < o->image_count; i++)
         app_close_picture(&pictures[i]);
     return planned < 0 ? app_fail_error(NULL, &err) : code;
@@ -363,19 +344,19 @@ static int app_info(app_session *s, const app_options *o)
     bluelm_info i;
     bluelm_error err;
     (void)o;
-    if (bluelm_describe(&s->weights, &i, &err) < 0)
-        return app_fail_error(NULL, &err);
+    if (bluelm_describe(&s->weights, &i, &err) < 0) return app_fail_error(NULL, &err);
     printf("language model  %s, %zu bytes: %u layers, width %u, %u heads of %u (%u for keys "
            "and values),\n                feed-forward %u, vocabulary %u, trained for %u "
            "tokens, chat template %s\n",
            i.architecture, s->model.bytes, i.n_layer, i.n_embd, i.n_head, i.head_dim,
            i.n_head_kv, i.n_ff, i.n_vocab, i.trained_context_tokens, i.chat_template);
     if (s->mmproj.data)
-        printf("vision          %zu bytes: %u layers, width %u, %u heads, feed-forward %u, tiles "
-               "of %u px,\n                patches of %u px, projector %s, %u tokens a tile, "
-               "tiling %s\n",
-               s->mmproj.bytes, i.vision_layers, i.vision_width, i.vision_heads, i.vision_ffn,
-               i.tile_px, i.patch_px, i.projector, i.tokens_per_tile, i.tile_rule);
+        printf(
+            "vision          %zu bytes: %u layers, width %u, %u heads, feed-forward %u, tiles "
+            "of %u px,\n                patches of %u px, projector %s, %u tokens a tile, "
+            "tiling %s\n",
+            s->mmproj.bytes, i.vision_layers, i.vision_width, i.vision_heads, i.vision_ffn,
+            i.tile_px, i.patch_px, i.projector, i.tokens_per_tile, i.tile_rule);
     return 0;
 }
 
@@ -384,13 +365,10 @@ static int app_info(app_session *s, const app_options *o)
 static int app_write_floats(const char *path, const float *values, size_t count)
 {
     FILE *out = path ? fopen(path, "wb") : NULL;
-    if (!path)
-        return app_fail("-o", "needs a file");
-    if (!out)
-        return app_fail_errno(path);
+    if (!path) return app_fail("-o", "needs a file");
+    if (!out) return app_fail_errno(path);
     size_t written = fwrite(values, sizeof *values, count, out);
-    if (fclose(out) || written != count)
-        return app_fail_errno(path);
+    if (fclose(out) || written != count) return app_fail_errno(path);
     return 0;
 }
 
@@ -399,8 +377,7 @@ static int app_read_stdin(app_text *text)
     char part[4096];
     size_t n;
     while ((n = fread(part, 1, sizeof part, stdin)) > 0)
-        if (app_text_add(text, part, n))
-            return 1;
+        if (app_text_add(text, part, n)) return 1;
     return 0;
 }
 
@@ -417,12 +394,10 @@ static int app_tokenize(app_session *s, const app_options *o)
     int64_t count = code ? 0
                          : bluelm_tokenize(s->engine, text.data ? text.data : "", text.bytes,
                                            o->special, ids, text.bytes + 1, &err);
-    if (count < 0)
-        code = app_fail_error(NULL, &err);
+    if (count < 0) code = app_fail_error(NULL, &err);
     for (int64_t i = 0; i < count; i++)
         printf(i ? " %" PRId32 : "%" PRId32, ids[i]);
-    if (!code)
-        putchar('\n');
+    if (!code) putchar('\n');
     free(ids);
     free(text.data);
     return code;
@@ -436,22 +411,17 @@ static int app_logits(app_session *s, const app_options *o)
     app_file ids;
     uint32_t n_vocab;
     int more = 1;
-    if (!o->ids)
-        return app_fail("logits", "needs --ids FILE.i32");
-    if (app_map(&ids, o->ids))
-        return 1;
+    if (!o->ids) return app_fail("logits", "needs --ids FILE.i32");
+    if (app_map(&ids, o->ids)) return 1;
     if (!ids.bytes || ids.bytes % sizeof(int32_t))
         return app_fail(o->ids, "not a list of 32-bit ids");
-    if (!config.context_tokens)
-        config.context_tokens = (uint32_t)(ids.bytes / sizeof(int32_t));
-    if (app_start(s, o, &config))
-        return 1;
+    if (!config.context_tokens) config.context_tokens = (uint32_t)(ids.bytes / sizeof(int32_t));
+    if (app_start(s, o, &config)) return 1;
     if (bluelm_add_tokens(s->engine, ids.data, ids.bytes / sizeof(int32_t), &err) < 0)
         return app_fail_error(NULL, &err);
     while (more > 0)
         more = bluelm_step(s->engine, &event, &err);
-    if (more < 0)
-        return app_fail_error(NULL, &err);
+    if (more < 0) return app_fail_error(NULL, &err);
     const float *logits = bluelm_logits(s->engine, &n_vocab);
     bluelm_posix_unmap(ids.data, ids.bytes);
     return app_write_floats(o->output, logits, n_vocab);
@@ -463,12 +433,9 @@ static int app_embed(app_session *s, const app_options *o)
     bluelm_config config = o->config;
     bluelm_info info;
     bluelm_error err;
-    if (o->image_count != 1)
-        return app_fail("embed", "needs one --image FILE");
-    if (app_open_pictures(o, picture, &config) || app_start(s, o, &config))
-        return 1;
-    if (bluelm_describe(&s->weights, &info, &err) < 0)
-        return app_fail_error(NULL, &err);
+    if (o->image_count != 1) return app_fail("embed", "needs one --image FILE");
+    if (app_open_pictures(o, picture, &config) || app_start(s, o, &config)) return 1;
+    if (bluelm_describe(&s->weights, &info, &err) < 0) return app_fail_error(NULL, &err);
     size_t count = (size_t)info.tokens_per_tile * info.n_embd;
     float *tokens = malloc((count + 1) * sizeof *tokens);
     bluelm_image image = {.encoded = picture->file.data, .encoded_bytes = picture->file.bytes};
@@ -487,18 +454,16 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(app_session *, const app_options *);
     } commands[] = {
-        {"run", app_run},           {"chat", app_chat_command}, {"plan", app_plan},
-        {"info", app_info},         {"tokenize", app_tokenize}, {"logits", app_logits},
+        {"run", app_run},     {"chat", app_chat_command}, {"plan", app_plan},
+        {"info", app_info},   {"tokenize", app_tokenize}, {"logits", app_logits},
         {"embed", app_embed},
     };
     app_options options;
     app_session session;
     int code = app_options_parse(&options, argc, argv);
-    if (code)
-        return code == 1 ? 0 : code;
+    if (code) return code == 1 ? 0 : code;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
-        if (strcmp(options.command, commands[i].name))
-            continue;
+        if (strcmp(options.command, commands[i].name)) continue;
         code = app_open_weights(&session, &options) || commands[i].run(&session, &options);
         app_stop(&session);
         return code;

@@ -42,7 +42,16 @@ static const char app_usage[] =
     "\n"
     "Exit status: 0 done, 1 failed, 2 wrong usage.\n";
 
-enum app_kind { APP_TEXT, APP_U32, APP_U64, APP_BYTES, APP_FLOAT, APP_NAME, APP_FLAG, APP_IMAGE };
+enum app_kind {
+    APP_TEXT,
+    APP_U32,
+    APP_U64,
+    APP_BYTES,
+    APP_FLOAT,
+    APP_NAME,
+    APP_FLAG,
+    APP_IMAGE
+};
 
 typedef struct app_option {
     const char *name;
@@ -79,14 +88,11 @@ static int app_parse_bytes(const char *name, const char *value, uint64_t *out)
     size_t n = strlen(value);
     const char *unit = n > 1 ? strchr(units, value[n - 1]) : NULL;
     uint32_t shift = unit ? 10u * (uint32_t)(unit - units + 1) : 0;
-    if (unit)
-        n--;
-    if (n >= sizeof digits)
-        return app_wrong(name, value, "bytes, e.g. 268435456 or 256M");
+    if (unit) n--;
+    if (n >= sizeof digits) return app_wrong(name, value, "bytes, e.g. 268435456 or 256M");
     memcpy(digits, value, n);
     digits[n] = 0;
-    if (app_parse_u64(name, digits, UINT64_MAX >> shift, out))
-        return 2;
+    if (app_parse_u64(name, digits, UINT64_MAX >> shift, out)) return 2;
     *out <<= shift;
     return 0;
 }
@@ -131,18 +137,24 @@ static int app_parse_value(app_options *o, const app_option *option, const char 
     uint64_t number;
     switch (option->kind) {
     case APP_U32:
-        if (app_parse_u64(option->name, value, UINT32_MAX, &number))
-            return 2;
+        if (app_parse_u64(option->name, value, UINT32_MAX, &number)) return 2;
         *(uint32_t *)option->target = (uint32_t)number;
         return 0;
-    case APP_U64: return app_parse_u64(option->name, value, UINT64_MAX, option->target);
-    case APP_BYTES: return app_parse_bytes(option->name, value, option->target);
-    case APP_FLOAT: return app_parse_float(option, value);
-    case APP_NAME: return app_parse_name(option, value);
-    case APP_IMAGE: return app_parse_image(o, value);
+    case APP_U64:
+        return app_parse_u64(option->name, value, UINT64_MAX, option->target);
+    case APP_BYTES:
+        return app_parse_bytes(option->name, value, option->target);
+    case APP_FLOAT:
+        return app_parse_float(option, value);
+    case APP_NAME:
+        return app_parse_name(option, value);
+    case APP_IMAGE:
+        return app_parse_image(o, value);
     case APP_TEXT:
     case APP_FLAG:
-    default: *(const char **)option->target = value; return 0;
+    default:
+        *(const char **)option->target = value;
+        return 0;
     }
 }
 
@@ -151,8 +163,7 @@ static int app_parse_option(app_options *o, const app_option *options, size_t co
 {
     const char *name = argv[(*at)++];
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(name, options[i].name))
-            continue;
+        if (strcmp(name, options[i].name)) continue;
         if (options[i].kind == APP_FLAG) {
             *(int *)options[i].target = 1;
             return 0;
@@ -202,8 +213,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
         {"--cpu", APP_NAME, &cpu, "auto,scalar,avx2"},
-        {"--tiling", APP_NAME, &o->config.tile_rule,
-         "auto,relaxed,llava-next,internvl,single"},
+        {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
         {"--special", APP_FLAG, &o->special, NULL},
         {"--json", APP_FLAG, &o->json, NULL},
@@ -220,10 +230,9 @@ int app_options_parse(app_options *o, int argc, char **argv)
             fputs(app_usage, stdout);
             return 1;
         }
-        int code = app_parse_option(o, options, sizeof options / sizeof *options, argc, argv,
-                                    &at);
-        if (code)
-            return code;
+        int code =
+            app_parse_option(o, options, sizeof options / sizeof *options, argc, argv, &at);
+        if (code) return code;
     }
     o->config.cpu_mask = masks[cpu];
     return 0;

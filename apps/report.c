@@ -7,8 +7,7 @@
 void app_progress(const char *what, uint64_t done, uint64_t total)
 {
     static int open_line;
-    if (!isatty(STDERR_FILENO))
-        return;
+    if (!isatty(STDERR_FILENO)) return;
     if (what) {
         fprintf(stderr, "\r%s %3u %%", what, (unsigned)(total ? 100 * done / total : 100));
         open_line = 1;

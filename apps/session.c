@@ -32,8 +32,7 @@ int app_fail_error(const char *context, const bluelm_error *err)
     bluelm_error_text(err, text, sizeof text);
     fprintf(stderr, "bluelm: %s%s%s", context ? context : "", context ? ": " : "", text);
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (!strcmp(hints[i].subject, err->subject))
-            fprintf(stderr, ": %s", hints[i].advice);
+        if (!strcmp(hints[i].subject, err->subject)) fprintf(stderr, ": %s", hints[i].advice);
     fputc('\n', stderr);
     return 1;
 }
@@ -47,20 +46,17 @@ int app_map(app_file *file, const char *path)
 int app_open_weights(app_session *s, const app_options *o)
 {
     memset(s, 0, sizeof *s);
-    if (!o->model)
-        return app_fail(o->command, "needs -m MODEL.gguf");
-    if (app_map(&s->model, o->model) || (o->mmproj && app_map(&s->mmproj, o->mmproj)))
-        return 1;
-    s->weights = (bluelm_weights){s->model.data, s->model.bytes, s->mmproj.data,
-                                  s->mmproj.bytes};
+    if (!o->model) return app_fail(o->command, "needs -m MODEL.gguf");
+    if (app_map(&s->model, o->model) || (o->mmproj && app_map(&s->mmproj, o->mmproj))) return 1;
+    s->weights =
+        (bluelm_weights){s->model.data, s->model.bytes, s->mmproj.data, s->mmproj.bytes};
     return 0;
 }
 
 /* The path of the file that an error is about. */
 static const char *app_blame(const app_session *s, const bluelm_error *err)
 {
-    if (!strncmp(err->subject, "llm", 3))
-        return s->model.path;
+    if (!strncmp(err->subject, "llm", 3)) return s->model.path;
     return strncmp(err->subject, "mmproj", 6) ? NULL : s->mmproj.path;
 }
 
@@ -75,10 +71,10 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
         return app_fail_errno("threads");
     uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total;
     bytes = bytes > s->memory.total ? s->memory.total : bytes;
-    if (bytes > SIZE_MAX || !(s->arena = malloc((size_t)bytes)))
-        return app_fail_errno("arena");
+    if (bytes > SIZE_MAX || !(s->arena = malloc((size_t)bytes))) return app_fail_errno("arena");
     bluelm_port port = bluelm_posix_port(s->pool);
-    if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) < 0 ||
+    if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) <
+            0 ||
         bluelm_set_sampling(s->engine, &o->sampling, &err) < 0)
         return app_fail_error(app_blame(s, &err), &err);
     s->load_us = clock.now_us(NULL) - begun;
