@@ -69,8 +69,7 @@ static int blm_call_end(bluelm *e, const blm_call *before, int code)
 static int blm_add_bos(bluelm *e, bluelm_error *err)
 {
     blm_input *in = &e->input;
-    if (in->count || in->text_bytes || !e->vocab.add_bos || e->vocab.bos < 0)
-        return BLUELM_OK;
+    if (in->count || in->text_bytes || !e->vocab.add_bos || e->vocab.bos < 0) return BLUELM_OK;
     return blm_input_tokens(in, e->vocab.bos, 1, err);
 }
 
@@ -97,10 +96,8 @@ static int blm_turn_trims(const bluelm *e)
 static int blm_close_turn(bluelm *e, bluelm_error *err)
 {
     blm_input *in = &e->input;
-    if (e->turns.open == BLM_TURN_NONE)
-        return BLUELM_OK;
-    if (blm_turn_trims(e))
-        in->text_bytes = blm_text_end(in);
+    if (e->turns.open == BLM_TURN_NONE) return BLUELM_OK;
+    if (blm_turn_trims(e)) in->text_bytes = blm_text_end(in);
     e->turns.last = e->turns.open;
     e->turns.open = BLM_TURN_NONE;
     return blm_add_c_string(e, e->chat->suffix[e->turns.last], err);
@@ -112,10 +109,8 @@ static int blm_open_turn(bluelm *e, bluelm_role role, const char *prefix, bluelm
     int code = blm_close_turn(e, err);
     if (code >= 0 && e->turns.last == BLM_TURN_NONE && !e->vocab.add_bos)
         code = blm_add_c_string(e, e->chat->start, err);
-    if (!prefix)
-        prefix = blm_chat_prefix(e->chat, role, e->turns.last);
-    if (code >= 0)
-        code = blm_add_c_string(e, prefix, err);
+    if (!prefix) prefix = blm_chat_prefix(e->chat, role, e->turns.last);
+    if (code >= 0) code = blm_add_c_string(e, prefix, err);
     e->turns.open = (int)role;
     e->turns.empty = 1;
     e->input.content_from = e->input.text_bytes;
@@ -132,10 +127,8 @@ int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err)
     blm_call before;
     blm_call_begin(&before, engine);
     int code = blm_input_open(engine, err);
-    if (code >= 0)
-        code = blm_open_turn(engine, role, NULL, err);
-    if (code >= 0)
-        code = blm_input_check_room(&engine->input, err);
+    if (code >= 0) code = blm_open_turn(engine, role, NULL, err);
+    if (code >= 0) code = blm_input_check_room(&engine->input, err);
     return blm_call_end(engine, &before, code);
 }
 
@@ -146,12 +139,9 @@ int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error
     int code = blm_input_open(engine, err);
     while (engine->turns.empty && blm_turn_trims(engine) && bytes && blm_chat_is_blank(*utf8))
         utf8++, bytes--;
-    if (code >= 0)
-        code = blm_input_text(&engine->input, utf8, bytes, err);
-    if (code >= 0)
-        code = blm_input_check_room(&engine->input, err);
-    if (code >= 0 && bytes)
-        engine->turns.empty = 0;
+    if (code >= 0) code = blm_input_text(&engine->input, utf8, bytes, err);
+    if (code >= 0) code = blm_input_check_room(&engine->input, err);
+    if (code >= 0 && bytes) engine->turns.empty = 0;
     return blm_call_end(engine, &before, code);
 }
 
@@ -160,12 +150,9 @@ int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_err
     blm_call before;
     blm_call_begin(&before, engine);
     int code = blm_input_open(engine, err);
-    if (code >= 0)
-        code = blm_input_markup(&engine->input, utf8, bytes, err);
-    if (code >= 0)
-        code = blm_input_check_room(&engine->input, err);
-    if (code >= 0 && bytes)
-        engine->turns.empty = 0;
+    if (code >= 0) code = blm_input_markup(&engine->input, utf8, bytes, err);
+    if (code >= 0) code = blm_input_check_room(&engine->input, err);
+    if (code >= 0 && bytes) engine->turns.empty = 0;
     return blm_call_end(engine, &before, code);
 }
 
@@ -194,12 +181,10 @@ int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err)
     int code = BLUELM_OK;
     if (engine->turns.open != BLM_TURN_NONE && engine->turns.open != BLUELM_ASSISTANT)
         code = blm_open_turn(engine, BLUELM_ASSISTANT, engine->chat->answer, err);
-    if (code >= 0)
-        code = blm_input_flush(&engine->input, err);
+    if (code >= 0) code = blm_input_flush(&engine->input, err);
     if (code >= 0 && engine->input.count == 0)
         code = blm_fail(err, BLUELM_E_STATE, "generate: nothing was added", 1, 0, 0);
-    if (blm_call_end(engine, &before, code) < 0)
-        return code;
+    if (blm_call_end(engine, &before, code) < 0) return code;
     engine->generating = 1;
     engine->made_tokens = 0;
     engine->max_new_tokens = max_tokens;
@@ -223,8 +208,7 @@ static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, 
             out[n++] = markup.text[i];
             continue;
         }
-        if (number >= 10)
-            out[n++] = (char)('0' + number / 10 % 10);
+        if (number >= 10) out[n++] = (char)('0' + number / 10 % 10);
         out[n++] = (char)('0' + number % 10);
         i += 4;
     }
@@ -235,19 +219,18 @@ static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t col
                         uint32_t index, bluelm_error *err)
 {
     char text[BLM_IMAGE_MARKUP_BYTES];
-    int code = blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text),
-                                err);
+    int code =
+        blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
     if (code >= 0)
-        code = blm_input_tokens(&e->input, -1 - (int32_t)index, e->tile_rule.tokens_per_tile,
-                                err);
+        code =
+            blm_input_tokens(&e->input, -1 - (int32_t)index, e->tile_rule.tokens_per_tile, err);
     return code;
 }
 
 static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t place,
                              uint32_t *index, bluelm_error *err)
 {
-    if (!grid->thumbnail || e->tile_rule.thumbnail != place)
-        return BLUELM_OK;
+    if (!grid->thumbnail || e->tile_rule.thumbnail != place) return BLUELM_OK;
     return blm_add_tile(e, e->markup.thumbnail, 1, 1, (*index)++, err);
 }
 
@@ -258,8 +241,7 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *e
     uint32_t index = 0;
     int several = grid->tiles > 1;
     int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
-    if (code >= 0)
-        code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &index, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &index, err);
     for (uint32_t row = 0; row < grid->rows && code >= 0; row++) {
         for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
             code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, index++,
@@ -267,13 +249,10 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *e
         if (code >= 0 && several)
             code = blm_input_markup(&e->input, m->row_end.text, (size_t)m->row_end.bytes, err);
     }
-    if (code >= 0)
-        code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &index, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &index, err);
     uint32_t last = e->input.count;
-    if (code >= 0)
-        code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
-    if (code >= 0)
-        e->images[e->image_count].end = last;
+    if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
+    if (code >= 0) e->images[e->image_count].end = last;
     return code;
 }
 
@@ -299,8 +278,7 @@ static int blm_measure_image(const bluelm *e, const bluelm_image *image, bluelm_
     if (!e->has_vision)
         return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
     if (image->rgb) {
-        if (!out->stride_bytes)
-            out->stride_bytes = 3 * (size_t)image->width_px;
+        if (!out->stride_bytes) out->stride_bytes = 3 * (size_t)image->width_px;
         return blm_check_rows(out, err);
     }
     int code = bluelm_image_size(image->encoded, image->encoded_bytes, &out->width_px,
@@ -322,8 +300,7 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
                         BLM_MAX_QUEUED_IMAGES + 1, 0);
     bluelm_image measured;
     int code = blm_measure_image(engine, image, &measured, err);
-    if (code < 0)
-        return code;
+    if (code < 0) return code;
 
     /* Markers count too, so a grid that does not fit is tried again with a tile less. */
     blm_call before;
@@ -338,14 +315,12 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
             code = blm_input_check_room(&engine->input, err);
         cap = BLM_MIN(cap, chosen.tiles) - 1;
     } while (code == BLUELM_E_CONTEXT && cap > 0);
-    if (blm_call_end(engine, &before, code) < 0)
-        return code;
+    if (blm_call_end(engine, &before, code) < 0) return code;
     queued->image = measured;
     queued->grid = chosen;
     engine->image_count++;
     engine->turns.empty = 0;
-    if (grid)
-        *grid = chosen;
+    if (grid) *grid = chosen;
     return (int)chosen.tiles;
 }
 
@@ -355,8 +330,7 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
 static int blm_encode_open(bluelm *e, const bluelm_image *image, bluelm_error *err)
 {
     e->encoding.rows = *image;
-    if (image->rgb)
-        return BLUELM_OK;
+    if (image->rgb) return BLUELM_OK;
     return blm_image_decode(image, e->config.max_image_pixels, e->decode_memory,
                             e->memory.image_decode, &e->encoding.rows, err);
 }
@@ -374,8 +348,7 @@ static int blm_encode_batch(bluelm *e, const bluelm_tile_grid *grid, bluelm_erro
         int code = blm_tile_extract(&n->rows, &e->tile_rule, grid, n->first_tile + i,
                                     e->vision_work.pixels, e->vision_work.resize,
                                     e->vision_work.resize_bytes, err);
-        if (code < 0)
-            return code;
+        if (code < 0) return code;
         blm_vision_embed(&n->batch, i);
     }
     n->layer = 0;
@@ -412,8 +385,7 @@ static int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err)
     event->type = BLUELM_EVENT_ENCODE;
     event->total = (uint64_t)head->grid.tiles * e->vision.n_layer;
     event->done = (uint64_t)n->first_tile * e->vision.n_layer + n->batch.tiles * n->layer;
-    if (n->layer == e->vision.n_layer)
-        blm_encode_finish_batch(e, &head->grid);
+    if (n->layer == e->vision.n_layer) blm_encode_finish_batch(e, &head->grid);
     e->stats.image_us += blm_workers_now_us(&e->compute.workers) - begun;
     return 1;
 }
@@ -426,11 +398,10 @@ static uint32_t blm_chunk_length(const bluelm *e)
 {
     uint32_t left = e->input.count - e->read_tokens;
     uint32_t length = BLM_MIN(left, e->config.chunk_tokens);
-    if (!e->image_count)
-        return length;
+    if (!e->image_count) return length;
     uint32_t i = 0;
-    while (i < length && (e->read_tokens + i < e->images[0].end ||
-                          e->input.tokens[e->read_tokens + i] >= 0))
+    while (i < length &&
+           (e->read_tokens + i < e->images[0].end || e->input.tokens[e->read_tokens + i] >= 0))
         i++;
     return i;
 }
@@ -459,15 +430,14 @@ static void blm_chunk_open(bluelm *e)
         while (at > before && tokens[at - before - 1] == tokens[at])
             before++;
         before %= e->vision.projector.tokens;
-        blm_chunk_set_image(c, i, e->image_tokens + tile * tile_values +
-                                      (size_t)before * e->language.n_embd);
+        blm_chunk_set_image(
+            c, i, e->image_tokens + tile * tile_values + (size_t)before * e->language.n_embd);
     }
 }
 
 static void blm_pop_image(bluelm *e)
 {
-    if (!e->image_count || e->read_tokens < e->images[0].end)
-        return;
+    if (!e->image_count || e->read_tokens < e->images[0].end) return;
     e->image_count--;
     memmove(e->images, e->images + 1, e->image_count * sizeof e->images[0]);
     memset(&e->encoding, 0, sizeof e->encoding);
@@ -478,8 +448,7 @@ static void blm_chunk_close(bluelm *e)
 {
     e->read_tokens += e->chunk.count;
     e->logits_ready = e->read_tokens == e->input.count;
-    if (e->logits_ready)
-        blm_chunk_logits(&e->chunk, e->logits);
+    if (e->logits_ready) blm_chunk_logits(&e->chunk, e->logits);
     e->chunk.count = 0;
     blm_pop_image(e);
 }
@@ -487,8 +456,7 @@ static void blm_chunk_close(bluelm *e)
 static int blm_step_prefill(bluelm *e, bluelm_event *event)
 {
     uint64_t begun = blm_workers_now_us(&e->compute.workers), layers = e->language.n_layer;
-    if (!e->chunk.count)
-        blm_chunk_open(e);
+    if (!e->chunk.count) blm_chunk_open(e);
     uint64_t read = e->read_tokens - e->batch_start;
     blm_chunk_layer(&e->chunk, e->chunk_layer++);
     event->type = BLUELM_EVENT_PREFILL;
@@ -552,10 +520,8 @@ static int blm_step_token(bluelm *e, bluelm_event *event)
     }
     int32_t token = blm_sample(&e->sampler, e->logits, e->vocab.n_tokens, in->tokens, in->count,
                                e->candidates);
-    if (blm_vocab_is_end(&e->vocab, token))
-        return blm_end_answer(e, event, BLUELM_END_OF_TURN);
-    if (in->count == in->capacity)
-        return blm_end_answer(e, event, BLUELM_END_CONTEXT);
+    if (blm_vocab_is_end(&e->vocab, token)) return blm_end_answer(e, event, BLUELM_END_OF_TURN);
+    if (in->count == in->capacity) return blm_end_answer(e, event, BLUELM_END_CONTEXT);
     in->tokens[in->count++] = token;
     e->logits_ready = 0;
     in->after_special = 0;
@@ -569,18 +535,14 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     blm_input before = blm_input_begin(&engine->input);
     memset(event, 0, sizeof *event);
     int code = blm_input_end(&engine->input, &before, blm_input_flush(&engine->input, err));
-    if (code < 0)
-        return code;
-    if (engine->generating && engine->made_tokens)
-        return blm_step_token(engine, event);
+    if (code < 0) return code;
+    if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
     /* A chunk's activations lie where the encoder's would: it is finished first. */
     if (engine->image_count && !engine->encoding.done && !engine->chunk.count)
         return blm_step_encode(engine, event, err);
-    if (engine->read_tokens < engine->input.count)
-        return blm_step_prefill(engine, event);
+    if (engine->read_tokens < engine->input.count) return blm_step_prefill(engine, event);
     engine->batch_start = engine->read_tokens;
-    if (engine->generating)
-        return blm_step_token(engine, event);
+    if (engine->generating) return blm_step_token(engine, event);
     return 0;
 }
 
@@ -627,13 +589,10 @@ int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int spec
                     blm_vocab_find_special(&engine->vocab, utf8, bytes, &at, &length, &token);
         int64_t count = blm_tokenize(&engine->vocab, utf8, found ? at : bytes, after_special,
                                      tokens ? tokens + room : NULL, max_tokens - room, err);
-        if (count < 0)
-            return count;
+        if (count < 0) return count;
         total += count;
-        if (!found)
-            return total;
-        if ((uint64_t)total < max_tokens)
-            tokens[total] = token;
+        if (!found) return total;
+        if ((uint64_t)total < max_tokens) tokens[total] = token;
         total++;
         after_special = 1;
         utf8 += at + length;
@@ -646,13 +605,10 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
 {
     const blm_vision_work *w = &engine->vision_work;
     bluelm_image measured;
-    blm_vision_batch batch = {.model = &engine->vision,
-                              .work = w,
-                              .compute = &engine->compute,
-                              .tiles = 1};
+    blm_vision_batch batch = {
+        .model = &engine->vision, .work = w, .compute = &engine->compute, .tiles = 1};
     int code = blm_measure_image(engine, image, &measured, err);
-    if (code < 0)
-        return code;
+    if (code < 0) return code;
     const blm_projector *p = &engine->vision.projector;
     uint64_t floats = (uint64_t)p->tokens * p->n_embd;
     if (engine->image_count || engine->chunk.count)
@@ -662,8 +618,8 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
         return blm_fail(err, BLUELM_E_BUDGET, "embedding (floats)", floats, max_floats, 0);
     if ((code = blm_encode_open(engine, &measured, err)) < 0 ||
         (code = blm_tile_whole(&engine->encoding.rows, engine->vision.tile_px,
-                               engine->tile_rule.filter, w->pixels, w->resize,
-                               w->resize_bytes, err)) < 0)
+                               engine->tile_rule.filter, w->pixels, w->resize, w->resize_bytes,
+                               err)) < 0)
         return code;
     blm_vision_embed(&batch, 0);
     for (uint32_t layer = 0; layer < engine->vision.n_layer; layer++)

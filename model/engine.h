@@ -23,8 +23,8 @@ typedef struct blm_queued_image {
 
 /* Markup around a picture and its tiles; {row} and {col} count from 1. */
 typedef struct blm_image_markup {
-    blm_string begin, end;            /* around all of it                 */
-    blm_string single;                /* before the only tile             */
+    blm_string begin, end;               /* around all of it                 */
+    blm_string single;                   /* before the only tile             */
     blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
 } blm_image_markup;
 
@@ -62,9 +62,9 @@ struct bluelm {
     blm_kv_cache kv;
     blm_language_work language_work;
     blm_vision_work vision_work;
-    uint8_t *decode_memory; /* [memory.image_decode], at the start of the overlay   */
-    uint16_t *image_tokens; /* [max_tiles][tokens_per_tile][n_embd] f16             */
-    float *logits;          /* [n_vocab]                                            */
+    uint8_t *decode_memory;    /* [memory.image_decode], at the start of the overlay   */
+    uint16_t *image_tokens;    /* [max_tiles][tokens_per_tile][n_embd] f16             */
+    float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
 
     blm_input input;

@@ -18,14 +18,12 @@ BLM_PRIVATE int blm_input_end(blm_input *in, const blm_input *before, int code)
     return code;
 }
 
-BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes,
-                               bluelm_error *err)
+BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes, bluelm_error *err)
 {
     if (bytes > in->text_capacity - in->text_bytes)
         return blm_fail(err, BLUELM_E_BUDGET, "text", (uint64_t)in->text_bytes + bytes,
                         in->text_capacity, 0);
-    if (bytes)
-        memcpy(in->text + in->text_bytes, text, bytes);
+    if (bytes) memcpy(in->text + in->text_bytes, text, bytes);
     in->text_bytes += (uint32_t)bytes;
     return BLUELM_OK;
 }
@@ -38,10 +36,8 @@ BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
         int32_t token = -1;
         int found = blm_vocab_find_special(in->vocab, text, bytes, &at, &length, &token);
         int code = blm_input_text(in, text, found ? at : bytes, err);
-        if (code < 0 || !found)
-            return code;
-        if ((code = blm_input_tokens(in, token, 1, err)) < 0)
-            return code;
+        if (code < 0 || !found) return code;
+        if ((code = blm_input_tokens(in, token, 1, err)) < 0) return code;
         text += at + length;
         bytes -= at + length;
     }
@@ -57,10 +53,8 @@ BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,
                                  bluelm_error *err)
 {
     int code = blm_input_flush(in, err);
-    if (code < 0)
-        return code;
-    if (count > in->capacity - in->count)
-        return blm_input_no_room(in, count, err);
+    if (code < 0) return code;
+    if (count > in->capacity - in->count) return blm_input_no_room(in, count, err);
     for (uint32_t i = 0; i < count; i++)
         in->tokens[in->count++] = token;
     in->after_special = 1;
@@ -77,8 +71,7 @@ static int64_t blm_input_tokenize(const blm_input *in, bluelm_error *err)
 BLM_PRIVATE int blm_input_check_room(const blm_input *in, bluelm_error *err)
 {
     int64_t count = blm_input_tokenize(in, err);
-    if (count < 0)
-        return (int)count;
+    if (count < 0) return (int)count;
     if (count > (int64_t)(in->capacity - in->count))
         return blm_input_no_room(in, (uint64_t)count, err);
     return BLUELM_OK;
@@ -86,11 +79,9 @@ BLM_PRIVATE int blm_input_check_room(const blm_input *in, bluelm_error *err)
 
 BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err)
 {
-    if (in->text_from == in->text_bytes)
-        return BLUELM_OK;
+    if (in->text_from == in->text_bytes) return BLUELM_OK;
     int64_t count = blm_input_tokenize(in, err);
-    if (count < 0)
-        return (int)count;
+    if (count < 0) return (int)count;
     if (count > (int64_t)(in->capacity - in->count))
         return blm_input_no_room(in, (uint64_t)count, err);
     in->count += (uint32_t)count;

@@ -13,13 +13,13 @@
 
 typedef struct blm_input {
     blm_vocab *vocab;
-    int32_t *tokens;   /* [capacity]: ids; an image token is -1 - its tile's index     */
+    int32_t *tokens; /* [capacity]: ids; an image token is -1 - its tile's index     */
     uint32_t capacity, count;
-    char *text;        /* [text_capacity] */
+    char *text; /* [text_capacity] */
     uint32_t text_capacity, text_bytes;
-    uint32_t text_from; /* what lies before became tokens in the call in progress      */
+    uint32_t text_from;    /* what lies before became tokens in the call in progress      */
     uint32_t content_from; /* where the open turn's own text begins, if it still waits */
-    int after_special; /* the waiting text follows a special token, a picture or nothing */
+    int after_special;     /* the waiting text follows a special token, a picture or nothing */
 } blm_input;
 
 /* A call that may fail half way works between blm_input_begin and blm_input_end; when

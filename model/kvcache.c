@@ -12,8 +12,7 @@ BLM_PRIVATE void blm_kv_cache_take(blm_kv_cache *kv, blm_arena *arena)
     kv->k = (uint8_t *)blm_arena_take(arena, rows, row_bytes);
     kv->v = (uint8_t *)blm_arena_take(arena, rows, row_bytes);
     kv->k_scale = kv->v_scale = NULL;
-    if (kv->type == BLUELM_KV_F16)
-        return;
+    if (kv->type == BLUELM_KV_F16) return;
     kv->k_scale = (uint16_t *)blm_arena_take(arena, rows, sizeof(uint16_t));
     kv->v_scale = (uint16_t *)blm_arena_take(arena, rows, sizeof(uint16_t));
 }

@@ -8,8 +8,8 @@
 typedef struct blm_kv_cache {
     uint32_t type; /* BLUELM_KV_INT8 or BLUELM_KV_F16 */
     uint32_t n_layer, n_head_kv, head_dim, context_tokens;
-    uint8_t *k, *v;               /* [n_layer][n_head_kv][context_tokens][head_dim]    */
-    uint16_t *k_scale, *v_scale;  /* [n_layer][n_head_kv][context_tokens], int8 only   */
+    uint8_t *k, *v;              /* [n_layer][n_head_kv][context_tokens][head_dim]    */
+    uint16_t *k_scale, *v_scale; /* [n_layer][n_head_kv][context_tokens], int8 only   */
 } blm_kv_cache;
 
 /* Takes k, v and scales from the arena; the other fields are set before. */

@@ -20,16 +20,13 @@ static int blm_language_arch(blm_language *m, const blm_gguf *g, const char **ar
 {
     blm_string name = {"", 0};
     int found = blm_gguf_string(g, "general.architecture", &name, err);
-    if (found < 0)
-        return found;
+    if (found < 0) return found;
     m->rope_halves = 0;
     *arch = "llama";
-    if (blm_string_is(name, "llama"))
-        return BLUELM_OK;
+    if (blm_string_is(name, "llama")) return BLUELM_OK;
     m->rope_halves = 1;
     *arch = "qwen2";
-    if (blm_string_is(name, "qwen2"))
-        return BLUELM_OK;
+    if (blm_string_is(name, "qwen2")) return BLUELM_OK;
     static const char title[] = "llm: architecture ";
     char subject[64];
     size_t at = sizeof title - 1;
@@ -52,8 +49,8 @@ static int blm_language_sizes(blm_language *m, const blm_gguf *g, const char *ar
                                  err)) < 0 ||
         (code = blm_key_need_u32(g, arch, ".feed_forward_length", 1, 16 * BLM_MAX_WIDTH,
                                  &m->n_ff, err)) < 0 ||
-        (code = blm_key_need_u32(g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH,
-                                 &m->n_head, err)) < 0 ||
+        (code = blm_key_need_u32(g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH, &m->n_head,
+                                 err)) < 0 ||
         (code = blm_key_maybe_u32(g, arch, ".context_length", 1, UINT32_MAX,
                                   &m->trained_context_tokens, err)) < 0 ||
         (code = blm_key_maybe_f32(g, arch, ".attention.layer_norm_rms_epsilon", &m->norm_eps,
@@ -89,11 +86,10 @@ static int blm_language_limits(const blm_language *m, const blm_gguf *g, const c
                                     err)) < 0)
         return code;
     blm_string scaling = {"none", 4};
-    int found = blm_gguf_string(g, arch[0] == 'l' ? "llama.rope.scaling.type"
-                                                  : "qwen2.rope.scaling.type",
-                                &scaling, err);
-    if (found < 0)
-        return found;
+    int found = blm_gguf_string(
+        g, arch[0] == 'l' ? "llama.rope.scaling.type" : "qwen2.rope.scaling.type", &scaling,
+        err);
+    if (found < 0) return found;
     *rope_linear = blm_string_is(scaling, "linear");
     if (!*rope_linear && !blm_string_is(scaling, "none"))
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: rope.scaling.type (none, linear run)",
@@ -126,8 +122,8 @@ static int blm_layer_read(blm_layer *l, const blm_language *m, const blm_gguf *g
 
 /* Radians per position of each rotated pair: base^(-2i / n_rot), divided by the file's
  * factors (rope_freqs.weight, and linear scaling). */
-static int blm_language_rope(blm_language *m, const blm_gguf *g, const char *arch,
-                             int linear, bluelm_error *err)
+static int blm_language_rope(blm_language *m, const blm_gguf *g, const char *arch, int linear,
+                             bluelm_error *err)
 {
     const blm_tensor_place at = {g, "", BLM_NO_LAYER};
     blm_tensor factors;
@@ -141,8 +137,7 @@ static int blm_language_rope(blm_language *m, const blm_gguf *g, const char *arc
         return code;
     for (uint32_t i = 0; m->rope_frequency && i < m->n_rot / 2; i++) {
         double frequency = blm_pow((double)base, -2.0 * i / m->n_rot) / (double)scale;
-        if (factors.data)
-            frequency /= (double)blm_load_f32(factors.data + i * sizeof(float));
+        if (factors.data) frequency /= (double)blm_load_f32(factors.data + i * sizeof(float));
         m->rope_frequency[i] = frequency;
     }
     return BLUELM_OK;
@@ -168,8 +163,8 @@ BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena 
     m->output = m->token_embd;
     int untied = blm_tensor_present(&at, "output.weight", err);
     if (untied < 0 ||
-        (code = blm_tensor_vector(&at, "output_norm.weight", m->n_embd, &m->output_norm,
-                                  err)) < 0 ||
+        (code = blm_tensor_vector(&at, "output_norm.weight", m->n_embd, &m->output_norm, err)) <
+            0 ||
         (untied && (code = blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab,
                                              &m->output, err)) < 0))
         return untied < 0 ? untied : code;
@@ -178,10 +173,8 @@ BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena 
     m->rope_frequency = (double *)blm_arena_take(arena, m->n_rot / 2, sizeof(double));
     for (uint32_t i = 0; i < m->n_layer; i++) {
         blm_layer layer;
-        if ((code = blm_layer_read(&layer, m, g, i, err)) < 0)
-            return code;
-        if (m->layers)
-            m->layers[i] = layer;
+        if ((code = blm_layer_read(&layer, m, g, i, err)) < 0) return code;
+        if (m->layers) m->layers[i] = layer;
     }
     return blm_language_rope(m, g, arch, rope_linear, err);
 }
@@ -344,8 +337,8 @@ static void blm_chunk_silu_mul(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
     uint64_t first, end;
-    blm_workers_share((uint64_t)c->count * c->model->n_ff, 16, part,
-                      c->compute->workers.count, &first, &end);
+    blm_workers_share((uint64_t)c->count * c->model->n_ff, 16, part, c->compute->workers.count,
+                      &first, &end);
     c->compute->kernels.silu_mul(c->work->gate + first, c->work->up + first,
                                  (size_t)(end - first));
 }
@@ -401,7 +394,7 @@ BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     const blm_product output = {&m->output, NULL, logits, m->n_vocab};
-    c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd,
-                                 m->output_norm.data, m->norm_eps, m->n_embd, w->in);
+    c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd, m->output_norm.data,
+                                 m->norm_eps, m->n_embd, w->in);
     blm_linear_run(&w->linear, c->compute, w->in, m->n_embd, 1, m->n_embd, &output, 1);
 }

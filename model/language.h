@@ -6,12 +6,12 @@
 #include "linear.h"
 #include "tensors.h"
 
-typedef struct blm_layer {           /* one decoder block; all point into the GGUF      */
-    blm_tensor attn_norm;            /* [n_embd] f32                                    */
-    blm_tensor q, k, v, o;           /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
+typedef struct blm_layer {             /* one decoder block; all point into the GGUF      */
+    blm_tensor attn_norm;              /* [n_embd] f32                                    */
+    blm_tensor q, k, v, o;             /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
     blm_tensor q_bias, k_bias, v_bias; /* f32; data NULL without                        */
-    blm_tensor ffn_norm;             /* [n_embd] f32                                    */
-    blm_tensor gate, up, down;       /* [n_ff, n_embd] x2, [n_embd, n_ff]               */
+    blm_tensor ffn_norm;               /* [n_embd] f32                                    */
+    blm_tensor gate, up, down;         /* [n_ff, n_embd] x2, [n_embd, n_ff]               */
 } blm_layer;
 
 typedef struct blm_language {
@@ -28,13 +28,13 @@ typedef struct blm_language {
 /* Activations while a chunk goes through the network. */
 typedef struct blm_language_work {
     uint32_t chunk_tokens, context_tokens;
-    float *x;              /* [chunk][n_embd]: the residual stream              */
-    float *in;             /* [chunk][max(n_embd, n_head*head)]: into a product */
-    float *out;            /* [chunk][n_embd]: out of a product                 */
-    float *q, *k, *v;      /* [chunk][n_head*head], 2x [chunk][n_head_kv*head]  */
-    float *gate, *up;      /* [chunk][n_ff], in the place of q, k, v            */
-    float *cos, *sin;      /* [chunk][n_rot/2]                                  */
-    float *scores;         /* [workers][scores_count]                           */
+    float *x;         /* [chunk][n_embd]: the residual stream              */
+    float *in;        /* [chunk][max(n_embd, n_head*head)]: into a product */
+    float *out;       /* [chunk][n_embd]: out of a product                 */
+    float *q, *k, *v; /* [chunk][n_head*head], 2x [chunk][n_head_kv*head]  */
+    float *gate, *up; /* [chunk][n_ff], in the place of q, k, v            */
+    float *cos, *sin; /* [chunk][n_rot/2]                                  */
+    float *scores;    /* [workers][scores_count]                           */
     uint64_t scores_count;
     blm_linear linear;
 } blm_language_work;

@@ -15,9 +15,8 @@ BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_comp
                                  uint32_t max_tokens, uint32_t max_cols)
 {
     blm_acts_take(&l->acts, arena, max_tokens, (max_cols + 31) / 32 * 32, c->activation_bits);
-    l->scratch_bytes =
-        (blm_matmul_scratch_bytes(max_cols) + BLM_ARENA_ALIGN - 1) / BLM_ARENA_ALIGN *
-        BLM_ARENA_ALIGN;
+    l->scratch_bytes = (blm_matmul_scratch_bytes(max_cols) + BLM_ARENA_ALIGN - 1) /
+                       BLM_ARENA_ALIGN * BLM_ARENA_ALIGN;
     l->scratch = (uint8_t *)blm_arena_take(arena, c->workers.count, l->scratch_bytes);
 }
 
@@ -36,8 +35,7 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
     uint64_t first, end;
     blm_workers_share(p->w->ne[1], BLM_ROW_STEP, part, job->compute->workers.count, &first,
                       &end);
-    if (first == end)
-        return;
+    if (first == end) return;
     blm_matmul_args args = {
         .w = p->w,
         .x = &job->acts,
@@ -46,8 +44,7 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
         .scratch = job->linear->scratch + part * job->linear->scratch_bytes,
     };
     (job->acts.bits == 16 ? k->matmul16 : k->matmul8)[p->w->type](&args, first, end);
-    if (!p->bias || !p->bias->data)
-        return;
+    if (!p->bias || !p->bias->data) return;
     for (uint32_t t = 0; t < job->acts.tokens; t++)
         k->add_bias(p->y + t * p->y_stride + first, p->bias->data + first * sizeof(float),
                     (size_t)(end - first));
@@ -78,7 +75,6 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
     job.acts.tokens = tokens;
     job.acts.cols = cols;
     job.acts.bits = quantised ? l->acts.bits : 0;
-    if (quantised)
-        blm_workers_run(&c->workers, blm_linear_quantize_part, &job);
+    if (quantised) blm_workers_run(&c->workers, blm_linear_quantize_part, &job);
     blm_workers_run(&c->workers, blm_linear_product_part, &job);
 }

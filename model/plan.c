@@ -8,10 +8,8 @@
 static int blm_config_field(uint32_t *field, uint32_t fallback, uint32_t limit,
                             const char *name, bluelm_error *err)
 {
-    if (*field == 0)
-        *field = fallback;
-    if (*field > limit)
-        return blm_fail(err, BLUELM_E_ARG, name, limit, *field, 0);
+    if (*field == 0) *field = fallback;
+    if (*field > limit) return blm_fail(err, BLUELM_E_ARG, name, limit, *field, 0);
     return BLUELM_OK;
 }
 
@@ -22,18 +20,16 @@ static int blm_config_resolve(bluelm_config *c, bluelm_error *err)
     if ((code = blm_config_field(&c->chunk_tokens, 128, 2048, "chunk_tokens", err)) < 0 ||
         (code = blm_config_field(&c->tiles_per_batch, 4, 64, "tiles_per_batch", err)) < 0 ||
         (code = blm_config_field(&c->max_tiles, 0, 256, "max_tiles", err)) < 0 ||
-        (code = blm_config_field(&c->kv_type, BLUELM_KV_INT8, BLUELM_KV_F16, "kv_type",
-                                 err)) < 0 ||
+        (code = blm_config_field(&c->kv_type, BLUELM_KV_INT8, BLUELM_KV_F16, "kv_type", err)) <
+            0 ||
         (code = blm_config_field(&c->activation_type, BLUELM_ACT_INT8, BLUELM_ACT_INT16,
                                  "activation_type", err)) < 0 ||
         (code = blm_config_field(&c->tile_rule, 0, BLUELM_TILES_SINGLE, "tile_rule", err)) <
             0 ||
         (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0)
         return code;
-    if (c->max_image_pixels == 0)
-        c->max_image_pixels = 1u << 20;
-    if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS)
-        c->max_image_pixels = 0;
+    if (c->max_image_pixels == 0) c->max_image_pixels = 1u << 20;
+    if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS) c->max_image_pixels = 0;
     return blm_config_field(&c->max_image_pixels, 0, 1u << 28, "max_image_pixels", err);
 }
 
@@ -41,10 +37,10 @@ static int blm_config_resolve(bluelm_config *c, bluelm_error *err)
 static int blm_config_resolve_context(bluelm_config *c, const blm_language *m,
                                       bluelm_error *err)
 {
-    int code = blm_config_field(&c->context_tokens, BLM_MIN(m->trained_context_tokens - 1u, 2047u) + 1,
-                                1u << 20, "context_tokens", err);
-    if (code < 0)
-        return code;
+    int code =
+        blm_config_field(&c->context_tokens, BLM_MIN(m->trained_context_tokens - 1u, 2047u) + 1,
+                         1u << 20, "context_tokens", err);
+    if (code < 0) return code;
     c->chunk_tokens = BLM_MIN(c->chunk_tokens, c->context_tokens);
     uint32_t text = c->context_tokens > 60000 / 4 ? 60000 : 4 * c->context_tokens;
     return blm_config_field(&c->text_bytes, BLM_MAX(text, 1024u), 60000, "text_bytes", err);
@@ -54,8 +50,8 @@ static int blm_config_resolve_context(bluelm_config *c, const blm_language *m,
 
 /* Texts around a picture, when the mmproj does not give them: what the models that
  * llama.cpp runs under these projectors were trained with. */
-static int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
-                                 const blm_projector *p, bluelm_error *err)
+static int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g, const blm_projector *p,
+                                 bluelm_error *err)
 {
     static const char *const keys[] = {"bluelm.image.begin",   "bluelm.image.end",
                                        "bluelm.image.single",  "bluelm.image.tile",
@@ -72,8 +68,7 @@ static int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
         const char *text = p->type == BLM_PROJECTOR_IDEFICS3 ? idefics3[i] : "";
         *fields[i] = (blm_string){text, blm_text_bytes(text)};
         int code = blm_gguf_string(g, keys[i], fields[i], err);
-        if (code < 0)
-            return code;
+        if (code < 0) return code;
         if (fields[i]->bytes > BLM_IMAGE_MARKUP_BYTES)
             return blm_fail(err, BLUELM_E_FORMAT, keys[i], BLM_IMAGE_MARKUP_BYTES,
                             fields[i]->bytes, 0);
@@ -87,8 +82,7 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
     blm_gguf g;
     int code;
     e->has_vision = weights->mmproj != NULL && e->has_language;
-    if (!e->has_vision)
-        return BLUELM_OK;
+    if (!e->has_vision) return BLUELM_OK;
     if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
         (code = blm_vision_open(&e->vision, &g, arena, err)) < 0 ||
         (code = blm_tile_rule_read(&e->tile_rule, &g, &e->config, e->vision.projector.tokens,
@@ -110,8 +104,7 @@ static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
                                     const bluelm_weights *weights, bluelm_error *err)
 {
     int kind, code;
-    if (!weights->llm)
-        return blm_fail(err, BLUELM_E_ARG, "weights.llm is NULL", 1, 0, 0);
+    if (!weights->llm) return blm_fail(err, BLUELM_E_ARG, "weights.llm is NULL", 1, 0, 0);
     if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
         return code;
     e->has_language = g->tensor_count != 0;
@@ -185,8 +178,7 @@ static void blm_layout_describe(bluelm *e, const bluelm_weights *weights)
     m->context_tokens = e->config.context_tokens;
     m->chunk_tokens = e->config.chunk_tokens;
     m->workers = e->config.workers;
-    if (!e->has_vision)
-        return;
+    if (!e->has_vision) return;
     m->max_tiles = e->config.max_tiles;
     m->tiles_per_batch = e->config.tiles_per_batch;
     m->tokens_per_tile = e->vision.projector.tokens;
@@ -218,8 +210,7 @@ static int blm_layout_caps(const bluelm *e, bluelm_error *err)
 
 static void blm_layout_compute(bluelm *e, const bluelm_port *port)
 {
-    if (port)
-        e->compute.workers.port = *port;
+    if (port) e->compute.workers.port = *port;
     e->compute.workers.count = e->config.workers;
     e->compute.activation_bits = e->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
     blm_kernels_init(&e->compute.kernels, e->compute.workers.port.cpu_features,
@@ -236,10 +227,8 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     int code;
     memset(e, 0, sizeof *e);
     m->engine = blm_layout_part(arena, &mark);
-    if (config)
-        e->config = *config;
-    if ((code = blm_config_resolve(&e->config, err)) < 0)
-        return code;
+    if (config) e->config = *config;
+    if ((code = blm_config_resolve(&e->config, err)) < 0) return code;
     blm_layout_compute(e, port);
     if ((code = blm_engine_open_language(e, arena, &llm, weights, err)) < 0 ||
         (code = blm_engine_open_vision(e, arena, weights, err)) < 0)
@@ -264,8 +253,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
         blm_layout_conversation(e, arena, &mark);
         blm_layout_overlay(e, arena);
     }
-    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total) ||
-        arena->wanted == UINT64_MAX)
+    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total) || arena->wanted == UINT64_MAX)
         return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
     blm_layout_describe(e, weights);
     return blm_layout_caps(e, err);
@@ -281,8 +269,8 @@ BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used)
 
 /* ---- Public ------------------------------------------------------------------------------ */
 
-int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
-                bluelm_memory *need, bluelm_error *err)
+int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, bluelm_memory *need,
+                bluelm_error *err)
 {
     bluelm engine;
     blm_arena counting;
@@ -293,16 +281,14 @@ int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
     return code;
 }
 
-int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
-                const bluelm_weights *weights, const bluelm_config *config,
-                const bluelm_port *port, bluelm_error *err)
+int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_weights *weights,
+                const bluelm_config *config, const bluelm_port *port, bluelm_error *err)
 {
     bluelm_memory need;
     blm_arena block;
     *engine = NULL;
     int code = bluelm_plan(weights, config, &need, err);
-    if (code < 0)
-        return code;
+    if (code < 0) return code;
     if (!arena || need.total > arena_bytes)
         return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total, arena ? arena_bytes : 0, 0);
     blm_arena_start(&block, arena, arena_bytes);
@@ -331,7 +317,9 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
     const blm_language *l = &e.language;
     const blm_vision *v = &e.vision;
     *info = (bluelm_info){
-        .architecture = !e.has_language ? "none" : l->rope_halves ? "qwen2" : "llama",
+        .architecture = !e.has_language  ? "none"
+                        : l->rope_halves ? "qwen2"
+                                         : "llama",
         .chat_template = e.chat ? e.chat->name : "none",
         .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
         .n_embd = l->n_embd,
@@ -362,10 +350,8 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
     blm_arena counting;
     blm_arena_start(&counting, NULL, UINT64_MAX);
     int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
-    if (code < 0 && code != BLUELM_E_BUDGET)
-        return code;
-    if (!e.has_vision)
-        return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    if (code < 0 && code != BLUELM_E_BUDGET) return code;
+    if (!e.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
     return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_tile_cap(&e, 0), grid,
                            err);
 }

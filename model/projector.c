@@ -8,8 +8,7 @@ static int blm_projector_kind(blm_projector *p, const blm_gguf *g, bluelm_error 
     static const char title[] = "mmproj: clip.projector_type ";
     blm_string name = {"mlp", 3};
     int found = blm_gguf_string(g, "clip.projector_type", &name, err);
-    if (found < 0)
-        return found;
+    if (found < 0) return found;
     for (uint32_t i = 0; i < BLM_COUNT_OF(names); i++) {
         if (blm_string_is(name, names[i])) {
             p->type = (blm_projector_type)i;
@@ -66,20 +65,18 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_gguf *g, uint32_t
 {
     memset(p, 0, sizeof *p);
     int code = blm_projector_kind(p, g, err);
-    if (code < 0)
-        return code;
+    if (code < 0) return code;
     p->patches_side = patches_side;
     p->width = width;
     p->scale = p->type == BLM_PROJECTOR_MLP ? 1 : 2;
     if (p->type != BLM_PROJECTOR_MLP &&
-        (code = blm_key_maybe_u32(g, "clip.vision.projector", ".scale_factor", 1, 16,
-                                  &p->scale, err)) < 0)
+        (code = blm_key_maybe_u32(g, "clip.vision.projector", ".scale_factor", 1, 16, &p->scale,
+                                  err)) < 0)
         return code;
     p->tokens_side = (patches_side + p->scale - 1) / p->scale;
     p->tokens = p->tokens_side * p->tokens_side;
     p->merged = width * p->scale * p->scale;
-    if ((code = blm_projector_tensors(p, g, err)) < 0)
-        return code;
+    if ((code = blm_projector_tensors(p, g, err)) < 0) return code;
     uint64_t last = p->second.data ? p->second.ne[1] : p->first.ne[1];
     if (p->first.ne[1] == 0 || p->first.ne[1] > (1u << 20) || last == 0 || last > (1u << 20))
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector rows", 1u << 20,
@@ -123,8 +120,8 @@ BLM_PRIVATE void blm_projector_run(const blm_projector *p, const blm_projector_w
     if (p->norm.data)
         for (uint32_t t = 0; t < p->tokens; t++) {
             float *x = w->merged + (size_t)t * p->merged;
-            k->layer_norm(x, p->norm.data, p->norm_bias.data, BLM_PROJECTOR_NORM_EPS,
-                          p->merged, x);
+            k->layer_norm(x, p->norm.data, p->norm_bias.data, BLM_PROJECTOR_NORM_EPS, p->merged,
+                          x);
         }
     if (!p->second.data) {
         const blm_product only = {&p->first, NULL, w->out, p->n_embd};

@@ -13,14 +13,14 @@ typedef enum blm_projector_type {
 
 typedef struct blm_projector {
     blm_projector_type type;
-    uint32_t scale;                    /* side of a merged neighbourhood: 1, 2, 4 ..     */
-    uint32_t patches_side;             /* patches come as patches_side x patches_side    */
-    uint32_t width;                    /* of a patch's embedding                         */
-    uint32_t tokens_side, tokens;      /* after downsampling                             */
-    uint32_t merged, hidden, n_embd;   /* widths: scale^2 width, between, out            */
-    blm_tensor norm, norm_bias;        /* [merged] f32, or data NULL                     */
-    blm_tensor first, first_bias;      /* [hidden][merged] (idefics3: [n_embd][merged])  */
-    blm_tensor second, second_bias;    /* [n_embd][hidden]                               */
+    uint32_t scale;                  /* side of a merged neighbourhood: 1, 2, 4 ..     */
+    uint32_t patches_side;           /* patches come as patches_side x patches_side    */
+    uint32_t width;                  /* of a patch's embedding                         */
+    uint32_t tokens_side, tokens;    /* after downsampling                             */
+    uint32_t merged, hidden, n_embd; /* widths: scale^2 width, between, out            */
+    blm_tensor norm, norm_bias;      /* [merged] f32, or data NULL                     */
+    blm_tensor first, first_bias;    /* [hidden][merged] (idefics3: [n_embd][merged])  */
+    blm_tensor second, second_bias;  /* [n_embd][hidden]                               */
 } blm_projector;
 
 typedef struct blm_projector_work {

@@ -50,18 +50,17 @@ static int blm_tensor_find(const blm_tensor_place *place, const char *name, char
 {
     blm_tensor_name(place, name, full);
     int found = blm_gguf_tensor(place->file, full, out, err);
-    if (found != 0)
-        return found;
+    if (found != 0) return found;
     return blm_tensor_fail(place, full, " is missing", 1, 0, err);
 }
 
-BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *name, uint64_t cols,
-                                  uint64_t rows, blm_tensor *out, bluelm_error *err)
+BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *name,
+                                  uint64_t cols, uint64_t rows, blm_tensor *out,
+                                  bluelm_error *err)
 {
     char full[BLM_NAME_BYTES];
     int found = blm_tensor_find(place, name, full, out, err);
-    if (found < 0)
-        return found;
+    if (found < 0) return found;
     if (out->ne[0] != cols)
         return blm_tensor_fail(place, full, " columns", cols, out->ne[0], err);
     if (rows && out->ne[1] != rows)
@@ -116,8 +115,7 @@ static int blm_key_u32(const blm_gguf *g, const char *key, uint32_t low, uint32_
 {
     uint32_t value = 0;
     int found = blm_gguf_u32(g, key, &value, err);
-    if (found != 1)
-        return found;
+    if (found != 1) return found;
     if (value < low || value > high)
         return blm_key_fail(g, key, value < low ? low : high, value, err);
     *out = value;
@@ -125,8 +123,7 @@ static int blm_key_u32(const blm_gguf *g, const char *key, uint32_t low, uint32_
 }
 
 BLM_PRIVATE int blm_key_need_u32(const blm_gguf *g, const char *arch, const char *name,
-                                 uint32_t low, uint32_t high, uint32_t *out,
-                                 bluelm_error *err)
+                                 uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err)
 {
     char key[BLM_NAME_BYTES] = "";
     blm_name_add(key, arch);
@@ -140,8 +137,7 @@ BLM_PRIVATE int blm_key_need_u32(const blm_gguf *g, const char *arch, const char
 }
 
 BLM_PRIVATE int blm_key_maybe_u32(const blm_gguf *g, const char *arch, const char *name,
-                                  uint32_t low, uint32_t high, uint32_t *out,
-                                  bluelm_error *err)
+                                  uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err)
 {
     char key[BLM_NAME_BYTES] = "";
     blm_name_add(key, arch);
@@ -158,9 +154,7 @@ BLM_PRIVATE int blm_key_maybe_f32(const blm_gguf *g, const char *arch, const cha
     blm_name_add(key, name);
     float value = 0;
     int found = blm_gguf_f32(g, key, &value, err);
-    if (found == 1 && !(value > 0))
-        return blm_key_fail(g, key, 1, 0, err);
-    if (found == 1)
-        *out = value;
+    if (found == 1 && !(value > 0)) return blm_key_fail(g, key, 1, 0, err);
+    if (found == 1) *out = value;
     return found < 0 ? found : BLUELM_OK;
 }

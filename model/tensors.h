@@ -16,8 +16,9 @@ typedef struct blm_tensor_place {
 /* A weight matrix of [rows][cols] of any type that is run; rows 0: any number.
  * Errors: BLUELM_E_FORMAT when it is absent (need 1, have 0) or has another shape
  * (need and have are the side that differs). */
-BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *name, uint64_t cols,
-                                  uint64_t rows, blm_tensor *out, bluelm_error *err);
+BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *name,
+                                  uint64_t cols, uint64_t rows, blm_tensor *out,
+                                  bluelm_error *err);
 
 /* A vector of n F32 values: norms and biases. */
 BLM_PRIVATE int blm_tensor_vector(const blm_tensor_place *place, const char *name, uint64_t n,
@@ -33,8 +34,7 @@ BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const cha
 
 /* A whole number that must be there, within [low, high]. The key is arch + name. */
 BLM_PRIVATE int blm_key_need_u32(const blm_gguf *g, const char *arch, const char *name,
-                                 uint32_t low, uint32_t high, uint32_t *out,
-                                 bluelm_error *err);
+                                 uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err);
 
 /* As blm_key_need_u32; *out keeps its value when the key is absent. */
 BLM_PRIVATE int blm_key_maybe_u32(const blm_gguf *g, const char *arch, const char *name,

@@ -7,8 +7,7 @@ static int blm_vision_triple(const blm_gguf *g, const char *key, float out[3],
 {
     blm_array values;
     int found = blm_gguf_array(g, key, BLM_GGUF_F32, &values, err);
-    if (found < 0)
-        return found;
+    if (found < 0) return found;
     if (found && values.count != 3)
         return blm_fail(err, BLUELM_E_FORMAT, key, 3, values.count, 0);
     for (uint32_t i = 0; i < 3; i++)
@@ -60,8 +59,8 @@ static int blm_vision_sizes(blm_vision *m, const blm_gguf *g, bluelm_error *err)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: width over heads leaves a rest",
                         m->n_head, m->width % m->n_head, 0);
     if (m->patch_px > m->tile_px)
-        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patch_size above image_size",
-                        m->tile_px, m->patch_px, 0);
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patch_size above image_size", m->tile_px,
+                        m->patch_px, 0);
     m->head_dim = m->width / m->n_head;
     m->patches_side = m->tile_px / m->patch_px;
     m->patches = m->patches_side * m->patches_side;
@@ -72,13 +71,11 @@ static int blm_vision_sizes(blm_vision *m, const blm_gguf *g, bluelm_error *err)
 }
 
 /* v.patch_embd.weight lies as [width][3][patch][patch]: a matrix of one patch a row. */
-static int blm_vision_patch_matrix(blm_vision *m, const blm_tensor_place *at,
-                                   bluelm_error *err)
+static int blm_vision_patch_matrix(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
 {
     blm_tensor *t = &m->patch_embd;
     int found = blm_gguf_tensor(at->file, "v.patch_embd.weight", t, err);
-    if (found < 0)
-        return found;
+    if (found < 0) return found;
     if (!found)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.patch_embd.weight is missing", 1, 0,
                         0);
@@ -175,11 +172,10 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
     blm_string arch = {"", 0};
     int code;
     memset(m, 0, sizeof *m);
-    if ((code = blm_gguf_string(g, "general.architecture", &arch, err)) < 0)
-        return code;
+    if ((code = blm_gguf_string(g, "general.architecture", &arch, err)) < 0) return code;
     if (!blm_string_is(arch, "clip"))
-        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: architecture other than clip", 0,
-                        0, 0);
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: architecture other than clip", 0, 0,
+                        0);
     if ((code = blm_vision_sizes(m, g, err)) < 0 ||
         (code = blm_vision_activation(m, g, err)) < 0 ||
         (code = blm_vision_pixels_scale(m, g, err)) < 0 ||
@@ -191,8 +187,7 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
     m->class_token = m->class_embd.data != NULL;
     m->rows = m->patches + m->class_token;
     /* LLaVA takes the output of the last block but one. */
-    if (m->projector.type == BLM_PROJECTOR_MLP && m->n_layer > 1)
-        m->n_layer--;
+    if (m->projector.type == BLM_PROJECTOR_MLP && m->n_layer > 1) m->n_layer--;
     if ((code = blm_tensor_matrix(&at, "v.position_embd.weight", m->width, m->rows,
                                   &m->position_embd, err)) < 0 ||
         (code = blm_vision_outer_norms(m, &at, err)) < 0)
@@ -201,10 +196,8 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
     m->layers = (blm_vision_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_layer));
     for (uint32_t i = 0; i < m->n_layer; i++) {
         blm_vision_layer layer;
-        if ((code = blm_vision_layer_read(&layer, m, g, i, err)) < 0)
-            return code;
-        if (m->layers)
-            m->layers[i] = layer;
+        if ((code = blm_vision_layer_read(&layer, m, g, i, err)) < 0) return code;
+        if (m->layers) m->layers[i] = layer;
     }
     return BLUELM_OK;
 }
@@ -224,8 +217,8 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
-    w->scores = (float *)blm_arena_take(arena, c->workers.count,
-                                        w->scores_count * sizeof(float));
+    w->scores =
+        (float *)blm_arena_take(arena, c->workers.count, w->scores_count * sizeof(float));
     blm_linear_take(&w->linear, arena, c, m->rows, (uint32_t)BLM_MAX(wide, m->ffn));
 
     blm_overlay_open(&overlay, arena);
@@ -264,8 +257,7 @@ static void blm_vision_gather(void *arg, uint32_t part)
     blm_workers_share(m->patches, 1, part, b->compute->workers.count, &first, &end);
     for (uint32_t p = (uint32_t)first; p < (uint32_t)end; p++)
         blm_patch_pixels(b->work->pixels, m->tile_px, m->patch_px, p % m->patches_side,
-                         p / m->patches_side, m->mean, m->std,
-                         b->work->in + p * patch_values);
+                         p / m->patches_side, m->mean, m->std, b->work->in + p * patch_values);
 }
 
 /* Adds each row's position, and CLIP's norm before the blocks where there is one. */

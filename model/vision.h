@@ -7,13 +7,13 @@
 #include "../tiler/resize.h"
 #include "projector.h"
 
-typedef struct blm_vision_layer {  /* one pre-norm block; all point into the GGUF     */
-    blm_tensor ln1, ln1_bias;      /* [width] f32                                     */
-    blm_tensor q, k, v, o;         /* [width][width]                                  */
+typedef struct blm_vision_layer { /* one pre-norm block; all point into the GGUF     */
+    blm_tensor ln1, ln1_bias;     /* [width] f32                                     */
+    blm_tensor q, k, v, o;        /* [width][width]                                  */
     blm_tensor q_bias, k_bias, v_bias, o_bias; /* [width] f32, or data NULL           */
     blm_tensor ln2, ln2_bias;
-    blm_tensor up, up_bias;        /* [ffn][width], [ffn]                             */
-    blm_tensor down, down_bias;    /* [width][ffn], [width]                           */
+    blm_tensor up, up_bias;     /* [ffn][width], [ffn]                             */
+    blm_tensor down, down_bias; /* [width][ffn], [width]                           */
 } blm_vision_layer;
 
 typedef struct blm_vision {
@@ -27,7 +27,7 @@ typedef struct blm_vision {
     blm_tensor class_embd;             /* [width] f32, or data NULL                   */
     blm_tensor position_embd;          /* [rows][width]                               */
     blm_tensor pre_ln, pre_ln_bias, post_ln, post_ln_bias; /* data NULL without       */
-    blm_vision_layer *layers;          /* [n_layer]                                   */
+    blm_vision_layer *layers; /* [n_layer]                                   */
     blm_projector projector;
 } blm_vision;
 
@@ -37,15 +37,15 @@ enum { BLM_VISION_GELU = 0, BLM_VISION_SILU = 1, BLM_VISION_GELU_QUICK = 2 };
  * tile at a time: a batch costs little more than a tile. */
 typedef struct blm_vision_work {
     uint32_t tiles_per_batch;
-    float *x;           /* [tiles_per_batch][rows][width]: the residual stream         */
-    uint8_t *pixels;    /* [tile_px][tile_px][3]                                       */
-    void *resize;       /* scratch of the tiler                                        */
+    float *x;        /* [tiles_per_batch][rows][width]: the residual stream         */
+    uint8_t *pixels; /* [tile_px][tile_px][3]                                       */
+    void *resize;    /* scratch of the tiler                                        */
     uint64_t resize_bytes;
-    float *in;          /* [rows][max(width, patch values)]: into a product            */
-    float *out;         /* [rows][width]: out of a product                             */
-    float *q, *k, *v;   /* [rows][width] each                                          */
-    float *hidden;      /* [rows][ffn], in the place of q, k, v                        */
-    float *scores;      /* [workers][scores_count]                                     */
+    float *in;        /* [rows][max(width, patch values)]: into a product            */
+    float *out;       /* [rows][width]: out of a product                             */
+    float *q, *k, *v; /* [rows][width] each                                          */
+    float *hidden;    /* [rows][ffn], in the place of q, k, v                        */
+    float *scores;    /* [workers][scores_count]                                     */
     uint64_t scores_count;
     blm_linear linear;
     blm_projector_work projector;

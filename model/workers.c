@@ -11,8 +11,8 @@ BLM_PRIVATE void blm_workers_run(const blm_workers *w, void (*fn)(void *arg, uin
         fn(arg, part);
 }
 
-BLM_PRIVATE void blm_workers_share(uint64_t total, uint64_t step, uint32_t part,
-                                   uint32_t parts, uint64_t *first, uint64_t *end)
+BLM_PRIVATE void blm_workers_share(uint64_t total, uint64_t step, uint32_t part, uint32_t parts,
+                                   uint64_t *first, uint64_t *end)
 {
     uint64_t steps = (total + step - 1) / step;
     *first = BLM_MIN(steps * part / parts * step, total);

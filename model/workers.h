@@ -14,8 +14,8 @@ BLM_PRIVATE void blm_workers_run(const blm_workers *w, void (*fn)(void *arg, uin
                                  void *arg);
 
 /* The share [*first, *end) of part out of parts in total items, cut at multiples of step. */
-BLM_PRIVATE void blm_workers_share(uint64_t total, uint64_t step, uint32_t part,
-                                   uint32_t parts, uint64_t *first, uint64_t *end);
+BLM_PRIVATE void blm_workers_share(uint64_t total, uint64_t step, uint32_t part, uint32_t parts,
+                                   uint64_t *first, uint64_t *end);
 
 /* The port's clock in microseconds, 0 without one. */
 BLM_PRIVATE uint64_t blm_workers_now_us(const blm_workers *w);

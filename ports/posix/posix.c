@@ -22,8 +22,7 @@ int bluelm_posix_map(const char *path, const void **data, size_t *bytes)
 {
     struct stat info;
     int fd = open(path, O_RDONLY);
-    if (fd < 0)
-        return -1;
+    if (fd < 0) return -1;
     if (fstat(fd, &info) < 0 || S_ISDIR(info.st_mode)) {
         int saved = S_ISDIR(info.st_mode) ? EISDIR : errno;
         close(fd);
@@ -48,8 +47,7 @@ int bluelm_posix_map(const char *path, const void **data, size_t *bytes)
 
 void bluelm_posix_unmap(const void *data, size_t bytes)
 {
-    if (bytes)
-        munmap((void *)(uintptr_t)data, bytes);
+    if (bytes) munmap((void *)(uintptr_t)data, bytes);
 }
 
 /* ---- Workers ------------------------------------------------------------------------ */
@@ -95,8 +93,7 @@ static int bluelm_posix_has_work(const bluelm_posix_pool *pool)
 static void bluelm_posix_wait(bluelm_posix_pool *pool)
 {
     for (uint32_t i = 0; i < BLUELM_POSIX_SPINS; i++) {
-        if (bluelm_posix_has_work(pool))
-            return;
+        if (bluelm_posix_has_work(pool)) return;
 #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
 #endif
@@ -137,15 +134,13 @@ static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t
     bluelm_posix_announce(pool, &pool->parts_left, parts);
     bluelm_posix_work(pool);
     for (uint32_t i = 0; __atomic_load_n(&pool->parts_open, __ATOMIC_ACQUIRE); i++)
-        if (i >= BLUELM_POSIX_SPINS)
-            sched_yield();
+        if (i >= BLUELM_POSIX_SPINS) sched_yield();
 }
 
 bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers)
 {
     bluelm_posix_pool *pool = (bluelm_posix_pool *)calloc(1, sizeof *pool);
-    if (!pool)
-        return NULL;
+    if (!pool) return NULL;
     pool->handles = (pthread_t *)calloc(workers ? workers : 1, sizeof *pool->handles);
     if (!pool->handles) {
         free(pool);
@@ -154,8 +149,8 @@ bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wake, NULL);
     for (uint32_t i = 1; i < workers; i++) {
-        int code = pthread_create(&pool->handles[pool->threads], NULL, bluelm_posix_thread,
-                                  pool);
+        int code =
+            pthread_create(&pool->handles[pool->threads], NULL, bluelm_posix_thread, pool);
         if (code) {
             bluelm_posix_pool_stop(pool);
             errno = code;
@@ -168,8 +163,7 @@ bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers)
 
 void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
 {
-    if (!pool)
-        return;
+    if (!pool) return;
     bluelm_posix_announce(pool, &pool->stop, 1);
     for (uint32_t i = 0; i < pool->threads; i++)
         pthread_join(pool->handles[i], NULL);
