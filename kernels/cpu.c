@@ -44,6 +44,9 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
 BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
 {
     const uint32_t arm = BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM;
+#ifdef BLM_HAVE_NEON
+    port_features |= BLUELM_CPU_NEON; /* part of the architecture */
+#endif
     return port_features & arm;
 }
 

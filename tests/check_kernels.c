@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 static unsigned long passed, failed;
 static uint64_t random_state;
@@ -1043,8 +1046,7 @@ static void check_masks(void)
     blm_kernels_init(&k, 0, (uint32_t)BLUELM_CPU_NONE);
     report(strcmp(k.name, "scalar") == 0, "mask", "BLUELM_CPU_NONE is scalar", 0, 0);
     blm_kernels_init(&k, 0, BLUELM_CPU_NEON_I8MM);
-    report(strcmp(k.name, "scalar") == 0 || !(blm_cpu_features(0) & BLUELM_CPU_AVX2), "mask",
-           "only those named", 0, 0);
+    report(strcmp(k.name, "scalar") == 0, "mask", "only what the machine has", 0, 0);
     for (unsigned i = 0; i < BLM_COUNT_OF(types); i++)
         report(k.matmul8[types[i].type] && k.matmul16[types[i].type] &&
                    k.dequantize[types[i].type],
@@ -1054,6 +1056,18 @@ static void check_masks(void)
 static const uint32_t sets[] = {BLUELM_CPU_SSE41,    BLUELM_CPU_AVX2, BLUELM_CPU_AVX512_VNNI,
                                 BLUELM_CPU_AMX,      BLUELM_CPU_NEON, BLUELM_CPU_NEON_DOTPROD,
                                 BLUELM_CPU_NEON_I8MM};
+
+/* What the port would report: see ports/posix/posix.c. */
+static uint32_t system_features(void)
+{
+#if defined(__aarch64__) && defined(__linux__)
+    const unsigned long asimddp = 1ul << 20, i8mm = 1ul << 13;
+    return (getauxval(AT_HWCAP) & asimddp ? BLUELM_CPU_NEON_DOTPROD : 0u) |
+           (getauxval(AT_HWCAP2) & i8mm ? BLUELM_CPU_NEON_I8MM : 0u);
+#else
+    return 0;
+#endif
+}
 
 /* ---- Speed --------------------------------------------------------------------------- */
 
@@ -1263,7 +1277,7 @@ int main(int argc, char **argv)
         bench_set(&scalar, &scalar);
     }
     for (unsigned i = 0; i < BLM_COUNT_OF(sets); i++) {
-        blm_kernels_init(&k, sets[i], sets[i]);
+        blm_kernels_init(&k, system_features(), sets[i]);
         if (!strcmp(k.name, scalar.name)) continue; /* not this machine, or not written */
         if (want_bench)
             bench_set(&k, &scalar);

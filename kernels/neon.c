@@ -1,0 +1,660 @@
+/* Kernels for 64-bit Arm: plain NEON, which every such processor has, the dot-product
+ * extension (sdot) and the matrix extension (smmla).
+ *
+ * Products with quantised weights go two ways. One token: each weight is read once, where
+ * it lies, four rows at a time. Several tokens: eight rows are unpacked into the worker's
+ * scratch as a panel, then all tokens pass over it, four at a time.
+ *
+ * Functions that take a `level` or a `type` are inlined into callers that give a constant;
+ * those callers alone carry a target, so the file compiles under any flags. sdot and smmla
+ * are written as assembly: compilers hide their intrinsics from files compiled without. */
+#include "kernels.h"
+
+#ifdef BLM_HAVE_NEON
+
+#include <arm_neon.h>
+
+#define BLM_NEON_INLINE static inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define BLM_NEON_DOTPROD static __attribute__((target("dotprod")))
+#define BLM_NEON_I8MM    static __attribute__((target("dotprod,i8mm")))
+#define BLM_NEON_UNROLL  _Pragma("clang loop unroll(full)")
+#else
+#define BLM_NEON_DOTPROD static __attribute__((target("arch=armv8.2-a+dotprod")))
+#define BLM_NEON_I8MM    static __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+#define BLM_NEON_UNROLL  _Pragma("GCC unroll 16")
+#endif
+
+enum { BLM_NEON_PLAIN, BLM_NEON_SDOT, BLM_NEON_SMMLA }; /* levels */
+
+/* ---- Small pieces -------------------------------------------------------------------- */
+
+/* sum[i] += the product of the four int8 at 4i of a and b. */
+BLM_NEON_INLINE int32x4_t blm_neon_sdot(int32x4_t sum, int8x16_t a, int8x16_t b)
+{
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    return sum;
+}
+
+/* sum[i] += the product of the four int8 at 4i of a and at 4 lane of b. */
+BLM_NEON_INLINE int32x4_t blm_neon_sdot_lane(int32x4_t sum, int8x16_t a, int8x16_t b,
+                                             uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        __asm__("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    case 1:
+        __asm__("sdot %0.4s, %1.16b, %2.4b[1]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    case 2:
+        __asm__("sdot %0.4s, %1.16b, %2.4b[2]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    default:
+        __asm__("sdot %0.4s, %1.16b, %2.4b[3]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    }
+    return sum;
+}
+
+/* sum[2 i + j] += row i of a (8 values) times row j of b. */
+BLM_NEON_INLINE int32x4_t blm_neon_smmla(int32x4_t sum, int8x16_t a, int8x16_t b)
+{
+    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    return sum;
+}
+
+/* a - b * c[lane] */
+BLM_NEON_INLINE int32x4_t blm_neon_less(int32x4_t a, int32x4_t b, int32x4_t c, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmlsq_laneq_s32(a, b, c, 0);
+    case 1:
+        return vmlsq_laneq_s32(a, b, c, 1);
+    case 2:
+        return vmlsq_laneq_s32(a, b, c, 2);
+    default:
+        return vmlsq_laneq_s32(a, b, c, 3);
+    }
+}
+
+/* a * b[lane] */
+BLM_NEON_INLINE float32x4_t blm_neon_times(float32x4_t a, float32x4_t b, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmulq_laneq_f32(a, b, 0);
+    case 1:
+        return vmulq_laneq_f32(a, b, 1);
+    case 2:
+        return vmulq_laneq_f32(a, b, 2);
+    default:
+        return vmulq_laneq_f32(a, b, 3);
+    }
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_f32_of_f16(uint16x4_t half)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(half));
+}
+
+BLM_NEON_INLINE float blm_neon_f16(const uint8_t *p)
+{
+    return vgetq_lane_f32(blm_neon_f32_of_f16(vdup_n_u16(blm_load_u16(p))), 0);
+}
+
+/* The sums of four vectors' lanes. */
+BLM_NEON_INLINE int32x4_t blm_neon_sum4(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
+{
+    return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+}
+
+/* The same for 16 bits; the sum of any four neighbouring lanes must fit them. */
+BLM_NEON_INLINE int32x4_t blm_neon_sum4_short(int16x8_t a, int16x8_t b, int16x8_t c,
+                                              int16x8_t d)
+{
+    return vpaddlq_s16(vpaddq_s16(vpaddq_s16(a, b), vpaddq_s16(c, d)));
+}
+
+/* Products of 16 weights with 16 activations, summed in twos into 16 bits. */
+BLM_NEON_INLINE int16x8_t blm_neon_pairs(int8x16_t w, int8x16_t x)
+{
+    int16x8_t sum = vmull_s8(vget_low_s8(w), vget_low_s8(x));
+    return vmlal_high_s8(sum, w, x);
+}
+
+/* Up to `step` rows from r; where there are fewer, the last one again: it is computed in
+ * vain, and nothing outside the tensor is read. */
+BLM_NEON_INLINE void blm_neon_rows(const blm_matmul_args *a, uint64_t r, uint64_t row1,
+                                   uint32_t step, const uint8_t **rows)
+{
+    for (uint32_t i = 0; i < step; i++)
+        rows[i] = a->w->data + BLM_MIN(r + i, row1 - 1) * a->w->row_bytes;
+}
+
+/* ---- One token: Q4_0 and Q8_0 in place ----------------------------------------------- */
+
+/* Four rows on their way. part: integer sums of each row that are never reset, since the
+ * difference from `before` costs less than four zeros; they wrap, the difference is exact. */
+typedef struct blm_neon_stream {
+    const uint8_t *row[4];
+    int32x4_t part[4], before;
+    float32x4_t sum;
+} blm_neon_stream;
+
+/* The f16 at each row's pointer, which moves on. In assembly: loads with a step that merge
+ * into a lane are more than compilers find. */
+BLM_NEON_INLINE float32x4_t blm_neon_take_scales(const uint8_t **row)
+{
+    typedef struct {
+        uint8_t bytes[2];
+    } half;
+    uint16x4_t v;
+    __asm__("ldr %h0, [%1], #2\n\t"
+            "ld1 {%0.h}[1], [%2], #2\n\t"
+            "ld1 {%0.h}[2], [%3], #2\n\t"
+            "ld1 {%0.h}[3], [%4], #2"
+            : "=&w"(v), "+r"(row[0]), "+r"(row[1]), "+r"(row[2]), "+r"(row[3])
+            : "Q"(*(const half *)row[0]), "Q"(*(const half *)row[1]),
+              "Q"(*(const half *)row[2]), "Q"(*(const half *)row[3]));
+    return blm_neon_f32_of_f16(v);
+}
+
+/* Integer products of 32 weights of each row with x, by lane; Q4_0's nibbles as 0..15. */
+BLM_NEON_INLINE int32x4_t blm_neon_step_sums(uint32_t level, uint32_t type, blm_neon_stream *s,
+                                             int8x16_t x0, int8x16_t x1)
+{
+    int16x8_t a[4], b[4];
+    BLM_NEON_UNROLL
+    for (int r = 0; r < 4; r++) {
+        int8x16_t w0 = vld1q_s8((const int8_t *)s->row[r]), w1;
+        if (type == BLM_Q4_0) {
+            w1 = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(w0), 4));
+            w0 = vandq_s8(w0, vdupq_n_s8(15));
+            s->row[r] += 16;
+        } else {
+            w1 = vld1q_s8((const int8_t *)s->row[r] + 16);
+            s->row[r] += 32;
+        }
+        if (level != BLM_NEON_PLAIN) {
+            s->part[r] = blm_neon_sdot(blm_neon_sdot(s->part[r], w0, x0), w1, x1);
+            continue;
+        }
+        a[r] = blm_neon_pairs(w0, x0); /* 16 bits hold 16 x 15 x 127, or 2 x 128 x 127 */
+        b[r] = blm_neon_pairs(w1, x1);
+        if (type == BLM_Q4_0)
+            a[r] = vaddq_s16(a[r], b[r]);
+        else
+            s->part[r] = vpadalq_s16(vpadalq_s16(s->part[r], a[r]), b[r]);
+    }
+    if (level == BLM_NEON_PLAIN && type == BLM_Q4_0)
+        return blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
+    int32x4_t now = blm_neon_sum4(s->part[0], s->part[1], s->part[2], s->part[3]);
+    int32x4_t sums = vsubq_s32(now, s->before);
+    s->before = now;
+    return sums;
+}
+
+/* One block. x_scale[lane] and x_sum[lane] belong to it; eight: 8 in every lane. */
+BLM_NEON_INLINE void blm_neon_step(uint32_t level, uint32_t type, blm_neon_stream *s,
+                                   const int8_t *q, float32x4_t x_scale, int32x4_t x_sum,
+                                   int32x4_t eight, uint32_t lane)
+{
+    float32x4_t scale = blm_neon_times(blm_neon_take_scales(s->row), x_scale, lane);
+    int32x4_t sums = blm_neon_step_sums(level, type, s, vld1q_s8(q), vld1q_s8(q + 16));
+    if (type == BLM_Q4_0) sums = blm_neon_less(sums, eight, x_sum, lane);
+    s->sum = vfmaq_f32(s->sum, vcvtq_f32_s32(sums), scale);
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
+                                                 const uint8_t *const *rows, const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    uint32_t i = 0, blocks = x->cols / 32;
+    int32x4_t zero = vdupq_n_s32(0), eight = vdupq_n_s32(8);
+    blm_neon_stream s = {
+        {rows[0], rows[1], rows[2], rows[3]}, {zero, zero, zero, zero}, zero, vdupq_n_f32(0)};
+    __asm__("" : "+w"(eight)); /* else the product becomes a shift, and one more move */
+    for (; i + 4 <= blocks; i += 4, q += 128) {
+        float32x4_t x_scale = vld1q_f32(x->scale + i);
+        int32x4_t x_sum = vld1q_s32(x->sum + i);
+        BLM_NEON_UNROLL
+        for (uint32_t j = 0; j < 4; j++)
+            blm_neon_step(level, type, &s, q + j * 32, x_scale, x_sum, eight, j);
+    }
+    for (; i < blocks; i++, q += 32)
+        blm_neon_step(level, type, &s, q, vdupq_n_f32(x->scale[i]), vdupq_n_s32(x->sum[i]),
+                      eight, 0);
+    return s.sum;
+}
+
+BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t level, uint32_t type)
+{
+    for (uint64_t r = row0; r < row1; r += 4) {
+        const uint8_t *rows[4];
+        float y[4];
+        blm_neon_rows(a, r, row1, 4, rows);
+        vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
+        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
+    }
+}
+
+/* ---- Unpacking ----------------------------------------------------------------------- */
+
+/* 32 weights, w = scale[k / 16] q - min. */
+typedef struct blm_neon_block {
+    int8x16_t q[2];
+    float scale[2], min;
+} blm_neon_block;
+
+/* Scale and min of sub-block i of a Q4_K block: the places of their bits, see scalar.c. */
+BLM_NEON_INLINE void blm_neon_q4_k_scale(const uint8_t *p, uint32_t i, float *scale, float *min)
+{
+    uint32_t s, m;
+    if (i < 4) {
+        s = p[i] & 63u;
+        m = p[i + 4] & 63u;
+    } else {
+        s = (p[i + 4] & 15u) | (uint32_t)p[i - 4] >> 6 << 4;
+        m = (uint32_t)p[i + 4] >> 4 | (uint32_t)p[i] >> 6 << 4;
+    }
+    *scale = (float)s;
+    *min = (float)m;
+}
+
+/* 32 weights of Q4_K: the low (i even) or high nibbles of 32 bytes. */
+BLM_NEON_INLINE void blm_neon_unpack_q4_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    const int8x16_t shift = vdupq_n_s8((int8_t)(i % 2 ? -4 : 0));
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vld1q_u8(b + 16 + i / 2 * 32 + j * 16);
+        v = vandq_u8(vshlq_u8(v, shift), vdupq_n_u8(15));
+        out->q[j] = vreinterpretq_s8_u8(v);
+    }
+    blm_neon_q4_k_scale(b + 4, i, &out->scale[0], &out->min);
+    out->scale[0] = out->scale[1] = out->scale[0] * blm_neon_f16(b);
+    out->min *= blm_neon_f16(b + 2);
+}
+
+/* 32 weights of Q6_K: nibbles of 32 bytes, pairs of bits of 32 others, two scales. */
+BLM_NEON_INLINE void blm_neon_unpack_q6_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    const uint8_t *low = b + i / 4 * 64 + i % 2 * 32, *high = b + 128 + i / 4 * 32;
+    const int8x16_t low_shift = vdupq_n_s8((int8_t)(i % 4 / 2 ? -4 : 0));
+    const int8x16_t high_shift = vdupq_n_s8((int8_t)(4 - (int)(i % 4 * 2)));
+    float d = blm_neon_f16(b + 208);
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vandq_u8(vshlq_u8(vld1q_u8(low + j * 16), low_shift), vdupq_n_u8(15));
+        uint8x16_t h = vandq_u8(vshlq_u8(vld1q_u8(high + j * 16), high_shift), vdupq_n_u8(48));
+        out->q[j] = vsubq_s8(vreinterpretq_s8_u8(vorrq_u8(v, h)), vdupq_n_s8(32));
+        out->scale[j] = d * (float)(int8_t)b[192 + i * 2 + j];
+    }
+}
+
+BLM_NEON_INLINE blm_neon_block blm_neon_unpack(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    blm_neon_block out;
+    out.min = 0;
+    if (type == BLM_Q4_0) {
+        const uint8_t *b = row + (size_t)i * 18;
+        uint8x16_t v = vld1q_u8(b + 2);
+        out.q[0] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+        out.q[0] = vsubq_s8(out.q[0], vdupq_n_s8(8));
+        out.q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(v, 4)), vdupq_n_s8(8));
+        out.scale[0] = out.scale[1] = blm_neon_f16(b);
+    } else if (type == BLM_Q8_0) {
+        const uint8_t *b = row + (size_t)i * 34;
+        out.q[0] = vld1q_s8((const int8_t *)b + 2);
+        out.q[1] = vld1q_s8((const int8_t *)b + 18);
+        out.scale[0] = out.scale[1] = blm_neon_f16(b);
+    } else if (type == BLM_Q4_K) {
+        blm_neon_unpack_q4_k(row + (size_t)(i / 8) * 144, i % 8, &out);
+    } else {
+        blm_neon_unpack_q6_k(row + (size_t)(i / 8) * 210, i % 8, &out);
+    }
+    return out;
+}
+
+/* ---- Several tokens: the panel ------------------------------------------------------- */
+
+/* Eight rows of 32 columns, in the order in which they are multiplied.
+ *   plain  [row][32]
+ *   sdot   [row / 4][k / 4][row % 4][4]
+ *   smmla  [row / 2][k / 8][row % 2][8] */
+typedef struct blm_neon_panel {
+    int8_t q[256];
+    float scale[2][8], min[8];
+} blm_neon_panel;
+
+/* Writes rows r .. r + 3 of the panel. */
+BLM_NEON_INLINE void blm_neon_fill_rows(uint32_t level, const blm_neon_block *block, uint32_t r,
+                                        int8_t *q)
+{
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        if (level == BLM_NEON_PLAIN) {
+            BLM_NEON_UNROLL
+            for (uint32_t i = 0; i < 4; i++)
+                vst1q_s8(q + (r + i) * 32 + j * 16, block[i].q[j]);
+        } else if (level == BLM_NEON_SDOT) {
+            int32x4x4_t v = {
+                {vreinterpretq_s32_s8(block[0].q[j]), vreinterpretq_s32_s8(block[1].q[j]),
+                 vreinterpretq_s32_s8(block[2].q[j]), vreinterpretq_s32_s8(block[3].q[j])}};
+            vst4q_s32((int32_t *)(void *)(q + r * 32 + j * 64), v);
+        } else {
+            BLM_NEON_UNROLL
+            for (uint32_t i = 0; i < 4; i += 2) {
+                int64x2x2_t v = {{vreinterpretq_s64_s8(block[i].q[j]),
+                                  vreinterpretq_s64_s8(block[i + 1].q[j])}};
+                vst2q_s64((int64_t *)(void *)(q + (r + i) * 32 + j * 32), v);
+            }
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_fill(uint32_t level, uint32_t type, const uint8_t *const *rows,
+                                   uint32_t blocks, blm_neon_panel *panel)
+{
+    for (uint32_t i = 0; i < blocks; i++, panel++) {
+        for (uint32_t r = 0; r < 8; r += 4) {
+            blm_neon_block block[4];
+            BLM_NEON_UNROLL
+            for (uint32_t j = 0; j < 4; j++) {
+                block[j] = blm_neon_unpack(type, rows[r + j], i);
+                panel->scale[0][r + j] = block[j].scale[0];
+                panel->scale[1][r + j] = block[j].scale[1];
+                panel->min[r + j] = block[j].min;
+            }
+            blm_neon_fill_rows(level, block, r, panel->q);
+        }
+    }
+}
+
+/* Integer sums over columns [k0, k0 + n) of a block, n 16 or 32: sum[t][h], lanes: rows 4h
+ * .. 4h + 3. Plain: in 16 bits fit four times four products of 15 x 127, four times two of
+ * 32 x 127, two of 128 x 127. */
+BLM_NEON_INLINE void blm_neon_sums_plain(uint32_t type, const int8_t *w, const int8_t *const *x,
+                                         uint32_t tokens, uint32_t k0, uint32_t n,
+                                         int32x4_t sum[4][2])
+{
+    BLM_NEON_UNROLL
+    for (uint32_t h = 0; h < 2; h++) {
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            int8x16_t x0 = vld1q_s8(x[t] + k0), x1 = vld1q_s8(x[t] + k0 + n - 16);
+            int16x8_t a[4];
+            int32x4_t part[4];
+            BLM_NEON_UNROLL
+            for (uint32_t r = 0; r < 4; r++) {
+                const int8_t *row = w + (h * 4 + r) * 32 + k0;
+                a[r] = blm_neon_pairs(vld1q_s8(row), x0);
+                if (n == 16) continue;
+                int8x16_t w1 = vld1q_s8(row + 16);
+                if (type == BLM_Q8_0) {
+                    part[r] = vpaddlq_s16(a[r]);
+                    part[r] = vpadalq_s16(part[r], blm_neon_pairs(w1, x1));
+                } else {
+                    a[r] = vmlal_s8(a[r], vget_low_s8(w1), vget_low_s8(x1));
+                    a[r] = vmlal_high_s8(a[r], w1, x1);
+                }
+            }
+            sum[t][h] = type == BLM_Q8_0 ? blm_neon_sum4(part[0], part[1], part[2], part[3])
+                                         : blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_sums_sdot(const int8_t *w, const int8_t *const *x,
+                                        uint32_t tokens, uint32_t k0, uint32_t n,
+                                        int32x4_t sum[4][2])
+{
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        sum[t][0] = sum[t][1] = vdupq_n_s32(0);
+    BLM_NEON_UNROLL
+    for (uint32_t k = k0; k < k0 + n; k += 16) {
+        int8x16_t v[4];
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            v[t] = vld1q_s8(x[t] + k);
+        BLM_NEON_UNROLL
+        for (uint32_t g = 0; g < 4; g++) {
+            int8x16_t low = vld1q_s8(w + (k + g * 4) * 4);
+            int8x16_t high = vld1q_s8(w + 128 + (k + g * 4) * 4);
+            BLM_NEON_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                sum[t][0] = blm_neon_sdot_lane(sum[t][0], low, v[t], g);
+                sum[t][1] = blm_neon_sdot_lane(sum[t][1], high, v[t], g);
+            }
+        }
+    }
+}
+
+/* Tokens by pairs; a last one alone is its own partner. */
+BLM_NEON_INLINE void blm_neon_sums_smmla(const int8_t *w, const int8_t *const *x,
+                                         uint32_t tokens, uint32_t k0, uint32_t n,
+                                         int32x4_t sum[4][2])
+{
+    int32x4_t part[2][4]; /* [pair of tokens][pair of rows] */
+    BLM_NEON_UNROLL
+    for (uint32_t p = 0; p < 4; p++)
+        part[0][p] = part[1][p] = vdupq_n_s32(0);
+    BLM_NEON_UNROLL
+    for (uint32_t k = k0; k < k0 + n; k += 8) {
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t += 2) {
+            int8x16_t v =
+                vcombine_s8(vld1_s8(x[t] + k), vld1_s8(x[BLM_MIN(t + 1, tokens - 1)] + k));
+            BLM_NEON_UNROLL
+            for (uint32_t p = 0; p < 4; p++)
+                part[t / 2][p] =
+                    blm_neon_smmla(part[t / 2][p], vld1q_s8(w + p * 64 + k * 2), v);
+        }
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            int32x4_t a = part[t / 2][h * 2], b = part[t / 2][h * 2 + 1];
+            sum[t][h] = t % 2 ? vuzp2q_s32(a, b) : vuzp1q_s32(a, b);
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_sums(uint32_t level, uint32_t type, const int8_t *w,
+                                   const int8_t *const *x, uint32_t tokens, uint32_t k0,
+                                   uint32_t n, int32x4_t sum[4][2])
+{
+    if (level == BLM_NEON_PLAIN)
+        blm_neon_sums_plain(type, w, x, tokens, k0, n, sum);
+    else if (level == BLM_NEON_SDOT)
+        blm_neon_sums_sdot(w, x, tokens, k0, n, sum);
+    else
+        blm_neon_sums_smmla(w, x, tokens, k0, n, sum);
+}
+
+/* Adds one block's share to the outputs y[t][h] of `tokens` tokens from t0. */
+BLM_NEON_INLINE void blm_neon_panel_block(uint32_t level, uint32_t type,
+                                          const blm_neon_panel *w, const blm_acts *x,
+                                          const int8_t *const *q, uint32_t i, uint32_t t0,
+                                          uint32_t tokens, float32x4_t y[4][2])
+{
+    const uint32_t parts = type == BLM_Q6_K ? 2 : 1;
+    BLM_NEON_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        int32x4_t sum[4][2];
+        blm_neon_sums(level, type, w->q, q, tokens, part * 16, 32 / parts, sum);
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            float32x4_t scale = vld1q_f32(w->scale[part] + h * 4);
+            float32x4_t min = vld1q_f32(w->min + h * 4);
+            BLM_NEON_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                size_t at = (t0 + t) * x->block_stride + i;
+                float32x4_t v = vcvtq_f32_s32(sum[t][h]);
+                if (type == BLM_Q4_K) {
+                    float factor = x->scale[at];
+                    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x->sum[at]);
+                    y[t][h] = vfmaq_n_f32(y[t][h], v, factor);
+                } else {
+                    y[t][h] = vfmaq_f32(y[t][h], v, vmulq_n_f32(scale, x->scale[at]));
+                }
+            }
+        }
+    }
+}
+
+/* Eight rows of the panel, `count` of them real, with `tokens` (at most 4) tokens from t0. */
+BLM_NEON_INLINE void blm_neon_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
+                                           uint32_t level, uint32_t type, uint32_t t0,
+                                           uint32_t tokens)
+{
+    const blm_neon_panel *panel = (const blm_neon_panel *)a->scratch;
+    const blm_acts *x = a->x;
+    const int8_t *q[4];
+    float32x4_t y[4][2];
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        q[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
+        y[t][0] = y[t][1] = vdupq_n_f32(0);
+    }
+    for (uint32_t i = 0; i < x->cols / 32; i++) {
+        blm_neon_panel_block(level, type, panel + i, x, q, i, t0, tokens, y);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            q[t] += 32;
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        float out[8];
+        vst1q_f32(out, y[t][0]);
+        vst1q_f32(out + 4, y[t][1]);
+        memcpy(a->y + (t0 + t) * a->y_stride + r, out, count * sizeof *out);
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t level, uint32_t type)
+{
+    uint32_t tokens = a->x->tokens;
+    for (uint64_t r = row0; r < row1; r += 8) {
+        uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 8);
+        const uint8_t *rows[8];
+        blm_neon_rows(a, r, row1, 8, rows);
+        blm_neon_fill(level, type, rows, a->x->cols / 32, (blm_neon_panel *)a->scratch);
+        for (; t + 4 <= tokens; t += 4)
+            blm_neon_panel_tokens(a, r, count, level, type, t, 4);
+        for (; t < tokens; t++)
+            blm_neon_panel_tokens(a, r, count, level, type, t, 1);
+    }
+}
+
+/* smmla needs two tokens: one goes the way of the level below, if there is one. */
+BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t level, uint32_t type)
+{
+    if (a->x->tokens == 1 && (type == BLM_Q4_0 || type == BLM_Q8_0))
+        blm_neon_one_token(a, row0, row1, BLM_MIN(level, BLM_NEON_SDOT), type);
+    else
+        blm_neon_tokens(a, row0, row1, level, type);
+}
+
+static void blm_neon_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_0);
+}
+
+static void blm_neon_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q8_0);
+}
+
+static void blm_neon_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_K);
+}
+
+static void blm_neon_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q6_K);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_0);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q8_0);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_K);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q6_K);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_0);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q8_0);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_K);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q6_K);
+}
+
+/* ---- The tables ---------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
+{
+    k->name = "neon";
+    k->matmul8[BLM_Q4_0] = blm_neon_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_neon_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_neon_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_neon_matmul8_q6_k;
+}
+
+BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
+{
+    k->name = "dotprod";
+    k->matmul8[BLM_Q4_0] = blm_dotprod_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_dotprod_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_dotprod_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_dotprod_matmul8_q6_k;
+}
+
+BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k)
+{
+    k->name = "i8mm";
+    k->matmul8[BLM_Q4_0] = blm_i8mm_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_i8mm_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_i8mm_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_i8mm_matmul8_q6_k;
+}
+
+#endif
