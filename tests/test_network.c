@@ -17,7 +17,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define MOST     200 /* tokens of a prompt */
-#define RANDOM   36  /* models             */
+#define RANDOM   24  /* models             */
 
 /* ---- Tolerances ------------------------------------------------------------------------- */
 
@@ -251,7 +251,7 @@ static void every_weight_type_agrees_with_double_precision(void **state)
         c.qkv_bias = i % 2;
         c.n_embd = c.n_ff = 256;
         c.seed = random.state = 50 + i;
-        example_start(&e, &c, 60);
+        example_start(&e, &c, 40);
         check_example(&e, &random);
         example_end(&e);
     }
