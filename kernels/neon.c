@@ -125,6 +125,13 @@ BLM_NEON_INLINE int16x8_t blm_neon_pairs(int8x16_t w, int8x16_t x)
     return vmlal_high_s8(sum, w, x);
 }
 
+/* The same added to sum. */
+BLM_NEON_INLINE int16x8_t blm_neon_more_pairs(int16x8_t sum, int8x16_t w, int8x16_t x)
+{
+    sum = vmlal_s8(sum, vget_low_s8(w), vget_low_s8(x));
+    return vmlal_high_s8(sum, w, x);
+}
+
 /* Up to `step` rows from r; where there are fewer, the last one again: it is computed in
  * vain, and nothing outside the tensor is read. */
 BLM_NEON_INLINE void blm_neon_rows(const blm_matmul_args *a, uint64_t r, uint64_t row1,
@@ -162,35 +169,55 @@ BLM_NEON_INLINE float32x4_t blm_neon_take_scales(const uint8_t **row)
     return blm_neon_f32_of_f16(v);
 }
 
-/* Integer products of 32 weights of each row with x, by lane; Q4_0's nibbles as 0..15. */
+/* The 16 or 32 bytes at a row's pointer, which moves on. In assembly for the same reason. */
+BLM_NEON_INLINE uint8x16_t blm_neon_take16(const uint8_t **row)
+{
+    typedef struct {
+        uint8_t bytes[16];
+    } block;
+    uint8x16_t v;
+    __asm__("ldr %q0, [%1], #16" : "=w"(v), "+r"(*row) : "Q"(*(const block *)*row));
+    return v;
+}
+
+BLM_NEON_INLINE void blm_neon_take32(const uint8_t **row, int8x16_t *a, int8x16_t *b)
+{
+    typedef struct {
+        uint8_t bytes[32];
+    } block;
+    __asm__("ldp %q0, %q1, [%2], #32"
+            : "=w"(*a), "=w"(*b), "+r"(*row)
+            : "Q"(*(const block *)*row));
+}
+
+/* Integer products of 32 weights of each row with x, by lane; Q4_0's nibbles as 0..15.
+ * Without sdot, 16 bits hold a nibble's sums to the last (16 x 15 x 127), and two products
+ * of 128 x 127. */
 BLM_NEON_INLINE int32x4_t blm_neon_step_sums(uint32_t level, uint32_t type, blm_neon_stream *s,
                                              int8x16_t x0, int8x16_t x1)
 {
-    int16x8_t a[4], b[4];
+    int16x8_t pairs[4];
     BLM_NEON_UNROLL
     for (int r = 0; r < 4; r++) {
-        int8x16_t w0 = vld1q_s8((const int8_t *)s->row[r]), w1;
+        int8x16_t w0, w1;
         if (type == BLM_Q4_0) {
-            w1 = vreinterpretq_s8_u8(vshrq_n_u8(vreinterpretq_u8_s8(w0), 4));
-            w0 = vandq_s8(w0, vdupq_n_s8(15));
-            s->row[r] += 16;
+            uint8x16_t v = blm_neon_take16(&s->row[r]);
+            w0 = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+            w1 = vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
         } else {
-            w1 = vld1q_s8((const int8_t *)s->row[r] + 16);
-            s->row[r] += 32;
+            blm_neon_take32(&s->row[r], &w0, &w1);
         }
         if (level != BLM_NEON_PLAIN) {
             s->part[r] = blm_neon_sdot(blm_neon_sdot(s->part[r], w0, x0), w1, x1);
-            continue;
+        } else if (type == BLM_Q4_0) {
+            pairs[r] = blm_neon_more_pairs(blm_neon_pairs(w0, x0), w1, x1);
+        } else {
+            s->part[r] = vpadalq_s16(s->part[r], blm_neon_pairs(w0, x0));
+            s->part[r] = vpadalq_s16(s->part[r], blm_neon_pairs(w1, x1));
         }
-        a[r] = blm_neon_pairs(w0, x0); /* 16 bits hold 16 x 15 x 127, or 2 x 128 x 127 */
-        b[r] = blm_neon_pairs(w1, x1);
-        if (type == BLM_Q4_0)
-            a[r] = vaddq_s16(a[r], b[r]);
-        else
-            s->part[r] = vpadalq_s16(vpadalq_s16(s->part[r], a[r]), b[r]);
     }
     if (level == BLM_NEON_PLAIN && type == BLM_Q4_0)
-        return blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
+        return blm_neon_sum4_short(pairs[0], pairs[1], pairs[2], pairs[3]);
     int32x4_t now = blm_neon_sum4(s->part[0], s->part[1], s->part[2], s->part[3]);
     int32x4_t sums = vsubq_s32(now, s->before);
     s->before = now;
@@ -212,21 +239,21 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
                                                  const uint8_t *const *rows, const blm_acts *x)
 {
     const int8_t *q = (const int8_t *)x->q;
-    uint32_t i = 0, blocks = x->cols / 32;
+    const float *scale = x->scale;
+    const int32_t *sum = x->sum;
     int32x4_t zero = vdupq_n_s32(0), eight = vdupq_n_s32(8);
     blm_neon_stream s = {
         {rows[0], rows[1], rows[2], rows[3]}, {zero, zero, zero, zero}, zero, vdupq_n_f32(0)};
     __asm__("" : "+w"(eight)); /* else the product becomes a shift, and one more move */
-    for (; i + 4 <= blocks; i += 4, q += 128) {
-        float32x4_t x_scale = vld1q_f32(x->scale + i);
-        int32x4_t x_sum = vld1q_s32(x->sum + i);
+    for (uint32_t n = x->cols / 128; n > 0; n--, q += 128, scale += 4, sum += 4) {
+        float32x4_t x_scale = vld1q_f32(scale);
+        int32x4_t x_sum = vld1q_s32(sum);
         BLM_NEON_UNROLL
         for (uint32_t j = 0; j < 4; j++)
             blm_neon_step(level, type, &s, q + j * 32, x_scale, x_sum, eight, j);
     }
-    for (; i < blocks; i++, q += 32)
-        blm_neon_step(level, type, &s, q, vdupq_n_f32(x->scale[i]), vdupq_n_s32(x->sum[i]),
-                      eight, 0);
+    for (uint32_t n = x->cols / 32 % 4; n > 0; n--, q += 32)
+        blm_neon_step(level, type, &s, q, vdupq_n_f32(*scale++), vdupq_n_s32(*sum++), eight, 0);
     return s.sum;
 }
 
@@ -399,8 +426,7 @@ BLM_NEON_INLINE void blm_neon_sums_plain(uint32_t type, const int8_t *w, const i
                     part[r] = vpaddlq_s16(a[r]);
                     part[r] = vpadalq_s16(part[r], blm_neon_pairs(w1, x1));
                 } else {
-                    a[r] = vmlal_s8(a[r], vget_low_s8(w1), vget_low_s8(x1));
-                    a[r] = vmlal_high_s8(a[r], w1, x1);
+                    a[r] = blm_neon_more_pairs(a[r], w1, x1);
                 }
             }
             sum[t][h] = type == BLM_Q8_0 ? blm_neon_sum4(part[0], part[1], part[2], part[3])
