@@ -72,8 +72,11 @@ static inline BLM_UNUSED size_t blm_text_bytes(const char *text)
     return bytes;
 }
 
+/* Kept out of its callers: it is rare, and they are many. */
+#define BLM_COLD __attribute__((noinline, cold))
+
 /* Fills err (which may be NULL) and returns code. The subject is cut to fit. */
-BLM_PRIVATE int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
+BLM_PRIVATE BLM_COLD int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
                          uint64_t have, uint64_t at);
 
 #endif

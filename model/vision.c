@@ -5,7 +5,7 @@
 static int blm_vision_triple(const blm_gguf *g, const char *key, float out[3],
                              bluelm_error *err)
 {
-    blm_array values;
+    blm_array values = {0};
     int found = blm_gguf_array(g, key, BLM_GGUF_F32, &values, err);
     if (found < 0) return found;
     if (found && values.count != 3)
