@@ -34,7 +34,8 @@ static const char app_usage[] =
     "  --temp X --top-k N --top-p X --min-p X --repeat-penalty X --seed N    (greedy)\n"
     "machine\n"
     "  --threads N     workers                            (1)\n"
-    "  --cpu NAME      auto, scalar, avx2                 (auto)\n"
+    "  --cpu NAME      auto, scalar; sse41, avx2;         (auto)\n"
+    "                  neon, dotprod, i8mm\n"
     "  --tiling NAME   auto, relaxed, llava-next, internvl, single   --alpha X\n"
     "output\n"
     "  --json          one JSON object on stdout\n"
@@ -180,6 +181,18 @@ static int app_parse_option(app_options *o, const app_option *options, size_t co
 
 int app_options_parse(app_options *o, int argc, char **argv)
 {
+    static const struct {
+        const char *name;
+        uint32_t mask;
+    } cpus[] = {
+        {NULL, 0},
+        {"scalar", BLUELM_CPU_NONE},
+        {"sse41", BLUELM_CPU_SSE41},
+        {"avx2", BLUELM_CPU_AVX2},
+        {"neon", BLUELM_CPU_NEON},
+        {"dotprod", BLUELM_CPU_NEON_DOTPROD},
+        {"i8mm", BLUELM_CPU_NEON_I8MM},
+    };
     uint32_t cpu = 0;
     memset(o, 0, sizeof *o);
     const app_option options[] = {
@@ -212,14 +225,13 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--repeat-penalty", APP_FLOAT, &o->sampling.repeat_penalty, NULL},
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
-        {"--cpu", APP_NAME, &cpu, "auto,scalar,avx2"},
+        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
         {"--special", APP_FLAG, &o->special, NULL},
         {"--json", APP_FLAG, &o->json, NULL},
         {"--quiet", APP_FLAG, &o->quiet, NULL},
     };
-    static const uint32_t masks[] = {0, BLUELM_CPU_NONE, BLUELM_CPU_AVX2};
     if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
         fputs(app_usage, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 1;
@@ -234,6 +246,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
             app_parse_option(o, options, sizeof options / sizeof *options, argc, argv, &at);
         if (code) return code;
     }
-    o->config.cpu_mask = masks[cpu];
+    o->cpu = cpus[cpu].name;
+    o->config.cpu_mask = cpus[cpu].mask;
     return 0;
 }

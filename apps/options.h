@@ -13,6 +13,7 @@ typedef struct app_options {
     uint32_t image_count;
     const char *prompt, *system;
     const char *ids, *output;
+    const char *cpu;      /* --cpu: kernels to use, by name; NULL: auto */
     uint64_t arena_bytes; /* --arena; 0: what the plan needs */
     uint64_t max_tokens;
     int special, json, quiet;

@@ -60,6 +60,16 @@ static const char *app_blame(const app_session *s, const bluelm_error *err)
     return strncmp(err->subject, "mmproj", 6) ? NULL : s->mmproj.path;
 }
 
+/* A mask that leaves nothing means scalar kernels: not what was asked for by name. */
+static int app_check_cpu(const app_session *s, const char *cpu)
+{
+    bluelm_stats stats;
+    bluelm_get_stats(s->engine, &stats);
+    if (!cpu || !strcmp(cpu, stats.kernels)) return 0;
+    fprintf(stderr, "bluelm: --cpu %s: not what this machine has\n", cpu);
+    return 1;
+}
+
 int app_start(app_session *s, const app_options *o, const bluelm_config *config)
 {
     bluelm_error err;
@@ -78,7 +88,7 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
         bluelm_set_sampling(s->engine, &o->sampling, &err) < 0)
         return app_fail_error(app_blame(s, &err), &err);
     s->load_us = clock.now_us(NULL) - begun;
-    return 0;
+    return app_check_cpu(s, o->cpu);
 }
 
 void app_stop(app_session *s)
