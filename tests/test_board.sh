@@ -3,7 +3,8 @@
 #
 #     tests/test_board.sh BUILD
 #
-# - started at EL1, it gives the answer that the host's command gives;
+# - started at EL1, it gives the answer that the host's command gives, with plain NEON and
+#   with the extensions that it finds;
 # - started at EL2 with scalar kernels, its logits are the host's to the last bit;
 # - a stack that is too small traps, is reported, and the machine ends by itself.
 # BUILD holds the host's command. Exit status: 0, 1, or 77 without the board's tools.
@@ -46,6 +47,11 @@ same_answer() {
 
 board LINE=1 || fail "did not come to its end"
 same_answer 1
+grep -q 'kernels: neon' "$work/aarch64/console.txt" || fail "did not use NEON"
+
+board LINE=1 CORE=max || fail "with all of Arm's extensions, did not come to its end"
+same_answer 1
+grep -q 'kernels: i8mm' "$work/aarch64/console.txt" || fail "did not find the extensions"
 
 board LINE=5 LEVEL=2 CPU=scalar || fail "started at EL2, did not come to its end"
 grep -q 'started at EL2' "$work/aarch64/console.txt" || fail "did not start at EL2"

@@ -21,6 +21,9 @@ void board_put(char c);
 /* Microseconds since the clock began, as bluelm_port wants it. */
 uint64_t board_now_us(void *unused);
 
+/* BLUELM_CPU_*, what the library cannot find out by itself. */
+uint32_t board_cpu_features(void);
+
 /* Ends: 0 done, 1 failed. A board switches itself off. */
 __attribute__((noreturn)) void board_end(int status);
 

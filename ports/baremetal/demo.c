@@ -87,7 +87,7 @@ static size_t demo_arena_bytes(const demo *d)
 
 static int demo_start(demo *d)
 {
-    const bluelm_port port = {.now_us = board_now_us};
+    const bluelm_port port = {.now_us = board_now_us, .cpu_features = board_cpu_features()};
     uint32_t width, height;
     d->weights = (bluelm_weights){demo_llm, demo_bytes(demo_llm, demo_llm_end), demo_mmproj,
                                   demo_bytes(demo_mmproj, demo_mmproj_end)};

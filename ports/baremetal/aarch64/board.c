@@ -1,4 +1,5 @@
 /* QEMU's aarch64 virt machine: PL011 console, generic timer, power-off by PSCI. */
+#include "../../../bluelm.h"
 #include "../board.h"
 #include "../console.h"
 #include "aarch64.h"
@@ -40,6 +41,20 @@ uint64_t board_now_us(void *unused)
     READ_REGISTER(cntvct_el0, count);
     READ_REGISTER(cntfrq_el0, hertz);
     return count / hertz * 1000000 + count % hertz * 1000000 / hertz;
+}
+
+/* ---- Processor ----------------------------------------------------------------------- */
+
+/* Source: Arm Architecture Reference Manual (DDI 0487), ID_AA64ISAR0_EL1.DP in bits 47-44,
+ * ID_AA64ISAR1_EL1.I8MM in bits 55-52; 0 is without. The second is spelt by its number: it
+ * is newer than some assemblers' names. */
+uint32_t board_cpu_features(void)
+{
+    uint64_t isar0, isar1;
+    READ_REGISTER(id_aa64isar0_el1, isar0);
+    READ_REGISTER(s3_0_c0_c6_1, isar1);
+    return BLUELM_CPU_NEON | (isar0 >> 44 & 15 ? BLUELM_CPU_NEON_DOTPROD : 0u) |
+           (isar1 >> 52 & 15 ? BLUELM_CPU_NEON_I8MM : 0u);
 }
 
 /* ---- End ----------------------------------------------------------------------------- */

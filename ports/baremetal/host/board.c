@@ -26,6 +26,11 @@ uint64_t board_now_us(void *unused)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+uint32_t board_cpu_features(void)
+{
+    return 0;
+}
+
 void board_end(int status)
 {
     exit(status);
