@@ -477,7 +477,7 @@ static int blm_end_answer(bluelm *e, bluelm_event *event, int reason)
     event->type = BLUELM_EVENT_END;
     event->end_reason = reason;
     event->text = e->token_text;
-    event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, sizeof e->token_text);
+    event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, BLM_TOKEN_TEXT_ROOM);
     e->generating = 0;
     return 0;
 }
@@ -504,7 +504,7 @@ static void blm_token_event(bluelm *e, int32_t token, bluelm_event *event)
     event->token = token;
     event->text = e->token_text;
     event->text_bytes = blm_utf8_push(&e->stream, piece + skip, bytes - skip, e->token_text,
-                                      sizeof e->token_text);
+                                      BLM_TOKEN_TEXT_ROOM);
 }
 
 static int blm_step_token(bluelm *e, bluelm_event *event)

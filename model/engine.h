@@ -12,6 +12,7 @@
 
 #define BLM_MAX_QUEUED_IMAGES 16
 #define BLM_TOKEN_TEXT_BYTES  512 /* of one token; what a longer one has beyond is cut   */
+#define BLM_TOKEN_TEXT_ROOM   BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)
 #define BLM_MARKUP_BYTES      512 /* what a template adds to a turn's text                */
 
 /* A picture in the queue. Its tokens lie in input.tokens with markers between the tiles. */
@@ -68,7 +69,7 @@ struct bluelm {
     blm_candidate *candidates; /* [n_vocab]                                         */
 
     blm_input input;
-    blm_queued_image images[BLM_MAX_QUEUED_IMAGES]; /* the head is images[0]        */
+    blm_queued_image *images; /* [BLM_MAX_QUEUED_IMAGES]; the head is images[0]      */
     uint32_t image_count;
     blm_encoding encoding;
 
@@ -83,7 +84,7 @@ struct bluelm {
     uint32_t made_tokens, max_new_tokens;
     blm_sampler sampler;
     blm_utf8_stream stream;
-    char token_text[BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)];
+    char *token_text; /* [BLM_TOKEN_TEXT_ROOM]: of the event given last              */
 
     bluelm_stats stats;
 };
