@@ -72,6 +72,15 @@ static inline BLM_UNUSED size_t blm_text_bytes(const char *text)
     return bytes;
 }
 
+/* 1 if the bytes are the same. The empty statement keeps compilers from seeing that only
+ * that is asked, for which clang calls bcmp. */
+static inline BLM_UNUSED int blm_same_bytes(const void *a, const void *b, size_t bytes)
+{
+    int order = memcmp(a, b, bytes);
+    __asm__ volatile("" : "+r"(order));
+    return order == 0;
+}
+
 /* Kept out of its callers: it is rare, and they are many. */
 #define BLM_COLD __attribute__((noinline, cold))
 

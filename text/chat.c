@@ -118,11 +118,9 @@ static int blm_chat_named(blm_string name)
 
 static int blm_chat_has(blm_string text, const char *marker)
 {
-    uint64_t length = 0;
-    while (marker[length] != 0)
-        length++;
+    size_t length = blm_text_bytes(marker);
     for (uint64_t i = 0; i + length <= text.bytes; i++)
-        if (memcmp(text.text + i, marker, (size_t)length) == 0) return 1;
+        if (blm_same_bytes(text.text + i, marker, length)) return 1;
     return 0;
 }
 

@@ -120,7 +120,7 @@ static uint32_t blm_run_begins(const blm_run *run, uint32_t from, uint32_t to, b
     if (to - from > piece.bytes) return UINT32_MAX;
     for (uint32_t i = from; i < to; i++) {
         uint32_t length = blm_code_place(run, i, code);
-        if (length > piece.bytes - done || memcmp(piece.text + done, code, length) != 0)
+        if (length > piece.bytes - done || !blm_same_bytes(piece.text + done, code, length))
             return UINT32_MAX;
         done += length;
     }
@@ -194,7 +194,7 @@ BLM_PRIVATE int blm_pieces_merge_rank(const blm_pieces *p, const blm_run *run, u
 
 static int blm_same_text(blm_string a, blm_string b)
 {
-    return a.bytes == b.bytes && memcmp(a.text, b.text, (size_t)a.bytes) == 0;
+    return a.bytes == b.bytes && blm_same_bytes(a.text, b.text, (size_t)a.bytes);
 }
 
 /* Puts one token into the table. Of equal pieces of one type the last stands. Returns 0
