@@ -7,6 +7,7 @@
 #include "arena/error.c"
 
 #include "kernels/avx2.c"
+#include "kernels/avx512.c"
 #include "kernels/cpu.c"
 #include "kernels/kernels.c"
 #include "kernels/neon.c"

@@ -27,15 +27,21 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
 {
     const uint32_t fma = 1u << 12, sse41 = 1u << 19, osxsave = 1u << 27, avx = 1u << 28;
     const uint32_t f16c = 1u << 29, avx_all = fma | osxsave | avx | f16c, avx2 = 1u << 5;
-    const uint32_t ymm_state = 6;
+    const uint32_t avx512_f = 1u << 16, avx512_bw = 1u << 30, avx512_vl = 1u << 31;
+    const uint32_t avx512_all = avx512_f | avx512_bw | avx512_vl, vnni = 1u << 11;
+    const uint32_t ymm_state = 6, zmm_state = 0xE6; /* the latter with opmasks */
     uint32_t found = 0;
     (void)port_features;
     if (blm_cpu_ask(0, 0).a < 7) return 0;
     uint32_t basic = blm_cpu_ask(1, 0).c;
+    blm_cpuid more = blm_cpu_ask(7, 0);
     if (basic & sse41) found |= BLUELM_CPU_SSE41;
-    if ((basic & avx_all) == avx_all && (blm_cpu_saved_state() & ymm_state) == ymm_state &&
-        (blm_cpu_ask(7, 0).b & avx2))
-        found |= BLUELM_CPU_AVX2;
+    if ((basic & avx_all) != avx_all || !(more.b & avx2)) return found;
+    uint32_t saved = blm_cpu_saved_state();
+    if ((saved & ymm_state) == ymm_state) found |= BLUELM_CPU_AVX2;
+    if ((saved & zmm_state) == zmm_state && (more.b & avx512_all) == avx512_all &&
+        (more.c & vnni))
+        found |= BLUELM_CPU_AVX512_VNNI;
     return found;
 }
 

@@ -157,6 +157,7 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
 #if defined(__x86_64__) || defined(__i386__)
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
+BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k);
 #endif
 #if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
 #define BLM_HAVE_NEON 1
