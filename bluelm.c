@@ -38,4 +38,5 @@
 #include "model/vision.c"
 #include "model/input.c"
 #include "model/plan.c"
+#include "model/conversation.c"
 #include "model/engine.c"

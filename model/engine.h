@@ -29,10 +29,12 @@ typedef struct blm_image_markup {
     blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
 } blm_image_markup;
 
+#define BLM_TURN_NONE (-1)
+
 /* Where the conversation stands in the chat template. */
 typedef struct blm_turns {
-    int open;  /* the open turn's bluelm_role, or -1               */
-    int last;  /* of the turn closed last, or -1                   */
+    int open;  /* the open turn's bluelm_role, or BLM_TURN_NONE    */
+    int last;  /* of the turn closed last, or BLM_TURN_NONE        */
     int empty; /* nothing was added to the open turn yet           */
 } blm_turns;
 
@@ -102,6 +104,11 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
 /* Most tiles, thumbnail included, for a picture that comes when `used` tokens of the
  * context are taken: an eighth of the context is left for words. At least 1. */
 BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used);
+
+/* Fills in a picture's size and stride and checks all there is to check before it is
+ * decoded. Errors as bluelm_add_image. */
+BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
+                                   bluelm_image *out, bluelm_error *err);
 
 /* Clears the conversation. */
 BLM_PRIVATE void blm_engine_clear(bluelm *e);

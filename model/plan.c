@@ -241,8 +241,8 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     in->text_capacity = e->config.text_bytes + BLM_MARKUP_BYTES;
     in->tokens = (int32_t *)blm_arena_take(arena, in->capacity, sizeof(int32_t));
     in->text = (char *)blm_arena_take(arena, in->text_capacity, 1);
-    e->images = (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES,
-                                                   sizeof *e->images);
+    e->images =
+        (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES, sizeof *e->images);
     e->token_text = (char *)blm_arena_take(arena, BLM_TOKEN_TEXT_ROOM, 1);
     m->engine += blm_layout_part(arena, &mark);
 
