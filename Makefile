@@ -7,6 +7,7 @@ CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -pedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion \
            -Wstrict-prototypes -Wmissing-prototypes
 CSTD    := -std=c99 -D_POSIX_C_SOURCE=200809L
+CMOCKA   ?= -lcmocka
 V        ?= 0
 Q        := $(if $(filter 0,$(V)),@)
 say       = $(if $(filter 0,$(V)),@echo "  $(1)")
@@ -23,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board demo bench test check sanitize run-aarch64 fuzz size \
+.PHONY: all help deps deps-test deps-board demo bench test check sanitize deps-arm test-arm run-aarch64 fuzz size \
         train-demo format clean
 .SECONDARY:
 
@@ -45,6 +46,9 @@ deps: ## install what the build needs (libstb-dev)
 
 deps-test: ## install what the tests need besides (libcmocka-dev, clang, Arm tools)
 	@$(call need,gcc libc6-dev libstb-dev libcmocka-dev binutils)
+
+deps-arm: ## install what test-arm needs
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libstb-dev)
 
 deps-board: ## install what the QEMU board needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm libstb-dev)
@@ -79,7 +83,7 @@ demo: deps all ## answer questions on the three pictures in demo/images
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AID) $(LIB_OBJ) $(PORT_OBJ)
 	@mkdir -p $(@D)
 	$(call say,LD $@)
-	$(Q)$(CC) $(CFLAGS) $^ -lcmocka -lm -pthread -o $@
+	$(Q)$(CC) $(CFLAGS) $^ $(CMOCKA) -lm -pthread -o $@
 
 $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(TEST_AID) $(LIB_OBJ)
 	@mkdir -p $(@D)
@@ -95,6 +99,16 @@ check: all $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
 sanitize: deps-test ## the tests again under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory check BUILD=$(BUILD)/sanitize \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+
+# gcc 12 for aarch64 fails inside its vectoriser on this file.
+$(BUILD)/obj/tests/tiny_model.o: override CFLAGS += -fno-tree-vectorize
+
+ARM_TESTS := check_kernels test_resize test_tiler test_network
+test-arm: deps-arm all ## the kernels and a few tests, built for aarch64, under QEMU
+	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar BUILD=$(BUILD)/arm \
+	    CFLAGS="-O2 -g -static -Itests/cross" CMOCKA= \
+	    $(BUILD)/arm/bluelm $(ARM_TESTS:%=$(BUILD)/arm/tests/%)
+	@tests/run_arm.sh $(BUILD)/arm $(BUILD)
 
 fuzz: ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 	@$(call need,clang libclang-rt-14-dev)
