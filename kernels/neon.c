@@ -257,18 +257,6 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
     return s.sum;
 }
 
-BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t level, uint32_t type)
-{
-    for (uint64_t r = row0; r < row1; r += 4) {
-        const uint8_t *rows[4];
-        float y[4];
-        blm_neon_rows(a, r, row1, 4, rows);
-        vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
-        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
-    }
-}
-
 /* ---- Unpacking ----------------------------------------------------------------------- */
 
 /* 32 weights, w = scale[k / 16] q - min. */
@@ -345,6 +333,165 @@ BLM_NEON_INLINE blm_neon_block blm_neon_unpack(uint32_t type, const uint8_t *row
         blm_neon_unpack_q6_k(row + (size_t)(i / 8) * 210, i % 8, &out);
     }
     return out;
+}
+
+/* ---- One token: Q4_K and Q6_K in place ----------------------------------------------- */
+
+/* a + b * c[lane] */
+BLM_NEON_INLINE int32x4_t blm_neon_more(int32x4_t a, int32x4_t b, int32x4_t c, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmlaq_laneq_s32(a, b, c, 0);
+    case 1:
+        return vmlaq_laneq_s32(a, b, c, 1);
+    case 2:
+        return vmlaq_laneq_s32(a, b, c, 2);
+    default:
+        return vmlaq_laneq_s32(a, b, c, 3);
+    }
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_more_f32(float32x4_t a, float32x4_t b, float32x4_t c,
+                                              uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vfmaq_laneq_f32(a, b, c, 0);
+    case 1:
+        return vfmaq_laneq_f32(a, b, c, 1);
+    case 2:
+        return vfmaq_laneq_f32(a, b, c, 2);
+    default:
+        return vfmaq_laneq_f32(a, b, c, 3);
+    }
+}
+
+/* Four sums of a quarter of 16 products each. */
+BLM_NEON_INLINE int32x4_t blm_neon_dot16(uint32_t level, int8x16_t w, int8x16_t x)
+{
+    if (level == BLM_NEON_PLAIN) return vpaddlq_s16(blm_neon_pairs(w, x));
+    return blm_neon_sdot(vdupq_n_s32(0), w, x);
+}
+
+/* Four sums of 32 products with nibbles. */
+BLM_NEON_INLINE int32x4_t blm_neon_dot32(uint32_t level, const int8x16_t *w, int8x16_t x0,
+                                         int8x16_t x1)
+{
+    if (level == BLM_NEON_PLAIN)
+        return vpaddlq_s16(blm_neon_more_pairs(blm_neon_pairs(w[0], x0), w[1], x1));
+    return blm_neon_sdot(blm_neon_sdot(vdupq_n_s32(0), w[0], x0), w[1], x1);
+}
+
+/* Eight unsigned bytes as floats. */
+BLM_NEON_INLINE void blm_neon_bytes(uint64_t bytes, float32x4_t out[2])
+{
+    uint16x8_t wide = vmovl_u8(vcreate_u8(bytes));
+    out[0] = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+    out[1] = vcvtq_f32_u32(vmovl_high_u16(wide));
+}
+
+/* The eight scales and mins of a Q4_K block, see scalar.c. */
+BLM_NEON_INLINE void blm_neon_q4_k_scales(const uint8_t *p, float32x4_t scale[2],
+                                          float32x4_t min[2])
+{
+    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
+    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
+    uint32_t high_scale = (c & four) | (a >> 6 & two) << 4;
+    uint32_t high_min = (c >> 4 & four) | (b >> 6 & two) << 4;
+    blm_neon_bytes((a & six) | (uint64_t)high_scale << 32, scale);
+    blm_neon_bytes((b & six) | (uint64_t)high_min << 32, min);
+}
+
+/* One block of 256 of a row with q, added to sum; x_scale: of its eight blocks of 32;
+ * x_sum: their activations' sums, times x_scale. */
+BLM_NEON_INLINE float32x4_t blm_neon_q4_k_block(uint32_t level, const uint8_t *b,
+                                                const int8_t *q, const float32x4_t *x_scale,
+                                                const float32x4_t *x_sum, float32x4_t sum)
+{
+    float d = blm_neon_f16(b), dmin = blm_neon_f16(b + 2);
+    float32x4_t factor[2], min[2];
+    blm_neon_q4_k_scales(b + 4, factor, min);
+    BLM_NEON_UNROLL
+    for (uint32_t h = 0; h < 2; h++) {
+        sum = vfmsq_f32(sum, vmulq_n_f32(min[h], dmin), x_sum[h]);
+        factor[h] = vmulq_f32(vmulq_n_f32(factor[h], d), x_scale[h]);
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 8; j++, q += 32) {
+        blm_neon_block w = blm_neon_unpack(BLM_Q4_K, b, j);
+        int32x4_t products = blm_neon_dot32(level, w.q, vld1q_s8(q), vld1q_s8(q + 16));
+        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+    }
+    return sum;
+}
+
+/* The same for Q6_K, whose int8 scales multiply integers. */
+BLM_NEON_INLINE float32x4_t blm_neon_q6_k_block(uint32_t level, const uint8_t *b,
+                                                const int8_t *q, const float32x4_t *x_scale,
+                                                float32x4_t sum)
+{
+    float d = blm_neon_f16(b + 208);
+    float32x4_t factor[2] = {vmulq_n_f32(x_scale[0], d), vmulq_n_f32(x_scale[1], d)};
+    int8x16_t scales = vld1q_s8((const int8_t *)b + 192);
+    int16x8_t low = vmovl_s8(vget_low_s8(scales)), high = vmovl_high_s8(scales);
+    int32x4_t scale[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+                          vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 8; j++, q += 32) {
+        blm_neon_block w = blm_neon_unpack(BLM_Q6_K, b, j);
+        int32x4_t products = vdupq_n_s32(0);
+        products = blm_neon_more(products, blm_neon_dot16(level, w.q[0], vld1q_s8(q)),
+                                 scale[j / 2], j % 2 * 2);
+        products = blm_neon_more(products, blm_neon_dot16(level, w.q[1], vld1q_s8(q + 16)),
+                                 scale[j / 2], j % 2 * 2 + 1);
+        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+    }
+    return sum;
+}
+
+/* The sums of four vectors' lanes. */
+BLM_NEON_INLINE float32x4_t blm_neon_sum4_f32(const float32x4_t *v)
+{
+    return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
+                                              const uint8_t *const *rows, const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    const size_t size = type == BLM_Q4_K ? 144 : 210;
+    float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
+        float32x4_t scale[2], x_sum[2];
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            scale[h] = vld1q_f32(x->scale + i * 8 + h * 4);
+            x_sum[h] = vmulq_f32(vcvtq_f32_s32(vld1q_s32(x->sum + i * 8 + h * 4)), scale[h]);
+        }
+        BLM_NEON_UNROLL
+        for (uint32_t r = 0; r < 4; r++) {
+            const uint8_t *b = rows[r] + i * size;
+            sum[r] = type == BLM_Q4_K ? blm_neon_q4_k_block(level, b, q, scale, x_sum, sum[r])
+                                      : blm_neon_q6_k_block(level, b, q, scale, sum[r]);
+        }
+    }
+    return blm_neon_sum4_f32(sum);
+}
+
+BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t level, uint32_t type)
+{
+    for (uint64_t r = row0; r < row1; r += 4) {
+        const uint8_t *rows[4];
+        float y[4];
+        blm_neon_rows(a, r, row1, 4, rows);
+        if (type == BLM_Q4_0 || type == BLM_Q8_0)
+            vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
+        else
+            vst1q_f32(y, blm_neon_stream_k(level, type, rows, a->x));
+        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
+    }
 }
 
 /* ---- Several tokens: the panel ------------------------------------------------------- */
@@ -584,7 +731,7 @@ BLM_NEON_INLINE void blm_neon_tokens(const blm_matmul_args *a, uint64_t row0, ui
 BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                      uint32_t level, uint32_t type)
 {
-    if (a->x->tokens == 1 && (type == BLM_Q4_0 || type == BLM_Q8_0))
+    if (a->x->tokens == 1)
         blm_neon_one_token(a, row0, row1, BLM_MIN(level, BLM_NEON_SDOT), type);
     else
         blm_neon_tokens(a, row0, row1, level, type);
@@ -654,6 +801,484 @@ BLM_NEON_I8MM void blm_i8mm_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0
     blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q6_K);
 }
 
+/* ---- Products with float weights ----------------------------------------------------- */
+
+/* Floats at `at` of a row in a file, n of them, 4 but at the end; missing ones are 0. */
+BLM_NEON_INLINE float32x4_t blm_neon_floats(uint32_t type, const uint8_t *row, size_t at,
+                                            size_t n)
+{
+    const size_t size = type == BLM_F32 ? 4 : 2;
+    const uint8_t *p = row + at * size;
+    uint8_t rest[16] = {0};
+    if (n < 4) {
+        memcpy(rest, p, n * size);
+        p = rest;
+    }
+    if (type == BLM_F32) return vreinterpretq_f32_u8(vld1q_u8(p));
+    uint16x4_t half = vreinterpret_u16_u8(vld1_u8(p));
+    if (type == BLM_F16) return blm_neon_f32_of_f16(half);
+    return vreinterpretq_f32_u32(vshll_n_u16(half, 16));
+}
+
+/* Floats in memory, the same. */
+BLM_NEON_INLINE float32x4_t blm_neon_get(const float *x, size_t i, size_t n)
+{
+    if (n - i >= 4) return vld1q_f32(x + i);
+    return blm_neon_floats(BLM_F32, (const uint8_t *)x, i, n - i);
+}
+
+BLM_NEON_INLINE void blm_neon_put(float *x, size_t i, size_t n, float32x4_t v)
+{
+    if (n - i >= 4) {
+        vst1q_f32(x + i, v);
+    } else {
+        float rest[4];
+        vst1q_f32(rest, v);
+        memcpy(x + i, rest, (n - i) * sizeof *rest);
+    }
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_get_bytes(const uint8_t *w, size_t i, size_t n)
+{
+    return blm_neon_floats(BLM_F32, w, i, BLM_MIN(n - i, 4));
+}
+
+/* Columns [k, k + n), n at most 4, of four rows with `tokens` tokens: lanes along k. */
+BLM_NEON_INLINE void blm_neon_float_step(uint32_t type, const uint8_t *const *rows,
+                                         const float *const *x, uint32_t tokens, uint32_t k,
+                                         uint32_t n, float32x4_t sum[4][4])
+{
+    float32x4_t v[4];
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        v[t] = blm_neon_get(x[t], k, k + n);
+    BLM_NEON_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+        float32x4_t w = blm_neon_floats(type, rows[r], k, n);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            sum[t][r] = vfmaq_f32(sum[t][r], w, v[t]);
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_float_tokens(const blm_matmul_args *a, uint32_t type,
+                                           const uint8_t *const *rows, uint64_t r,
+                                           uint32_t count, uint32_t t0, uint32_t tokens)
+{
+    const float *x[4];
+    float32x4_t sum[4][4];
+    uint32_t k = 0, cols = a->x->cols;
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        x[t] = a->x->f32 + (t0 + t) * a->x->f32_stride;
+        sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = vdupq_n_f32(0);
+    }
+    for (; k + 4 <= cols; k += 4)
+        blm_neon_float_step(type, rows, x, tokens, k, 4, sum);
+    if (k < cols) blm_neon_float_step(type, rows, x, tokens, k, cols - k, sum);
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        float y[4];
+        vst1q_f32(y, blm_neon_sum4_f32(sum[t]));
+        memcpy(a->y + (t0 + t) * a->y_stride + r, y, count * sizeof *y);
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_matmul_float(const blm_matmul_args *a, uint64_t row0,
+                                           uint64_t row1, uint32_t type)
+{
+    for (uint64_t r = row0; r < row1; r += 4) {
+        uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 4);
+        const uint8_t *rows[4];
+        blm_neon_rows(a, r, row1, 4, rows);
+        for (; t + 4 <= a->x->tokens; t += 4)
+            blm_neon_float_tokens(a, type, rows, r, count, t, 4);
+        for (; t < a->x->tokens; t++)
+            blm_neon_float_tokens(a, type, rows, r, count, t, 1);
+    }
+}
+
+static void blm_neon_matmul_f32(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul_float(a, row0, row1, BLM_F32);
+}
+
+static void blm_neon_matmul_f16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul_float(a, row0, row1, BLM_F16);
+}
+
+static void blm_neon_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul_float(a, row0, row1, BLM_BF16);
+}
+
+/* ---- Quantising activations ---------------------------------------------------------- */
+
+#define BLM_NEON_TINY 1e-30f /* as in scalar.c */
+
+/* To nearest, even on ties, within +-limit; a NaN becomes -limit, as in scalar.c. */
+BLM_NEON_INLINE int32x4_t blm_neon_quantum(float32x4_t x, float inverse, float limit)
+{
+    x = vmaxnmq_f32(vmulq_n_f32(x, inverse), vdupq_n_f32(-limit));
+    return vcvtnq_s32_f32(vminnmq_f32(x, vdupq_n_f32(limit)));
+}
+
+/* Loads 32 values and finds their largest magnitude; NaNs are passed over. */
+BLM_NEON_INLINE float blm_neon_max_abs32(const float *x, float32x4_t *v)
+{
+    float32x4_t most = vdupq_n_f32(0);
+    BLM_NEON_UNROLL
+    for (int i = 0; i < 8; i++) {
+        v[i] = vld1q_f32(x + i * 4);
+        float32x4_t size = vabsq_f32(v[i]);
+        most = vbslq_f32(vcgtq_f32(size, most), size, most);
+    }
+    return vmaxvq_f32(most);
+}
+
+static void blm_neon_quantize8(const float *x, uint32_t cols, int8_t *q, float *scale,
+                               int32_t *sum)
+{
+    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
+        float32x4_t v[8];
+        float most = blm_neon_max_abs32(x, v);
+        float inverse = most < BLM_NEON_TINY ? 0 : 127 / most;
+        int32x4_t total = vdupq_n_s32(0);
+        scale[i] = most < BLM_NEON_TINY ? 0 : most / 127;
+        BLM_NEON_UNROLL
+        for (int j = 0; j < 8; j += 4) {
+            int16x8_t a = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j], inverse, 127)),
+                                       vmovn_s32(blm_neon_quantum(v[j + 1], inverse, 127)));
+            int16x8_t b = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j + 2], inverse, 127)),
+                                       vmovn_s32(blm_neon_quantum(v[j + 3], inverse, 127)));
+            total = vpadalq_s16(total, vaddq_s16(a, b));
+            vst1q_s8(q + j * 4, vcombine_s8(vmovn_s16(a), vmovn_s16(b)));
+        }
+        sum[i] = vaddvq_s32(total);
+    }
+}
+
+static void blm_neon_quantize16(const float *x, uint32_t cols, int16_t *q, float *scale,
+                                int32_t *sum)
+{
+    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
+        float32x4_t v[8];
+        float most = blm_neon_max_abs32(x, v);
+        float inverse = most < BLM_NEON_TINY ? 0 : 32767 / most;
+        int32x4_t total = vdupq_n_s32(0);
+        scale[i] = most < BLM_NEON_TINY ? 0 : most / 32767;
+        BLM_NEON_UNROLL
+        for (int j = 0; j < 8; j++) {
+            int32x4_t quanta = blm_neon_quantum(v[j], inverse, 32767);
+            total = vaddq_s32(total, quanta);
+            vst1_s16(q + j * 4, vmovn_s32(quanta));
+        }
+        sum[i] = vaddvq_s32(total);
+    }
+}
+
+/* ---- Rows of f32 --------------------------------------------------------------------- */
+
+static float blm_neon_dot_f32(const float *x, const float *y, size_t n)
+{
+    float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        BLM_NEON_UNROLL
+        for (size_t j = 0; j < 4; j++)
+            sum[j] = vfmaq_f32(sum[j], vld1q_f32(x + i + j * 4), vld1q_f32(y + i + j * 4));
+    }
+    for (; i < n; i += 4)
+        sum[0] = vfmaq_f32(sum[0], blm_neon_get(x, i, n), blm_neon_get(y, i, n));
+    return vaddvq_f32(vaddq_f32(vaddq_f32(sum[0], sum[1]), vaddq_f32(sum[2], sum[3])));
+}
+
+static void blm_neon_axpy_f32(float *y, float a, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4)
+        blm_neon_put(y, i, n, vfmaq_n_f32(blm_neon_get(y, i, n), blm_neon_get(x, i, n), a));
+}
+
+static void blm_neon_add_bias(float *x, const uint8_t *bias, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4)
+        blm_neon_put(x, i, n, vaddq_f32(blm_neon_get(x, i, n), blm_neon_get_bytes(bias, i, n)));
+}
+
+static void blm_neon_rms_norm(const float *x, const uint8_t *w, float eps, uint32_t n,
+                              float *out)
+{
+    float factor = 1 / blm_sqrtf(blm_neon_dot_f32(x, x, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = vmulq_n_f32(blm_neon_get(x, i, n), factor);
+        blm_neon_put(out, i, n, vmulq_f32(v, blm_neon_get_bytes(w, i, n)));
+    }
+}
+
+static void blm_neon_layer_norm(const float *x, const uint8_t *w, const uint8_t *b, float eps,
+                                uint32_t n, float *out)
+{
+    float32x4_t sum = vdupq_n_f32(0);
+    for (size_t i = 0; i < n; i += 4)
+        sum = vaddq_f32(sum, blm_neon_get(x, i, n));
+    const float32x4_t mean = vdupq_n_f32(vaddvq_f32(sum) / (float)n);
+    for (size_t i = 0; i < n; i += 4)
+        blm_neon_put(out, i, n, vsubq_f32(blm_neon_get(x, i, n), mean));
+    float factor = 1 / blm_sqrtf(blm_neon_dot_f32(out, out, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = vmulq_n_f32(blm_neon_get(out, i, n), factor);
+        v = vfmaq_f32(blm_neon_get_bytes(b, i, n), v, blm_neon_get_bytes(w, i, n));
+        blm_neon_put(out, i, n, v);
+    }
+}
+
+/* e^x as blm_expf: 0 below -87.34, infinity above 88.72, NaN for NaN. */
+BLM_NEON_INLINE float32x4_t blm_neon_exp(float32x4_t x)
+{
+    const float32x4_t lowest = vdupq_n_f32(-87.336544f);
+    float32x4_t v = vmaxq_f32(vminq_f32(x, vdupq_n_f32(89)), lowest);
+    float32x4_t n = vrndnq_f32(vmulq_n_f32(v, 1.44269504f));
+    float32x4_t r = vfmsq_n_f32(v, n, 0.693359375f);
+    r = vfmaq_n_f32(r, n, 2.12194440e-4f);
+    float32x4_t p = vdupq_n_f32(1.9875691e-4f);
+    p = vfmaq_f32(vdupq_n_f32(1.3981999e-3f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(8.3334519e-3f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(4.1665796e-2f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(1.6666665e-1f), p, r);
+    p = vfmaq_f32(vdupq_n_f32(5.0000001e-1f), p, r);
+    p = vaddq_f32(vfmaq_f32(r, vmulq_f32(p, r), r), vdupq_n_f32(1));
+    /* times 2^n in two factors: n may be 128 */
+    int32x4_t k = vcvtq_s32_f32(n), k1 = vshrq_n_s32(k, 1), k2 = vsubq_s32(k, k1);
+    const int32x4_t bias = vdupq_n_s32(127);
+    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(k1, bias), 23)));
+    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(k2, bias), 23)));
+    uint32x4_t below = vcltq_f32(x, lowest);
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(p), below));
+}
+
+/* x times the sigmoid of an argument. */
+BLM_NEON_INLINE float32x4_t blm_neon_gate(float32x4_t x, float32x4_t argument)
+{
+    return vdivq_f32(x, vaddq_f32(vdupq_n_f32(1), blm_neon_exp(vnegq_f32(argument))));
+}
+
+static void blm_neon_gelu_tanh(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = blm_neon_get(x, i, n);
+        float32x4_t bend = vfmaq_f32(vdupq_n_f32(1), vmulq_n_f32(v, 0.044715f), v);
+        blm_neon_put(x, i, n, blm_neon_gate(v, vmulq_f32(vmulq_n_f32(v, 1.59576912f), bend)));
+    }
+}
+
+static void blm_neon_gelu_quick(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = blm_neon_get(x, i, n);
+        blm_neon_put(x, i, n, blm_neon_gate(v, vmulq_n_f32(v, 1.702f)));
+    }
+}
+
+static void blm_neon_silu(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = blm_neon_get(x, i, n);
+        blm_neon_put(x, i, n, blm_neon_gate(v, v));
+    }
+}
+
+static void blm_neon_silu_mul(float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        float32x4_t v = blm_neon_get(gate, i, n);
+        blm_neon_put(gate, i, n, vmulq_f32(blm_neon_gate(v, v), blm_neon_get(up, i, n)));
+    }
+}
+
+static void blm_neon_softmax(float *x, uint32_t n)
+{
+    float32x4_t most4 = vdupq_n_f32(x[0]), sum = vdupq_n_f32(0);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        most4 = vmaxnmq_f32(most4, vld1q_f32(x + i));
+    float most = vmaxnmvq_f32(most4), rest = 0;
+    for (; i < n; i++)
+        most = x[i] > most ? x[i] : most;
+    for (i = 0; i + 4 <= n; i += 4) {
+        float32x4_t v = blm_neon_exp(vsubq_f32(vld1q_f32(x + i), vdupq_n_f32(most)));
+        sum = vaddq_f32(sum, v);
+        vst1q_f32(x + i, v);
+    }
+    for (; i < n; i++)
+        rest += x[i] = blm_expf(x[i] - most);
+    float factor = 1 / (vaddvq_f32(sum) + rest);
+    for (i = 0; i < n; i += 4)
+        blm_neon_put(x, i, n, vmulq_n_f32(blm_neon_get(x, i, n), factor));
+}
+
+/* ---- Attention ----------------------------------------------------------------------- */
+
+enum { BLM_NEON_INT8 = 1000 }; /* a type beside BLM_F32 and BLM_F16 */
+
+/* n values (8 but at the end of a row) of a key or value from dimension d on. */
+BLM_NEON_INLINE void blm_neon_row(uint32_t type, const uint8_t *row, uint32_t d, uint32_t n,
+                                  float32x4_t out[2])
+{
+    if (type != BLM_NEON_INT8) {
+        out[0] = blm_neon_floats(type, row, d, BLM_MIN(n, 4));
+        out[1] = n > 4 ? blm_neon_floats(type, row, d + 4, n - 4) : vdupq_n_f32(0);
+        return;
+    }
+    uint8_t rest[8] = {0};
+    const uint8_t *p = row + d;
+    if (n < 8) {
+        memcpy(rest, p, n);
+        p = rest;
+    }
+    int16x8_t wide = vmovl_s8(vreinterpret_s8_u8(vld1_u8(p)));
+    out[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+    out[1] = vcvtq_f32_s32(vmovl_high_s16(wide));
+}
+
+/* Dimensions [d, d + n) of four keys with `queries` queries from i, lanes along d. */
+BLM_NEON_INLINE void blm_neon_score_step(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                         uint32_t queries, const uint8_t *const *row,
+                                         uint32_t d, uint32_t n, float32x4_t sum[4][4])
+{
+    float32x4_t q[4][2];
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < queries; t++)
+        blm_neon_row(BLM_F32, (const uint8_t *)(a->q + (i + t) * a->q_stride), d, n, q[t]);
+    BLM_NEON_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+        float32x4_t key[2];
+        blm_neon_row(type, row[r], d, n, key);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < queries; t++)
+            sum[t][r] = vfmaq_f32(vfmaq_f32(sum[t][r], key[0], q[t][0]), key[1], q[t][1]);
+    }
+}
+
+/* Four keys from j: scores[query][j .. j + 3]. Past the last key the last one is taken
+ * again. */
+BLM_NEON_INLINE void blm_neon_score_tile(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                         uint32_t queries, uint32_t j, uint32_t last,
+                                         size_t stride)
+{
+    const uint8_t *row[4];
+    float32x4_t sum[4][4];
+    float scale[4];
+    uint32_t d = 0;
+    BLM_NEON_UNROLL
+    for (uint32_t r = 0; r < 4; r++) {
+        size_t key = BLM_MIN(j + r, last);
+        row[r] = a->k + key * a->k_stride;
+        if (type == BLM_NEON_INT8)
+            scale[r] = blm_neon_f16(a->k_scale + key * a->k_scale_stride);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < queries; t++)
+            sum[t][r] = vdupq_n_f32(0);
+    }
+    for (; d + 8 <= a->head_dim; d += 8)
+        blm_neon_score_step(a, type, i, queries, row, d, 8, sum);
+    if (d < a->head_dim) blm_neon_score_step(a, type, i, queries, row, d, a->head_dim - d, sum);
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < queries; t++) {
+        float32x4_t score = blm_neon_sum4_f32(sum[t]);
+        if (type == BLM_NEON_INT8) score = vmulq_f32(score, vld1q_f32(scale));
+        vst1q_f32(a->scores + t * stride + j, score);
+    }
+}
+
+/* out[query][d .. d + n) = sum over keys [j0, j1) of p[query][j] v[j], added to what is
+ * there when j0 > 0. n is 8 but at the end of a row. */
+BLM_NEON_INLINE void blm_neon_value_tile(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                         uint32_t queries, uint32_t j0, uint32_t j1, uint32_t d,
+                                         uint32_t n, const float *p, size_t stride)
+{
+    float32x4_t sum[4][2];
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < queries; t++) {
+        sum[t][0] = sum[t][1] = vdupq_n_f32(0);
+        if (j0)
+            blm_neon_row(BLM_F32, (const uint8_t *)(a->out + (i + t) * a->out_stride), d, n,
+                         sum[t]);
+    }
+    for (uint32_t j = j0; j < j1; j++) {
+        float32x4_t v[2];
+        blm_neon_row(type, a->v + j * a->v_stride, d, n, v);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < queries; t++) {
+            sum[t][0] = vfmaq_n_f32(sum[t][0], v[0], p[t * stride + j]);
+            sum[t][1] = vfmaq_n_f32(sum[t][1], v[1], p[t * stride + j]);
+        }
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < queries; t++) {
+        float *out = a->out + (i + t) * a->out_stride;
+        blm_neon_put(out, d, a->head_dim, sum[t][0]);
+        if (n > 4) blm_neon_put(out, d + 4, a->head_dim, sum[t][1]);
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_values(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                     uint32_t queries, uint32_t j0, uint32_t j1, const float *p,
+                                     size_t stride)
+{
+    uint32_t d = 0;
+    for (; d + 8 <= a->head_dim; d += 8)
+        blm_neon_value_tile(a, type, i, queries, j0, j1, d, 8, p, stride);
+    if (d < a->head_dim)
+        blm_neon_value_tile(a, type, i, queries, j0, j1, d, a->head_dim - d, p, stride);
+}
+
+/* Queries [i, i + queries). Where each sees one key more than the one before, the keys that
+ * all see are taken together, and each query's own ones after them. */
+BLM_NEON_INLINE void blm_neon_attend_group(const blm_attend_args *a, uint32_t type, uint32_t i,
+                                           uint32_t queries)
+{
+    uint32_t shared = a->keys + i * a->keys_step, most = shared + (queries - 1) * a->keys_step;
+    size_t stride = ((size_t)most + 3) / 4 * 4;
+    for (uint32_t j = 0; j < most; j += 4)
+        blm_neon_score_tile(a, type, i, queries, j, most - 1, stride);
+    for (uint32_t t = 0; t < queries; t++) {
+        uint32_t keys = shared + t * a->keys_step;
+        float *p = a->scores + t * stride;
+        blm_neon_softmax(p, keys);
+        for (uint32_t j = 0; type == BLM_NEON_INT8 && j < keys; j++)
+            p[j] *= blm_neon_f16(a->v_scale + j * a->v_scale_stride);
+    }
+    blm_neon_values(a, type, i, queries, 0, shared, a->scores, stride);
+    for (uint32_t t = 1; t < queries && a->keys_step; t++)
+        blm_neon_values(a, type, i + t, 1, shared, shared + t * a->keys_step,
+                        a->scores + t * stride, stride);
+}
+
+BLM_NEON_INLINE void blm_neon_attend(const blm_attend_args *a, uint32_t type)
+{
+    uint32_t i = 0;
+    for (; i + 4 <= a->queries; i += 4)
+        blm_neon_attend_group(a, type, i, 4);
+    for (; i < a->queries; i++)
+        blm_neon_attend_group(a, type, i, 1);
+}
+
+static void blm_neon_attend_f32(const blm_attend_args *a)
+{
+    blm_neon_attend(a, BLM_F32);
+}
+
+static void blm_neon_attend_f16(const blm_attend_args *a)
+{
+    blm_neon_attend(a, BLM_F16);
+}
+
+static void blm_neon_attend_q8(const blm_attend_args *a)
+{
+    blm_neon_attend(a, BLM_NEON_INT8);
+}
+
 /* ---- The tables ---------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
@@ -663,6 +1288,24 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
     k->matmul8[BLM_Q8_0] = blm_neon_matmul8_q8_0;
     k->matmul8[BLM_Q4_K] = blm_neon_matmul8_q4_k;
     k->matmul8[BLM_Q6_K] = blm_neon_matmul8_q6_k;
+    k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_neon_matmul_f32;
+    k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_neon_matmul_f16;
+    k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_neon_matmul_bf16;
+    k->quantize8 = blm_neon_quantize8;
+    k->quantize16 = blm_neon_quantize16;
+    k->rms_norm = blm_neon_rms_norm;
+    k->layer_norm = blm_neon_layer_norm;
+    k->add_bias = blm_neon_add_bias;
+    k->gelu_tanh = blm_neon_gelu_tanh;
+    k->gelu_quick = blm_neon_gelu_quick;
+    k->silu = blm_neon_silu;
+    k->silu_mul = blm_neon_silu_mul;
+    k->softmax = blm_neon_softmax;
+    k->dot_f32 = blm_neon_dot_f32;
+    k->axpy_f32 = blm_neon_axpy_f32;
+    k->attend_f32 = blm_neon_attend_f32;
+    k->attend_f16 = blm_neon_attend_f16;
+    k->attend_q8 = blm_neon_attend_q8;
 }
 
 BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
