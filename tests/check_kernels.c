@@ -1,12 +1,12 @@
 /* Compares the kernels of every instruction set of this machine with a double-precision
  * rewrite and, where results must be equal bit for bit, with the scalar ones.
  *
- *     check_kernels [--seed N] [--bench]
+ *     check_kernels [--seed N] [--bench] [--only TEXT]
  *
  * Inputs are random, extreme and misaligned, sizes run through all tails, outputs lie
  * between canaries, and every buffer ends where its contract ends, so that a build with
- * AddressSanitizer sees reads past it. --bench prints speeds instead. Exit code: 1 when a
- * check failed. */
+ * AddressSanitizer sees reads past it. --bench prints speeds instead, --only of it those
+ * lines that hold the text. Exit code: 1 when a check failed. */
 #ifndef _POSIX_C_SOURCE
 #define _POSIX_C_SOURCE 199309L
 #endif
@@ -23,7 +23,7 @@
 
 static unsigned long passed, failed;
 static uint64_t random_state;
-static const char *set_name;
+static const char *set_name, *only = "";
 
 static void report(int good, const char *what, const char *detail, double a, double b)
 {
@@ -1121,6 +1121,9 @@ static void bench_product_call(void *arg)
 static void bench_line(const char *what, double amount, const char *unit, void (*fn)(void *),
                        bench *b, const blm_kernels *k, const blm_kernels *scalar)
 {
+    char line[80];
+    snprintf(line, sizeof line, "%s %s", k->name, what);
+    if (!strstr(line, only)) return;
     b->k = scalar;
     double base = seconds_of(fn, b);
     b->k = k;
@@ -1239,8 +1242,111 @@ static void bench_rows(const blm_kernels *k, const blm_kernels *scalar)
     product_free(&b.p);
 }
 
+/* ---- Against the machine's limits ---------------------------------------------------- */
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define LIMIT __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+
+enum { LIMIT_ROUNDS = 20000, LIMIT_CHAINS = 12 };
+
+static volatile int limit_sink;
+
+/* Nothing but independent dot-product instructions: 128 operations each. */
+LIMIT static void limit_vnni_call(void *arg)
+{
+    __m512i sum[LIMIT_CHAINS], v = _mm512_set1_epi32(*(int *)arg), all = v;
+    for (int i = 0; i < LIMIT_CHAINS; i++)
+        sum[i] = v;
+    for (int n = 0; n < LIMIT_ROUNDS; n++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < LIMIT_CHAINS; i++)
+            sum[i] = _mm512_dpbusd_epi32(sum[i], v, v);
+    }
+    for (int i = 0; i < LIMIT_CHAINS; i++)
+        all = _mm512_add_epi32(all, sum[i]);
+    limit_sink = _mm512_reduce_add_epi32(all);
+}
+
+/* Nothing but reading the weights of a bench, once. */
+LIMIT static void limit_read_call(void *arg)
+{
+    const bench *b = arg;
+    const uint8_t *p = b->p.w.data, *end = p + b->p.w.row_bytes * b->p.rows;
+    __m512i a = _mm512_setzero_si512(), c = a;
+    for (; end - p >= 256; p += 256) {
+        a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
+        c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 64));
+        a = _mm512_xor_si512(a, _mm512_loadu_si512(p + 128));
+        c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 192));
+    }
+    limit_sink = _mm512_reduce_add_epi32(_mm512_xor_si512(a, c));
+}
+
+/* The median share of a limit, of nine pairs of runs, one right after the other. */
+static void limit_line(const char *what, const char *unit, bench *b, double amount,
+                       void (*limit)(void *), void *limit_arg, double limit_amount)
+{
+    double share[9], speed[9], most[9];
+    char line[80];
+    snprintf(line, sizeof line, "%s %s", b->k->name, what);
+    if (!strstr(line, only)) return;
+    for (int i = 0; i < 9; i++) {
+        double start = now();
+        limit(limit_arg);
+        double middle = now();
+        bench_product_call(b);
+        speed[i] = amount / (now() - middle) * 1e-9;
+        most[i] = limit_amount / (middle - start) * 1e-9;
+        share[i] = 100 * speed[i] / most[i];
+    }
+    qsort(share, 9, sizeof *share, by_size);
+    qsort(speed, 9, sizeof *speed, by_size);
+    qsort(most, 9, sizeof *most, by_size);
+    printf("%-8s %-26s %9.2f %-7s %6.1f %% of %.1f\n", b->k->name, what, speed[4], unit,
+           share[4], most[4]);
+}
+
+/* 128 tokens against the dot-product instruction; one token, with more weights than caches
+ * hold, against reading them. */
+static void bench_limits(const blm_kernels *k)
+{
+    if (!(blm_cpu_features(0) & BLUELM_CPU_AVX512_VNNI)) return;
+    for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
+        char what[48];
+        int one = 1;
+        bench b = {.k = k, .p = {.type = types[i].type, .bits = 8, .rows = 2560, .cols = 2560}};
+        b.p.tokens = 128;
+        product_make(&b.p);
+        b.y = take((size_t)b.p.rows * b.p.tokens * sizeof *b.y);
+        snprintf(what, sizeof what, "peak %s, 128 tokens", types[i].name);
+        if (!is_float(types[i].type))
+            limit_line(what, "Gop/s", &b, 2.0 * b.p.rows * b.p.cols * b.p.tokens,
+                       limit_vnni_call, &one, 128.0 * LIMIT_ROUNDS * LIMIT_CHAINS);
+        free(b.y);
+        product_free(&b.p);
+        b.p.tokens = 1;
+        b.p.rows = is_float(types[i].type) ? 16384 : 65536;
+        product_make(&b.p);
+        b.y = take((size_t)b.p.rows * sizeof *b.y);
+        double bytes = (double)b.p.w.row_bytes * b.p.rows;
+        snprintf(what, sizeof what, "stream %s, 1 token", types[i].name);
+        limit_line(what, "GB/s", &b, bytes, limit_read_call, &b, bytes);
+        free(b.y);
+        product_free(&b.p);
+    }
+}
+#else
+static void bench_limits(const blm_kernels *k)
+{
+    (void)k;
+}
+#endif
+
 static void bench_set(const blm_kernels *k, const blm_kernels *scalar)
 {
+    if (k != scalar) bench_limits(k);
     bench_products(k, scalar);
     for (int kind = 0; kind < 3; kind++) {
         bench_attention(k, scalar, kind, 64, 729, 72);
@@ -1256,10 +1362,12 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) {
             want_bench = 1;
+        } else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) {
+            only = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
             seed = strtoull(argv[++i], NULL, 10);
         } else {
-            printf("usage: check_kernels [--seed N] [--bench]\n");
+            printf("usage: check_kernels [--seed N] [--bench] [--only TEXT]\n");
             return 2;
         }
     }
