@@ -126,7 +126,7 @@ static int app_ask(app_session *s, const app_options *o, app_picture *pictures)
     for (uint32_t i = 0; i < o->image_count; i++)
         if (app_add_picture(s, &pictures[i])) return 1;
     if (bluelm_add_text(s->engine, o->prompt, strlen(o->prompt), &err) < 0 ||
-        bluelm_generate(s->engine, (uint32_t)o->max_tokens, &err) < 0)
+        bluelm_generate(s->engine, o->max_tokens, &err) < 0)
         return app_fail_error(NULL, &err);
     return 0;
 }
@@ -244,7 +244,7 @@ static void app_chat_ask(app_chat *c, const char *line)
     int reason = 0;
     if (app_chat_begin_turn(c)) return;
     if (bluelm_add_text(c->session->engine, line, strlen(line), &err) < 0 ||
-        bluelm_generate(c->session->engine, (uint32_t)c->options->max_tokens, &err) < 0) {
+        bluelm_generate(c->session->engine, c->options->max_tokens, &err) < 0) {
         app_fail_error(NULL, &err);
         return;
     }
@@ -281,7 +281,7 @@ static int app_chat_loop(app_session *s, const app_options *o)
             app_chat_reset(&c);
         else if (!strncmp(line, "/image ", 7))
             app_chat_image(&c, line + 7);
-        else if (length)
+        else if (line[0])
             app_chat_ask(&c, line);
     }
     app_chat_close_pictures(&c);
@@ -325,7 +325,7 @@ static int app_plan(app_session *s, const app_options *o)
     bluelm_error err;
     if (app_open_pictures(o, pictures, &config)) return 1;
     int planned = bluelm_plan(&s->weights, &config, &s->memory, &err);
-    if (planned < 0 && err.code != BLUELM_E_BUDGET) return app_fail_error(NULL, &err);
+    if (planned < 0 && err.code != BLUELM_E_BUDGET) return app_fail_files(s, &err);
     if (o->json) {
         fputs("{", stdout);
         app_print_memory_json(&s->memory);
@@ -344,7 +344,7 @@ static int app_info(app_session *s, const app_options *o)
     bluelm_info i;
     bluelm_error err;
     (void)o;
-    if (bluelm_describe(&s->weights, &i, &err) < 0) return app_fail_error(NULL, &err);
+    if (bluelm_describe(&s->weights, &i, &err) < 0) return app_fail_files(s, &err);
     printf("language model  %s, %zu bytes: %u layers, width %u, %u heads of %u (%u for keys "
            "and values),\n                feed-forward %u, vocabulary %u, trained for %u "
            "tokens, chat template %s\n",

@@ -15,7 +15,7 @@ typedef struct app_options {
     const char *ids, *output;
     const char *cpu;      /* --cpu: kernels to use, by name; NULL: auto */
     uint64_t arena_bytes; /* --arena; 0: what the plan needs */
-    uint64_t max_tokens;
+    uint32_t max_tokens;
     int special, json, quiet;
     bluelm_config config;
     bluelm_sampling sampling;

@@ -53,11 +53,12 @@ int app_open_weights(app_session *s, const app_options *o)
     return 0;
 }
 
-/* The path of the file that an error is about. */
-static const char *app_blame(const app_session *s, const bluelm_error *err)
+int app_fail_files(const app_session *s, const bluelm_error *err)
 {
-    if (!strncmp(err->subject, "llm", 3)) return s->model.path;
-    return strncmp(err->subject, "mmproj", 6) ? NULL : s->mmproj.path;
+    const char *path = NULL;
+    if (!strncmp(err->subject, "llm", 3)) path = s->model.path;
+    if (!strncmp(err->subject, "mmproj", 6)) path = s->mmproj.path;
+    return app_fail_error(path, err);
 }
 
 /* A mask that leaves nothing means scalar kernels: not what was asked for by name. */
@@ -76,7 +77,7 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     bluelm_port clock = bluelm_posix_port(NULL);
     uint64_t begun = clock.now_us(NULL);
     if (bluelm_plan(&s->weights, config, &s->memory, &err) < 0)
-        return app_fail_error(app_blame(s, &err), &err);
+        return app_fail_files(s, &err);
     if (config->workers > 1 && !(s->pool = bluelm_posix_pool_start(config->workers)))
         return app_fail_errno("threads");
     uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total;
@@ -86,7 +87,7 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) <
             0 ||
         bluelm_set_sampling(s->engine, &o->sampling, &err) < 0)
-        return app_fail_error(app_blame(s, &err), &err);
+        return app_fail_files(s, &err);
     s->load_us = clock.now_us(NULL) - begun;
     return app_check_cpu(s, o->cpu);
 }

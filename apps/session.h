@@ -27,6 +27,9 @@ int app_fail(const char *what, const char *why);
 int app_fail_errno(const char *path);
 int app_fail_error(const char *context, const bluelm_error *err);
 
+/* The same for an error about the model files: names the file it is about. */
+int app_fail_files(const app_session *s, const bluelm_error *err);
+
 /* Maps a file; prints why not and returns 1 on failure. */
 int app_map(app_file *file, const char *path);
 

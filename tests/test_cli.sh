@@ -1,0 +1,226 @@
+#!/bin/sh
+# The command: what it prints and exits with, above all when something is wrong.
+#
+#     tests/test_cli.sh BUILD
+set -u
+build=${1:?usage: tests/test_cli.sh BUILD}
+cd "$(dirname "$0")/.." || exit 1
+case $build in /*) ;; *) build=$PWD/$build ;; esac
+bluelm=$build/bluelm
+model=demo/bluelm-demo.gguf mmproj=demo/bluelm-demo-mmproj.gguf
+picture=demo/images/shapes.png
+vocabulary=tests/data/ggml-vocab-phi-3.gguf
+out=$build/cli
+mkdir -p "$out"
+checks=0 failures=0
+
+if [ ! -f "$model" ] || [ ! -f "$mmproj" ] || [ ! -f "$picture" ]; then
+    echo "skipped: the demo model is not there"
+    exit 77
+fi
+
+# expect STATUS PATTERN COMMAND...: the status, and a line of either output that matches the
+# extended pattern; - for silence.
+expect() {
+    status=$1 pattern=$2
+    shift 2
+    checks=$((checks + 1))
+    "$@" >"$out/stdout" 2>"$out/stderr" </dev/null
+    code=$?
+    if [ $code -ne "$status" ]; then
+        echo "exit status $code, not $status: $*"
+    elif [ "$pattern" = - ]; then
+        [ -s "$out/stdout" ] || [ -s "$out/stderr" ] || return
+        echo "not silent: $*"
+    elif ! grep -Eq -- "$pattern" "$out/stdout" "$out/stderr"; then
+        echo "nothing says \"$pattern\": $*"
+    else
+        return
+    fi
+    failures=$((failures + 1))
+    sed 's/^/    /' "$out/stdout" "$out/stderr" | head -n 20
+}
+
+# same WHAT A B
+same() {
+    checks=$((checks + 1))
+    [ "$2" = "$3" ] && return
+    failures=$((failures + 1))
+    echo "$1: \"$2\" and \"$3\""
+}
+
+run="$bluelm run -m $model --mmproj $mmproj --quiet"
+
+# ---- Wrong usage: status 2 --------------------------------------------------------
+
+expect 0 'usage: bluelm' "$bluelm" --help
+expect 0 'usage: bluelm' "$bluelm" run -h
+expect 2 'usage: bluelm' "$bluelm"
+expect 2 'unknown command fly' "$bluelm" fly
+expect 2 'unknown option --fly' "$bluelm" run --fly
+expect 2 'unknown option shapes' "$bluelm" run shapes
+expect 2 '-m needs a value' "$bluelm" run -m
+expect 2 '--ctx -1: expected a whole number' "$bluelm" run -m $model --ctx -1
+expect 2 '--ctx 12x: expected a whole number' "$bluelm" run -m $model --ctx 12x
+expect 2 '--ctx 4294967296: expected .* up to 4294967295' "$bluelm" run -m $model --ctx 4294967296
+expect 2 '-n 4294967296: expected' "$bluelm" run -m $model -n 4294967296
+expect 2 '--kv int9: expected int8,f16' "$bluelm" run -m $model --kv int9
+expect 2 '--arena lots: expected' "$bluelm" run -m $model --arena lots
+expect 2 '--arena 99999999999999999999: expected' "$bluelm" run -m $model --arena 99999999999999999999G
+expect 2 '--temp warm: expected a number' "$bluelm" run -m $model --temp warm
+expect 2 '--temp nan: expected a number' "$bluelm" run -m $model --temp nan
+images=
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17; do images="$images --image $picture"; done
+# shellcheck disable=SC2086
+expect 2 'at most 16 pictures' "$bluelm" run -m $model $images
+
+# ---- What fails: status 1, and a line that says which file and why --------------------
+
+expect 1 'needs -m' "$bluelm" run -p hello
+expect 1 'needs -p' "$bluelm" run -m $model
+expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf
+expect 1 'no/such\.gguf: No such file' "$bluelm" info -m $model --mmproj no/such.gguf
+expect 1 'no/such\.png: No such file' $run -p hello --image no/such.png
+expect 1 'demo: Is a directory' "$bluelm" info -m demo
+expect 1 'demo: Is a directory' $run -p hello --image demo
+: >"$out/empty.gguf"
+head -c 5000 $model >"$out/cut.gguf"
+head -c 1000000 $model >"$out/short.gguf"
+sed 's/llama/tapir/g' $model >"$out/tapir.gguf"
+expect 1 'empty\.gguf: llm.* malformed' "$bluelm" info -m "$out/empty.gguf"
+expect 1 'cut\.gguf: llm.* malformed' "$bluelm" run -m "$out/cut.gguf" -p hello
+expect 1 'short\.gguf: llm.* malformed' "$bluelm" run -m "$out/short.gguf" -p hello
+expect 1 'llm: architecture tapir: not supported' "$bluelm" run -m "$out/tapir.gguf" -p hello
+expect 1 'malformed' "$bluelm" info -m $picture
+expect 1 'not supported' "$bluelm" info -m $mmproj
+expect 1 'mmproj: architecture other than clip' "$bluelm" run -m $model --mmproj $model -p hello
+expect 1 'pictures need an mmproj' "$bluelm" run -m $model --image $picture -p hello
+expect 1 'questions\.txt: .*not a picture' $run --image demo/questions.txt -p hello
+head -c 4000 $picture >"$out/cut.png"
+expect 1 'not a picture' $run --image "$out/cut.png" -p hello
+expect 1 'max_image_pixels.*raise --max-pixels' $run --image $picture --max-pixels 100 -p hello
+
+# An mmproj for another width: the tiny one of the fuzz corpus.
+expect 1 'lfm2\.gguf: mmproj: projector width for this llm.*need 192, have 32' \
+    "$bluelm" run -m $model --mmproj fuzz/corpus/gguf/lfm2.gguf -p hello
+
+# ---- Budgets: the numbers and what to do -----------------------------------------------
+
+expect 1 'arena: need [0-9]+ bytes, have 1048576 \(short [0-9]+\).*raise --arena' \
+    $run -p hello --arena 1M
+expect 1 'kv cache: need [0-9]+ bytes, have 10 \(short [0-9]+\).*lower --ctx or raise --kv-budget' \
+    $run -p hello --kv-budget 10
+expect 1 'activations: need [0-9]+ bytes, have 1024 .*lower --chunk' \
+    $run -p hello --activations-budget 1K
+expect 1 'image tokens: need [0-9]+ bytes, have 1 .*lower --max-tiles' \
+    $run -p hello --image-tokens-budget 1
+expect 1 'context_tokens: 4294967295 is outside the limit 1048576' $run -p hello --ctx 4294967295
+expect 1 'context: need [0-9]+ tokens, have 8 .*raise --ctx' \
+    $run -p "a question that is longer than eight tokens are" --ctx 8
+expect 1 'top_p' $run -p hello --temp 1 --top-p 2
+need=$("$bluelm" plan -m $model --mmproj $mmproj --image $picture | awk '$1 == "total" { print $2 }')
+expect 0 '.' $run --image $picture -p hello -n 1 --arena "$need"
+expect 1 "need $need bytes, have $((need - 1)) \(short 1\)" \
+    $run --image $picture -p hello -n 1 --arena $((need - 1))
+expect 1 'kv cache: need' "$bluelm" plan -m $model --kv-budget 10
+
+# ---- What works --------------------------------------------------------------------------
+
+expect 0 'width 192' "$bluelm" info -m $model --mmproj $mmproj
+expect 0 'grid [0-9]+:[0-9]+' "$bluelm" plan -m $model --mmproj $mmproj --image $picture
+answer=$($run --image $picture -p "How many red shapes are there?")
+same "--quiet prints the answer alone" "$(echo "$answer" | wc -l)" 1
+same "an answer is no accident" "$answer" \
+    "$($run --image $picture -p 'How many red shapes are there?' --threads 3 --tile-batch 1)"
+same "a seed" "$($run -p 'How many?' --temp 1 --seed 7 -n 20)" \
+    "$($run -p 'How many?' --temp 1 --seed 7 -n 20)"
+
+# JSON, if something here can read it.
+if command -v python3 >/dev/null; then
+    json() { # EXPRESSION COMMAND...
+        expression=$1
+        shift
+        checks=$((checks + 1))
+        if ! "$@" 2>"$out/stderr" </dev/null |
+            python3 -c "import json, sys; d = json.load(sys.stdin); assert $expression, d"; then
+            failures=$((failures + 1))
+            echo "no JSON with $expression: $*"
+        fi
+    }
+    # shellcheck disable=SC2086
+    {
+        json "d[\"answer\"] == \"$answer\"" $run --json --image $picture \
+            -p "How many red shapes are there?"
+        json 'd["end"] == "max_tokens" and d["decode_tokens"] <= 3' \
+            $run --json -p "How many red shapes?" --temp 9 -n 2
+        json 'd["images"][0]["tiles"] >= 1 and d["memory"]["total"] > 0' \
+            $run --json --image $picture -p "How many?"
+        json 'd["memory"]["total"] == '"$need"' and d["images"][0]["tiles"] >= 1' \
+            "$bluelm" plan -m $model --mmproj $mmproj --image $picture --json
+        json '"memory" in d' "$bluelm" plan -m $model --json
+    }
+else
+    echo "skipped: no python3 to read JSON"
+fi
+
+# Tokens of a text, which does not become markers unless it is asked for.
+ids=$(printf 'Hello world' | "$bluelm" tokenize -m $vocabulary)
+same "tokenize" "$ids" "15043 3186"
+same "tokenize an empty text" "$(printf '' | "$bluelm" tokenize -m $vocabulary)" ""
+same "tokenize --special" "$(printf '<|end|>' | "$bluelm" tokenize -m $vocabulary --special)" 32007
+checks=$((checks + 1))
+case " $(printf '<|end|>' | "$bluelm" tokenize -m $vocabulary) " in
+*" 32007 "*) failures=$((failures + 1)) && echo "text became a control token" ;;
+esac
+
+# Logits and embeddings as files of floats.
+printf '\001\000\000\000\005\000\000\000\011\000\000\000' >"$out/ids.i32"
+expect 0 - "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/logits.f32"
+vocab=$("$bluelm" info -m $model | sed -n 's/.*vocabulary \([0-9]*\),.*/\1/p')
+same "bytes of logits" "$(wc -c <"$out/logits.f32" | tr -d ' ')" $((4 * vocab))
+expect 1 'needs --ids' "$bluelm" logits -m $model -o "$out/x.f32"
+expect 1 '-o: needs a file' "$bluelm" logits -m $model --ids "$out/ids.i32"
+expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/none.i32" -o "$out/x.f32"
+printf '\377\377\377\177' >"$out/wrong.i32"
+expect 1 'token id: 2147483647 is outside the limit' \
+    "$bluelm" logits -m $model --ids "$out/wrong.i32" -o "$out/x.f32"
+printf '\001\000\000' >"$out/odd.i32"
+expect 1 'not a list of 32-bit ids' "$bluelm" logits -m $model --ids "$out/odd.i32" -o "$out/x.f32"
+expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/no/such/x.f32"
+expect 0 - "$bluelm" embed -m $model --mmproj $mmproj --image $picture -o "$out/embed.f32"
+same "bytes of an embedding" "$(wc -c <"$out/embed.f32" | tr -d ' ')" $((4 * 36 * 192))
+expect 1 'needs one --image' "$bluelm" embed -m $model --mmproj $mmproj -o "$out/x.f32"
+
+# ---- Chat over a pipe ------------------------------------------------------------------------
+
+chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
+# shellcheck disable=SC2086
+{
+    printf '%s\n' "/image $picture" "How many red shapes are there?" "What colour?" \
+        /reset "/image $picture" "How many red shapes are there?" |
+        $chat >"$out/chat" 2>"$out/stderr"
+    same "chat ends with its input" $? 0
+    same "an answer a question" "$(wc -l <"$out/chat" | tr -d ' ')" 3
+    same "the same after /reset" "$(sed -n 1p "$out/chat")" "$(sed -n 3p "$out/chat")"
+    same "no complaint" "$(cat "$out/stderr")" ""
+    same "the same as run" "$(sed -n 1p "$out/chat")" \
+        "$($run --image $picture -p 'How many red shapes are there?' -n 8)"
+
+    printf '/image no/such.png\nHow many?\n/quit\nnever read\n' | $chat >"$out/chat" 2>"$out/stderr"
+    same "a picture that is not there ends nothing" $? 0
+    same "one answer" "$(wc -l <"$out/chat" | tr -d ' ')" 1
+    same "it is said" "$(grep -c 'no/such.png: No such file' "$out/stderr")" 1
+
+    # A line of NULs, a very long line, no line end at the end.
+    { head -c 300 /dev/zero && echo && head -c 200000 /dev/zero | tr '\0' q && printf '\nHow many?'; } |
+        $chat >"$out/chat" 2>"$out/stderr"
+    same "odd lines end nothing" $? 0
+    same "too long a line is said" "$(grep -c 'text: need 200000 bytes' "$out/stderr")" 1
+    same "and the next is answered" "$(wc -l <"$out/chat" | tr -d ' ')" 1
+
+    printf 'How many?\n' | $chat --json >"$out/chat" 2>"$out/stderr"
+    same "chat --json" "$(head -c 1 "$out/chat")" '"'
+}
+
+echo "$checks checks, $failures failures"
+[ $failures -eq 0 ]
