@@ -283,11 +283,10 @@ BLM_NEON_INLINE void blm_neon_q4_k_scale(const uint8_t *p, uint32_t i, float *sc
 /* 32 weights of Q4_K: the low (i even) or high nibbles of 32 bytes. */
 BLM_NEON_INLINE void blm_neon_unpack_q4_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
 {
-    const int8x16_t shift = vdupq_n_s8((int8_t)(i % 2 ? -4 : 0));
     BLM_NEON_UNROLL
     for (uint32_t j = 0; j < 2; j++) {
         uint8x16_t v = vld1q_u8(b + 16 + i / 2 * 32 + j * 16);
-        v = vandq_u8(vshlq_u8(v, shift), vdupq_n_u8(15));
+        v = i % 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
         out->q[j] = vreinterpretq_s8_u8(v);
     }
     blm_neon_q4_k_scale(b + 4, i, &out->scale[0], &out->min);
@@ -299,12 +298,12 @@ BLM_NEON_INLINE void blm_neon_unpack_q4_k(const uint8_t *b, uint32_t i, blm_neon
 BLM_NEON_INLINE void blm_neon_unpack_q6_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
 {
     const uint8_t *low = b + i / 4 * 64 + i % 2 * 32, *high = b + 128 + i / 4 * 32;
-    const int8x16_t low_shift = vdupq_n_s8((int8_t)(i % 4 / 2 ? -4 : 0));
     const int8x16_t high_shift = vdupq_n_s8((int8_t)(4 - (int)(i % 4 * 2)));
     float d = blm_neon_f16(b + 208);
     BLM_NEON_UNROLL
     for (uint32_t j = 0; j < 2; j++) {
-        uint8x16_t v = vandq_u8(vshlq_u8(vld1q_u8(low + j * 16), low_shift), vdupq_n_u8(15));
+        uint8x16_t v = vld1q_u8(low + j * 16);
+        v = i % 4 / 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
         uint8x16_t h = vandq_u8(vshlq_u8(vld1q_u8(high + j * 16), high_shift), vdupq_n_u8(48));
         out->q[j] = vsubq_s8(vreinterpretq_s8_u8(vorrq_u8(v, h)), vdupq_n_s8(32));
         out->scale[j] = d * (float)(int8_t)b[192 + i * 2 + j];
@@ -456,12 +455,12 @@ BLM_NEON_INLINE float32x4_t blm_neon_sum4_f32(const float32x4_t *v)
     return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
 }
 
-BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
-                                              const uint8_t *const *rows, const blm_acts *x)
+/* One row with token 0: sums of every fourth column. */
+BLM_NEON_INLINE float32x4_t blm_neon_row_k(uint32_t level, uint32_t type, const uint8_t *b,
+                                           const blm_acts *x)
 {
     const int8_t *q = (const int8_t *)x->q;
-    const size_t size = type == BLM_Q4_K ? 144 : 210;
-    float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+    float32x4_t sum = vdupq_n_f32(0);
     for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
         float32x4_t scale[2], x_sum[2];
         BLM_NEON_UNROLL
@@ -469,13 +468,20 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
             scale[h] = vld1q_f32(x->scale + i * 8 + h * 4);
             x_sum[h] = vmulq_f32(vcvtq_f32_s32(vld1q_s32(x->sum + i * 8 + h * 4)), scale[h]);
         }
-        BLM_NEON_UNROLL
-        for (uint32_t r = 0; r < 4; r++) {
-            const uint8_t *b = rows[r] + i * size;
-            sum[r] = type == BLM_Q4_K ? blm_neon_q4_k_block(level, b, q, scale, x_sum, sum[r])
-                                      : blm_neon_q6_k_block(level, b, q, scale, sum[r]);
-        }
+        sum = type == BLM_Q4_K ? blm_neon_q4_k_block(level, b, q, scale, x_sum, sum)
+                               : blm_neon_q6_k_block(level, b, q, scale, sum);
+        b += type == BLM_Q4_K ? 144 : 210;
     }
+    return sum;
+}
+
+/* Row by row: a block's scales and nibbles of more would not fit the registers. */
+BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
+                                              const uint8_t *const *rows, const blm_acts *x)
+{
+    float32x4_t sum[4];
+    for (uint32_t r = 0; r < 4; r++)
+        sum[r] = blm_neon_row_k(level, type, rows[r], x);
     return blm_neon_sum4_f32(sum);
 }
 
