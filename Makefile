@@ -24,8 +24,8 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board demo bench test check sanitize deps-arm test-arm run-aarch64 fuzz size \
-        train-demo format clean
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench test check sanitize test-arm \
+        run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
 all: $(BUILD)/libbluelm.a $(BUILD)/bluelm ## build the library and the command
@@ -44,8 +44,11 @@ need = missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$m
 deps: ## install what the build needs (libstb-dev)
 	@$(call need,gcc libc6-dev libstb-dev)
 
-deps-test: ## install what the tests need besides (libcmocka-dev, clang, Arm tools)
+deps-test: ## install what the tests need besides (libcmocka-dev)
 	@$(call need,gcc libc6-dev libstb-dev libcmocka-dev binutils)
+
+deps-clang: ## install what the clang build and the fuzzers need
+	@$(call need,clang libclang-rt-14-dev)
 
 deps-arm: ## install what test-arm needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libstb-dev)
@@ -110,8 +113,7 @@ test-arm: deps-arm all ## the kernels and a few tests, built for aarch64, under 
 	    $(BUILD)/arm/bluelm $(ARM_TESTS:%=$(BUILD)/arm/tests/%)
 	@tests/run_arm.sh $(BUILD)/arm $(BUILD)
 
-fuzz: ## run each libFuzzer target for FUZZ_SECONDS (default 60)
-	@$(call need,clang libclang-rt-14-dev)
+fuzz: deps-clang ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 	@fuzz/run.sh $(BUILD)/fuzz $(or $(FUZZ_SECONDS),60) $(FUZZERS)
 
 size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the library
@@ -132,7 +134,7 @@ train-demo: ## train the demo model from scratch (hours)
 	cd tools/train && /usr/bin/python3 train.py
 
 format: ## clang-format every C file
-	clang-format -i bluelm.[ch] $(wildcard */*.[ch] ports/*/*.[ch])
+	clang-format -i bluelm.[ch] $(wildcard */*.[ch] */*/*.[ch] ports/*/*/*.[ch])
 
 clean: ## remove build/
 	rm -rf $(BUILD)
