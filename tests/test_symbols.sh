@@ -1,0 +1,157 @@
+#!/bin/sh
+# What the library asks of the program around it and leaves in it, for every way to build
+# it: nothing but four functions of libc, no data that changes, no name of anybody else's.
+#
+#     tests/test_symbols.sh BUILD
+set -eu
+build=${1:?usage: tests/test_symbols.sh BUILD}
+root=$(cd "$(dirname "$0")/.." && pwd)
+out=$build/symbols
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+build=$(cd "$build" && pwd)
+cd "$root"
+warnings="-Wall -Wextra -pedantic -Wconversion -Wshadow -Wvla -Wdouble-promotion
+          -Wstrict-prototypes -Wmissing-prototypes -Werror"
+failed=0
+
+if nm -u "$build/libbluelm.a" 2>/dev/null | grep -q '__asan\|__ubsan'; then
+    echo "skipped: a build under sanitizers calls them"
+    exit 77
+fi
+
+wrong() {
+    echo "$1:"
+    echo "$2" | sed 's/^/    /'
+    failed=1
+}
+
+# Objects of one way to build, joined into one so that they resolve each other.
+#   unused=PATTERN  data that nothing touches, which -O0 does not leave out
+unused='nothing'
+check() { # NAME OBJECT...
+    name=$1
+    shift
+    ld -r "$@" -o "$out/joined.o"
+    # The last two are the compiler's own: position-independent code and thread locals.
+    undefined=$(nm -u "$out/joined.o" | awk '{ print $2 }' |
+        grep -vx 'memcpy\|memmove\|memset\|memcmp\|_GLOBAL_OFFSET_TABLE_\|__tls_get_addr' || true)
+    [ -z "$undefined" ] || wrong "$name needs" "$undefined"
+    # tiler/image.h tells of the two pointers that the JPEG decoder keeps per thread.
+    mutable=$(objdump -t "$out/joined.o" |
+        sed -n 's/^[0-9a-f]* .\{7\} \([^ \t]*\)[ \t][0-9a-f]* \(.*\)$/\1 \2/p' |
+        grep '^\(\.data\|\.bss\|\.tdata\|\.tbss\|\*COM\*\)' |
+        grep -v '^\.data\.rel\.ro' | grep -v '^\(\.[a-z.]*\) \1$' |
+        grep -v " $unused" |
+        grep -vx '\.tbss\(\.[^ ]*\)\? \(\.hidden \)\?\(blm_image_heap_now\|stbi__g_failure_reason\)' ||
+        true)
+    [ -z "$mutable" ] || wrong "$name has data that changes" "$mutable"
+    foreign=$(nm -g --defined-only "$out/joined.o" | awk 'NF == 3 { print $3 }' |
+        grep -v '^bluelm_\|^blm_' || true)
+    [ -z "$foreign" ] || wrong "$name defines" "$foreign"
+    echo "$name: $(nm -g --defined-only "$out/joined.o" | wc -l) global symbols"
+    rm -f "$out/joined.o"
+}
+
+# Compiles bluelm.c in the background, unless the object is newer than all sources.
+#   $1 the object's name; the rest is the command
+unity() {
+    object=$out/$1.o
+    shift
+    if [ -f "$object" ] && [ -z "$(find . -path ./build -prune -o -name '*.[ch]' \
+        -newer "$object" -print | head -n 1)" ]; then
+        return
+    fi
+    rm -f "$object"
+    "$@" -std=c99 -c bluelm.c -o "$object" >"$object.log" 2>&1 || echo "fails: $*" >>"$object.log" &
+}
+
+# What unity compiled.
+built() { # NAME DESCRIPTION
+    if [ -f "$out/$1.o" ]; then
+        check "$2" "$out/$1.o"
+    else
+        wrong "$2 does not compile" "$(head -n 40 "$out/$1.o.log")"
+    fi
+}
+
+# shellcheck disable=SC2086
+{
+    unity gcc_O0 gcc -O0
+    unity gcc_O3 gcc -O3 $warnings
+    unity gcc_O1_bare gcc -O1 -fPIC -DBLUELM_NO_IMAGE_DECODE $warnings
+    command -v clang >/dev/null && unity clang_O3 clang -O3 $warnings
+    wait
+}
+check "libbluelm.a" "$build/obj/bluelm.o"
+check "file by file" $(ls arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c |
+    sed "s|\(.*\)\.c$|$build/obj/\1.o|")
+# stb_image's settings are never set.
+unused='stbi__\(vertically_flip\|h2l_gamma_i\|h2l_scale_i\|l2h_\)'
+built gcc_O0 "gcc -O0"
+unused='nothing'
+built gcc_O3 "gcc -O3"
+built gcc_O1_bare "gcc -O1 -fPIC without pictures"
+if command -v clang >/dev/null; then
+    built clang_O3 "clang -O3"
+else
+    echo "skipped: clang is not there"
+fi
+
+# ---- Three ways to build a program --------------------------------------------------
+
+cat >"$out/program.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+
+#include PROGRAM_INCLUDE
+
+int main(void)
+{
+    static const char text[] = "Hello world";
+    FILE *f = fopen("tests/data/ggml-vocab-phi-3.gguf", "rb");
+    static char file[1 << 20];
+    bluelm_memory need;
+    bluelm *engine;
+    int32_t ids[8];
+    bluelm_weights weights = {file, f ? fread(file, 1, sizeof file, f) : 0, NULL, 0};
+    if (f) fclose(f);
+    if (bluelm_plan(&weights, NULL, &need, NULL) < 0) return 1;
+    void *arena = malloc((size_t)need.total);
+    if (!arena ||
+        bluelm_init(&engine, arena, (size_t)need.total, &weights, NULL, NULL, NULL) < 0)
+        return 1;
+    int64_t count = bluelm_tokenize(engine, text, sizeof text - 1, 0, ids, 8, NULL);
+    printf("%d %d %d\n", (int)count, (int)ids[0], (int)ids[1]);
+    free(arena);
+    return 0;
+}
+END
+
+runs() { # NAME COMMAND...
+    name=$1
+    shift
+    "$@" -o "$out/program" || { wrong "$name" "does not build: $*" && return; }
+    answer=$("$out/program" || true)
+    [ "$answer" = "2 15043 3186" ] || wrong "$name" "answers $answer"
+    echo "$name: works"
+}
+
+# shellcheck disable=SC2086
+runs "program with the archive" gcc -std=c99 -O1 $warnings -I. \
+    '-DPROGRAM_INCLUDE="bluelm.h"' "$out/program.c" "$build/libbluelm.a"
+runs "program that includes bluelm.c" gcc -std=c99 -O0 -w -I. '-DPROGRAM_INCLUDE="bluelm.c"' \
+    "$out/program.c"
+# shellcheck disable=SC2046
+runs "program with the sources" gcc -std=c99 -O1 -I. '-DPROGRAM_INCLUDE="bluelm.h"' \
+    "$out/program.c" $(ls arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c |
+    sed "s|\(.*\)\.c$|$build/obj/\1.o|")
+if command -v g++ >/dev/null; then
+    cp "$out/program.c" "$out/program.cpp"
+    runs "program in C++" g++ -std=c++11 -O1 -Wall -Wextra -pedantic -Wshadow -Wconversion \
+        -Werror -I. '-DPROGRAM_INCLUDE="bluelm.h"' "$out/program.cpp" "$build/libbluelm.a"
+else
+    echo "skipped: g++ is not there"
+fi
+rm -f "$out/program"
+exit $failed
