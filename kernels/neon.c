@@ -37,22 +37,24 @@ BLM_NEON_INLINE int32x4_t blm_neon_sdot(int32x4_t sum, int8x16_t a, int8x16_t b)
     return sum;
 }
 
-/* sum[i] += the product of the four int8 at 4i of a and at 4 lane of b. */
+/* sum[i] += the product of the four int8 at 4i of a and at 4 lane of b. Volatile, as smmla
+ * below, to keep the order of the source, in which the panel's sums take turns: gcc would
+ * finish one after the other, and spill. */
 BLM_NEON_INLINE int32x4_t blm_neon_sdot_lane(int32x4_t sum, int8x16_t a, int8x16_t b,
                                              uint32_t lane)
 {
     switch (lane) {
     case 0:
-        __asm__("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sum) : "w"(a), "w"(b));
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sum) : "w"(a), "w"(b));
         break;
     case 1:
-        __asm__("sdot %0.4s, %1.16b, %2.4b[1]" : "+w"(sum) : "w"(a), "w"(b));
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[1]" : "+w"(sum) : "w"(a), "w"(b));
         break;
     case 2:
-        __asm__("sdot %0.4s, %1.16b, %2.4b[2]" : "+w"(sum) : "w"(a), "w"(b));
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[2]" : "+w"(sum) : "w"(a), "w"(b));
         break;
     default:
-        __asm__("sdot %0.4s, %1.16b, %2.4b[3]" : "+w"(sum) : "w"(a), "w"(b));
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[3]" : "+w"(sum) : "w"(a), "w"(b));
         break;
     }
     return sum;
@@ -61,7 +63,7 @@ BLM_NEON_INLINE int32x4_t blm_neon_sdot_lane(int32x4_t sum, int8x16_t a, int8x16
 /* sum[2 i + j] += row i of a (8 values) times row j of b. */
 BLM_NEON_INLINE int32x4_t blm_neon_smmla(int32x4_t sum, int8x16_t a, int8x16_t b)
 {
-    __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    __asm__ volatile("smmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
     return sum;
 }
 
@@ -602,13 +604,17 @@ BLM_NEON_INLINE void blm_neon_sums_sdot(const int8_t *w, const int8_t *const *x,
         for (uint32_t t = 0; t < tokens; t++)
             v[t] = vld1q_s8(x[t] + k);
         BLM_NEON_UNROLL
-        for (uint32_t g = 0; g < 4; g++) {
-            int8x16_t low = vld1q_s8(w + (k + g * 4) * 4);
-            int8x16_t high = vld1q_s8(w + 128 + (k + g * 4) * 4);
+        for (uint32_t g = 0; g < 4; g += 2) {
+            const int8_t *group = w + (k + g * 4) * 4;
+            int8x16_t q[2][2] = {{vld1q_s8(group), vld1q_s8(group + 128)},
+                                 {vld1q_s8(group + 16), vld1q_s8(group + 144)}};
             BLM_NEON_UNROLL
-            for (uint32_t t = 0; t < tokens; t++) {
-                sum[t][0] = blm_neon_sdot_lane(sum[t][0], low, v[t], g);
-                sum[t][1] = blm_neon_sdot_lane(sum[t][1], high, v[t], g);
+            for (uint32_t e = 0; e < 2; e++) {
+                BLM_NEON_UNROLL
+                for (uint32_t t = 0; t < tokens; t++) {
+                    sum[t][0] = blm_neon_sdot_lane(sum[t][0], q[e][0], v[t], g + e);
+                    sum[t][1] = blm_neon_sdot_lane(sum[t][1], q[e][1], v[t], g + e);
+                }
             }
         }
     }
@@ -624,15 +630,23 @@ BLM_NEON_INLINE void blm_neon_sums_smmla(const int8_t *w, const int8_t *const *x
     for (uint32_t p = 0; p < 4; p++)
         part[0][p] = part[1][p] = vdupq_n_s32(0);
     BLM_NEON_UNROLL
-    for (uint32_t k = k0; k < k0 + n; k += 8) {
+    for (uint32_t k = k0; k < k0 + n; k += 16) {
+        int64x2_t v[2][2]; /* [pair of tokens][half] */
         BLM_NEON_UNROLL
         for (uint32_t t = 0; t < tokens; t += 2) {
-            int8x16_t v =
-                vcombine_s8(vld1_s8(x[t] + k), vld1_s8(x[BLM_MIN(t + 1, tokens - 1)] + k));
+            int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x[t] + k));
+            int64x2_t b = vreinterpretq_s64_s8(vld1q_s8(x[BLM_MIN(t + 1, tokens - 1)] + k));
+            v[t / 2][0] = vzip1q_s64(a, b);
+            v[t / 2][1] = vzip2q_s64(a, b);
+        }
+        BLM_NEON_UNROLL
+        for (uint32_t p = 0; p < 4; p++) {
+            int8x16_t q[2] = {vld1q_s8(w + p * 64 + k * 2), vld1q_s8(w + p * 64 + k * 2 + 16)};
             BLM_NEON_UNROLL
-            for (uint32_t p = 0; p < 4; p++)
-                part[t / 2][p] =
-                    blm_neon_smmla(part[t / 2][p], vld1q_s8(w + p * 64 + k * 2), v);
+            for (uint32_t i = 0; i < (tokens + 1) / 2 * 2; i++) {
+                int8x16_t pair = vreinterpretq_s8_s64(v[i / 2][i % 2]);
+                part[i / 2][p] = blm_neon_smmla(part[i / 2][p], q[i % 2], pair);
+            }
         }
     }
     BLM_NEON_UNROLL
