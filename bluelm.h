@@ -137,6 +137,9 @@ typedef struct bluelm_config {
                                  model's, else 0.1                                      */
     uint32_t workers;         /* parts each product is cut into; default 1, at most 64.
                                  Results do not depend on it, bit for bit.              */
+    uint32_t overlap_tiles;   /* 1: the next batch of tiles is cut and its patches embedded
+                                 beside the blocks of this one, by the port's `start`;
+                                 takes one more residual stream. Default 0.            */
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
@@ -188,6 +191,12 @@ typedef struct bluelm_port {
      * and returns when all have returned. NULL: parts run one after another. */
     void (*parallel_for)(void *user, void (*fn)(void *arg, uint32_t part), void *arg,
                          uint32_t parts);
+    /* With config overlap_tiles: start runs fn(arg) beside everything else, on a thread or
+     * core of its own, and finish returns when it has returned; one at a time. NULL: the
+     * work is done in its turn. bluelm_reset before the arena or a picture goes away waits
+     * for what was started. */
+    void (*start)(void *user, void (*fn)(void *arg), void *arg);
+    void (*finish)(void *user);
     uint64_t (*now_us)(void *user); /* a clock that never goes back, for bluelm_stats */
     uint32_t cpu_features;          /* BLUELM_CPU_* that only the system can tell     */
 } bluelm_port;

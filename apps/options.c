@@ -34,6 +34,7 @@ static const char app_usage[] =
     "  --temp X --top-k N --top-p X --min-p X --repeat-penalty X --seed N    (greedy)\n"
     "machine\n"
     "  --threads N     workers                            (1)\n"
+    "  --overlap       embed the next tiles beside the encoder's blocks\n"
     "  --cpu NAME      auto, scalar; sse41, avx2;         (auto)\n"
     "                  neon, dotprod, i8mm\n"
     "  --tiling NAME   auto, relaxed, llava-next, internvl, single   --alpha X\n"
@@ -228,6 +229,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
+        {"--overlap", APP_FLAG, &o->config.overlap_tiles, NULL},
         {"--special", APP_FLAG, &o->special, NULL},
         {"--json", APP_FLAG, &o->json, NULL},
         {"--quiet", APP_FLAG, &o->quiet, NULL},

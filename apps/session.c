@@ -76,9 +76,9 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     bluelm_error err;
     bluelm_port clock = bluelm_posix_port(NULL);
     uint64_t begun = clock.now_us(NULL);
-    if (bluelm_plan(&s->weights, config, &s->memory, &err) < 0)
-        return app_fail_files(s, &err);
-    if (config->workers > 1 && !(s->pool = bluelm_posix_pool_start(config->workers)))
+    if (bluelm_plan(&s->weights, config, &s->memory, &err) < 0) return app_fail_files(s, &err);
+    if ((config->workers > 1 || config->overlap_tiles) &&
+        !(s->pool = bluelm_posix_pool_start(config->workers)))
         return app_fail_errno("threads");
     uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total;
     bytes = bytes > s->memory.total ? s->memory.total : bytes;

@@ -1,26 +1,6 @@
 /* Work: what is queued is encoded, read and answered, a bounded unit at a time. */
 #include "engine.h"
 
-BLM_PRIVATE void blm_engine_clear(bluelm *e)
-{
-    e->input.count = e->input.text_bytes = e->input.text_from = 0;
-    e->input.after_special = 1;
-    e->image_count = 0;
-    memset(&e->encoding, 0, sizeof e->encoding);
-    memset(&e->chunk, 0, sizeof e->chunk);
-    e->chunk_layer = e->read_tokens = e->batch_start = 0;
-    e->logits_ready = 0;
-    e->turns = (blm_turns){BLM_TURN_NONE, BLM_TURN_NONE, 1};
-    e->generating = 0;
-    e->made_tokens = 0;
-    memset(&e->stream, 0, sizeof e->stream);
-}
-
-void bluelm_reset(bluelm *engine)
-{
-    blm_engine_clear(engine);
-}
-
 /* ---- Encoding ---------------------------------------------------------------------------- */
 
 /* Turns the head picture into RGB rows at the start of the overlay, or uses the caller's. */
@@ -32,24 +12,74 @@ static int blm_encode_open(bluelm *e, const bluelm_image *image, bluelm_error *e
                             e->memory.image_decode, &e->encoding.rows, err);
 }
 
-/* Cuts and embeds the next batch of tiles. */
-static int blm_encode_batch(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *err)
+/* Cuts and embeds a batch of tiles, from first_tile on. */
+static int blm_encode_embed(bluelm *e, blm_vision_batch *b, uint32_t first_tile,
+                            bluelm_error *err)
+{
+    const bluelm_tile_grid *grid = &e->images[0].grid;
+    b->tiles = BLM_MIN(grid->tiles - first_tile, e->config.tiles_per_batch);
+    for (uint32_t i = 0; i < b->tiles; i++) {
+        int code =
+            blm_tile_extract(&e->encoding.rows, &e->tile_rule, grid, first_tile + i,
+                             b->work->pixels, b->work->resize, b->work->resize_bytes, err);
+        if (code < 0) return code;
+        blm_vision_embed(b, i);
+    }
+    return BLUELM_OK;
+}
+
+static void blm_encode_ahead(void *arg)
+{
+    bluelm *e = (bluelm *)arg;
+    blm_encoding *n = &e->encoding;
+    n->ahead_code = blm_encode_embed(e, &n->ahead, n->ahead_first, &n->ahead_error);
+}
+
+/* Hands the batch after this one to the port, if there is one and it takes it. */
+static void blm_encode_start_ahead(bluelm *e)
+{
+    const bluelm_port *port = &e->compute.workers.port;
+    blm_encoding *n = &e->encoding;
+    n->ahead_first = n->first_tile + n->batch.tiles;
+    if (!e->config.overlap_tiles || !port->start || !port->finish ||
+        n->ahead_first >= e->images[0].grid.tiles)
+        return;
+    n->ahead = (blm_vision_batch){
+        .model = &e->vision, .work = &e->ahead_work, .compute = &e->ahead_compute};
+    n->ahead_running = 1;
+    port->start(port->user, blm_encode_ahead, e);
+}
+
+/* Waits for the batch that the port has. */
+static void blm_encode_finish_ahead(bluelm *e)
+{
+    const bluelm_port *port = &e->compute.workers.port;
+    if (e->encoding.ahead_running) port->finish(port->user);
+    e->encoding.ahead_running = 0;
+}
+
+/* Begins the next batch: takes over the one embedded ahead, or embeds it now. */
+static int blm_encode_batch(bluelm *e, bluelm_error *err)
 {
     blm_encoding *n = &e->encoding;
-    uint32_t left = grid->tiles - n->first_tile;
+    int code, ahead = n->ahead_running;
     n->batch.model = &e->vision;
     n->batch.work = &e->vision_work;
     n->batch.compute = &e->compute;
-    n->batch.tiles = BLM_MIN(left, e->config.tiles_per_batch);
-    for (uint32_t i = 0; i < n->batch.tiles; i++) {
-        int code = blm_tile_extract(&n->rows, &e->tile_rule, grid, n->first_tile + i,
-                                    e->vision_work.pixels, e->vision_work.resize,
-                                    e->vision_work.resize_bytes, err);
-        if (code < 0) return code;
-        blm_vision_embed(&n->batch, i);
-    }
     n->layer = 0;
-    return BLUELM_OK;
+    if (ahead) {
+        float *x = e->vision_work.x;
+        blm_encode_finish_ahead(e);
+        e->vision_work.x = e->ahead_work.x;
+        e->ahead_work.x = x;
+        n->batch.tiles = n->ahead.tiles;
+        code = n->ahead_code;
+        if (code < 0 && err) *err = n->ahead_error;
+    } else {
+        code = blm_encode_embed(e, &n->batch, n->first_tile, err);
+    }
+    if (code >= 0) blm_encode_start_ahead(e);
+    return code;
 }
 
 static void blm_encode_finish_batch(bluelm *e, const bluelm_tile_grid *grid)
@@ -74,7 +104,7 @@ static int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err)
     int code;
     if (!n->started) {
         if ((n->first_tile == 0 && (code = blm_encode_open(e, &head->image, err)) < 0) ||
-            (code = blm_encode_batch(e, &head->grid, err)) < 0)
+            (code = blm_encode_batch(e, err)) < 0)
             return code;
         n->started = 1;
     }
@@ -241,6 +271,29 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     engine->batch_start = engine->read_tokens;
     if (engine->generating) return blm_step_token(engine, event);
     return 0;
+}
+
+/* ---- Starting over ---------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_engine_clear(bluelm *e)
+{
+    blm_encode_finish_ahead(e);
+    e->input.count = e->input.text_bytes = e->input.text_from = 0;
+    e->input.after_special = 1;
+    e->image_count = 0;
+    memset(&e->encoding, 0, sizeof e->encoding);
+    memset(&e->chunk, 0, sizeof e->chunk);
+    e->chunk_layer = e->read_tokens = e->batch_start = 0;
+    e->logits_ready = 0;
+    e->turns = (blm_turns){BLM_TURN_NONE, BLM_TURN_NONE, 1};
+    e->generating = 0;
+    e->made_tokens = 0;
+    memset(&e->stream, 0, sizeof e->stream);
+}
+
+void bluelm_reset(bluelm *engine)
+{
+    blm_engine_clear(engine);
 }
 
 /* ---- Looking inside ---------------------------------------------------------------------- */

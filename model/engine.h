@@ -46,6 +46,10 @@ typedef struct blm_encoding {
     int started;         /* rows are there and the batch is embedded       */
     int done;            /* all image tokens are in image_tokens           */
     blm_vision_batch batch;
+    blm_vision_batch ahead; /* the next batch, with overlap_tiles        */
+    int ahead_running;      /* the port has it                           */
+    int ahead_code;         /* what became of it                         */
+    bluelm_error ahead_error;
 } blm_encoding;
 
 /* Where the arena begins, and what it was laid out for. */
@@ -65,6 +69,8 @@ struct bluelm {
     blm_kv_cache kv;
     blm_language_work language_work;
     blm_vision_work vision_work;
+    blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */
+    blm_compute ahead_compute;
     uint8_t *decode_memory;    /* [memory.image_decode], at the start of the overlay   */
     uint16_t *image_tokens;    /* [max_tiles][tokens_per_tile][n_embd] f16             */
     float *logits;             /* [n_vocab]                                            */

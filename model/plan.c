@@ -26,7 +26,8 @@ static int blm_config_resolve(bluelm_config *c, bluelm_error *err)
                                  "activation_type", err)) < 0 ||
         (code = blm_config_field(&c->tile_rule, 0, BLUELM_TILES_SINGLE, "tile_rule", err)) <
             0 ||
-        (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0)
+        (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0 ||
+        (code = blm_config_field(&c->overlap_tiles, 0, 1, "overlap_tiles", err)) < 0)
         return code;
     if (c->max_image_pixels == 0) c->max_image_pixels = 1u << 20;
     if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS) c->max_image_pixels = 0;
@@ -140,6 +141,9 @@ static void blm_layout_overlay(bluelm *e, blm_arena *arena)
         blm_arena_take(arena, e->config.max_image_pixels, 3);
         blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute,
                         e->config.tiles_per_batch);
+        if (e->config.overlap_tiles)
+            blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
+                                  e->config.tiles_per_batch);
         m->vision_phase = blm_overlay_next(&overlay, arena);
     }
     blm_language_take(&e->language_work, arena, &e->language, &e->compute,
@@ -215,6 +219,8 @@ static void blm_layout_compute(bluelm *e, const bluelm_port *port)
     e->compute.activation_bits = e->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
     blm_kernels_init(&e->compute.kernels, e->compute.workers.port.cpu_features,
                      e->config.cpu_mask);
+    e->ahead_compute = e->compute;
+    e->ahead_compute.workers = (blm_workers){.count = 1};
 }
 
 BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,

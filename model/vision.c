@@ -204,26 +204,35 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
 
 /* ---- Scratch --------------------------------------------------------------------------- */
 
+/* Values of one row of the matrix that meets the patch embedding. */
+static uint32_t blm_vision_patch_values(const blm_vision *m)
+{
+    return 3 * m->patch_px * m->patch_px;
+}
+
+static void blm_vision_take_tiler(blm_vision_work *w, blm_arena *arena, const blm_vision *m)
+{
+    w->resize_bytes = blm_resize_scratch_bytes(m->tile_px);
+    w->pixels = (uint8_t *)blm_arena_take(arena, m->tile_px, 3 * (uint64_t)m->tile_px);
+    w->resize = blm_arena_take(arena, 1, w->resize_bytes);
+}
+
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                  const blm_compute *c, uint32_t tiles_per_batch)
 {
     uint64_t rows = m->rows, row_bytes = (uint64_t)m->width * sizeof(float);
-    uint64_t patch_values = 3 * (uint64_t)m->patch_px * m->patch_px;
-    uint64_t wide = BLM_MAX(m->width, patch_values);
+    uint32_t wide = BLM_MAX(m->width, blm_vision_patch_values(m));
     blm_overlay overlay;
-    w->tiles_per_batch = tiles_per_batch;
-    w->resize_bytes = blm_resize_scratch_bytes(m->tile_px);
     w->scores_count = blm_attend_scores_count(rows);
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->scores =
         (float *)blm_arena_take(arena, c->workers.count, w->scores_count * sizeof(float));
-    blm_linear_take(&w->linear, arena, c, m->rows, (uint32_t)BLM_MAX(wide, m->ffn));
+    blm_linear_take(&w->linear, arena, c, m->rows, BLM_MAX(wide, m->ffn));
 
     blm_overlay_open(&overlay, arena);
-    w->pixels = (uint8_t *)blm_arena_take(arena, m->tile_px, 3 * (uint64_t)m->tile_px);
-    w->resize = blm_arena_take(arena, 1, w->resize_bytes);
+    blm_vision_take_tiler(w, arena, m);
     blm_overlay_next(&overlay, arena);
     w->q = (float *)blm_arena_take(arena, rows, row_bytes);
     w->k = (float *)blm_arena_take(arena, rows, row_bytes);
@@ -234,6 +243,19 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     blm_projector_take(&w->projector, arena, &m->projector, c);
     blm_overlay_next(&overlay, arena);
     blm_overlay_close(&overlay, arena);
+}
+
+BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
+                                       const blm_vision *m, const blm_compute *c,
+                                       uint32_t tiles_per_batch)
+{
+    uint64_t rows = m->rows, row_bytes = (uint64_t)m->width * sizeof(float);
+    uint32_t patch_values = blm_vision_patch_values(m);
+    w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
+    w->in = (float *)blm_arena_take(arena, m->patches, patch_values * sizeof(float));
+    w->out = (float *)blm_arena_take(arena, rows, row_bytes);
+    blm_linear_take(&w->linear, arena, c, m->patches, patch_values);
+    blm_vision_take_tiler(w, arena, m);
 }
 
 /* ---- The network ----------------------------------------------------------------------- */
@@ -252,7 +274,7 @@ static void blm_vision_gather(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
-    size_t patch_values = 3 * (size_t)m->patch_px * m->patch_px;
+    size_t patch_values = blm_vision_patch_values(m);
     uint64_t first, end;
     blm_workers_share(m->patches, 1, part, b->compute->workers.count, &first, &end);
     for (uint32_t p = (uint32_t)first; p < (uint32_t)end; p++)
@@ -283,7 +305,7 @@ BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index)
 {
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
-    uint32_t patch_values = 3 * m->patch_px * m->patch_px;
+    uint32_t patch_values = blm_vision_patch_values(m);
     b->x = w->x + (size_t)index * m->rows * m->width;
     const blm_product patches = {&m->patch_embd, &m->patch_bias,
                                  b->x + (size_t)m->class_token * m->width, m->width};

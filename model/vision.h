@@ -36,7 +36,6 @@ enum { BLM_VISION_GELU = 0, BLM_VISION_SILU = 1, BLM_VISION_GELU_QUICK = 2 };
 /* Activations of one batch of tiles. Everything but the residual stream belongs to one
  * tile at a time: a batch costs little more than a tile. */
 typedef struct blm_vision_work {
-    uint32_t tiles_per_batch;
     float *x;        /* [tiles_per_batch][rows][width]: the residual stream         */
     uint8_t *pixels; /* [tile_px][tile_px][3]                                       */
     void *resize;    /* scratch of the tiler                                        */
@@ -67,6 +66,12 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
 
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                  const blm_compute *c, uint32_t tiles_per_batch);
+
+/* Takes what blm_vision_embed needs and nothing more: for a batch that is embedded beside
+ * the blocks of another. */
+BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
+                                       const blm_vision *m, const blm_compute *c,
+                                       uint32_t tiles_per_batch);
 
 /* Embeds the patches of work->pixels as tile `index` of the batch. */
 BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index);

@@ -170,6 +170,73 @@ static void result_does_not_depend_on_tile_batches(void **state)
     test_scene_free(&s);
 }
 
+/* A port that does what is started only when it is asked to finish, and counts. */
+typedef struct test_aside {
+    void (*fn)(void *arg);
+    void *arg;
+    uint32_t started, finished;
+} test_aside;
+
+static void test_start(void *user, void (*fn)(void *arg), void *arg)
+{
+    test_aside *a = user;
+    assert_int_equal(a->started, a->finished); /* one at a time */
+    a->fn = fn;
+    a->arg = arg;
+    a->started++;
+}
+
+static void test_finish(void *user)
+{
+    test_aside *a = user;
+    a->fn(a->arg);
+    a->finished++;
+}
+
+static void tiles_embedded_ahead_change_no_bit(void **state)
+{
+    (void)state;
+    static test_result plain, ahead;
+    test_scene s = test_scene_make(TINY_Q8_0);
+    test_aside aside = {0};
+    bluelm_port counting = {.user = &aside, .start = test_start, .finish = test_finish};
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(2);
+    bluelm_port port = bluelm_posix_port(pool);
+    s.config.tiles_per_batch = 1;
+    test_run(&s.model, &s.config, NULL, s.images, &plain);
+    s.config.overlap_tiles = 1;
+    test_run(&s.model, &s.config, &counting, s.images, &ahead);
+    test_same(&plain, &ahead);
+    assert_true(aside.started >= 2); /* every tile of a picture but its first */
+    assert_int_equal(aside.started, aside.finished);
+    s.config.workers = 2;
+    test_run(&s.model, &s.config, &port, s.images, &ahead);
+    test_same(&plain, &ahead);
+    test_run(&s.model, &s.config, NULL, s.images, &ahead); /* nobody to do it beside */
+    test_same(&plain, &ahead);
+    bluelm_posix_pool_stop(pool);
+    test_scene_free(&s);
+}
+
+static void reset_waits_for_tiles_embedded_ahead(void **state)
+{
+    (void)state;
+    test_scene s = test_scene_make(TINY_Q8_0);
+    test_aside aside = {0};
+    bluelm_port counting = {.user = &aside, .start = test_start, .finish = test_finish};
+    bluelm_event event;
+    s.config.tiles_per_batch = s.config.overlap_tiles = 1;
+    aid_engine e = aid_engine_make(&s.model, &s.config, &counting);
+    assert_true(bluelm_add_image(e.engine, &s.images[0], NULL, NULL) > 1);
+    assert_int_equal(bluelm_step(e.engine, &event, NULL), 1);
+    assert_int_equal(aside.started, 1);
+    assert_int_equal(aside.finished, 0);
+    bluelm_reset(e.engine);
+    assert_int_equal(aside.finished, 1);
+    aid_engine_free(&e);
+    test_scene_free(&s);
+}
+
 /* The scalar kernels add in one order however many tokens there are. */
 static void result_does_not_depend_on_chunks(void **state)
 {
@@ -297,6 +364,8 @@ int main(void)
         cmocka_unit_test(result_does_not_depend_on_workers),
         cmocka_unit_test(order_of_parts_does_not_matter),
         cmocka_unit_test(result_does_not_depend_on_tile_batches),
+        cmocka_unit_test(tiles_embedded_ahead_change_no_bit),
+        cmocka_unit_test(reset_waits_for_tiles_embedded_ahead),
         cmocka_unit_test(result_does_not_depend_on_chunks),
         cmocka_unit_test(engines_in_two_threads_do_not_meet),
         cmocka_unit_test(pool_runs_every_part_once),

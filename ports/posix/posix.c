@@ -66,6 +66,10 @@ struct bluelm_posix_pool {
     uint32_t parts_left;                  /* to take                                      */
     uint32_t parts_open;                  /* not yet done                                 */
     uint32_t stop;
+    pthread_t aside; /* with bluelm_port.start: a job beside the workers         */
+    int aside_running;
+    void (*aside_fn)(void *arg);
+    void *aside_arg;
 };
 
 /* Takes parts until none is left. The caller's thread does all of them if the others
@@ -173,6 +177,32 @@ void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
     free(pool);
 }
 
+/* ---- Work beside the workers ------------------------------------------------------------ */
+
+static void *bluelm_posix_aside(void *arg)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)arg;
+    pool->aside_fn(pool->aside_arg);
+    return NULL;
+}
+
+/* A thread for each job: they are a few seconds apart. Without one the job runs here. */
+static void bluelm_posix_start(void *user, void (*fn)(void *arg), void *arg)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
+    pool->aside_fn = fn;
+    pool->aside_arg = arg;
+    pool->aside_running = !pthread_create(&pool->aside, NULL, bluelm_posix_aside, pool);
+    if (!pool->aside_running) fn(arg);
+}
+
+static void bluelm_posix_finish(void *user)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
+    if (pool->aside_running) pthread_join(pool->aside, NULL);
+    pool->aside_running = 0;
+}
+
 /* ---- The port -------------------------------------------------------------------------- */
 
 static uint64_t bluelm_posix_now_us(void *user)
@@ -204,6 +234,8 @@ bluelm_port bluelm_posix_port(bluelm_posix_pool *pool)
     bluelm_port port = {0};
     port.user = pool;
     port.parallel_for = pool ? bluelm_posix_parallel_for : NULL;
+    port.start = pool ? bluelm_posix_start : NULL;
+    port.finish = pool ? bluelm_posix_finish : NULL;
     port.now_us = bluelm_posix_now_us;
     port.cpu_features = bluelm_posix_cpu_features();
     return port;
