@@ -45,6 +45,11 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
     return found;
 }
 
+BLM_PRIVATE int blm_cpu_has_vbmi(void)
+{
+    return (blm_cpu_ask(7, 0).c >> 1 & 1) != 0;
+}
+
 #else
 
 BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)

@@ -152,6 +152,11 @@ BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint
 /* BLUELM_CPU_* this machine has: found by itself on x86, from the port elsewhere. */
 BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
 
+#if defined(__x86_64__) || defined(__i386__)
+/* Whether, beside AVX-512 VNNI, bytes can be permuted freely (VBMI). */
+BLM_PRIVATE int blm_cpu_has_vbmi(void);
+#endif
+
 /* The instruction sets, each of which overwrites the entries it improves. */
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
 #if defined(__x86_64__) || defined(__i386__)
