@@ -151,19 +151,20 @@ static bluelm_config run_config(uint32_t kv, uint32_t activation)
     return run;
 }
 
-/* Every cache, activation and kernel, with chunks and workers by chance. */
+/* Every cache and activation, by the scalar and by fast kernels; which of these, chunks and
+ * workers by chance. */
 static void check_example(const example *e, tiny_random *random)
 {
     static const uint32_t chunks[] = {1, 7, 128}, workers[] = {1, 2, 3, 5};
-    static const uint32_t masks[] = {BLUELM_CPU_NONE, 0};
+    static const uint32_t masks[] = {0, BLUELM_CPU_AVX2};
     bluelm_port port = backward_port();
-    size_t m;
+    int fast;
     uint32_t kv, act;
-    for (m = 0; m < COUNT(masks); m++)
+    for (fast = 0; fast < 2; fast++)
         for (kv = BLUELM_KV_INT8; kv <= BLUELM_KV_F16; kv++)
             for (act = BLUELM_ACT_INT8; act <= BLUELM_ACT_INT16; act++) {
                 bluelm_config run = run_config(kv, act);
-                run.cpu_mask = masks[m];
+                run.cpu_mask = fast ? masks[tiny_next(random) % 2] : BLUELM_CPU_NONE;
                 run.chunk_tokens = chunks[tiny_next(random) % COUNT(chunks)];
                 run.workers = workers[tiny_next(random) % COUNT(workers)];
                 check_run(e, &run, &port, random);
@@ -292,7 +293,7 @@ static float *logits_of(const example *e, const bluelm_config *run, const bluelm
 static void any_number_of_workers_gives_the_same_bits(void **state)
 {
     static const uint32_t workers[] = {2, 3, 5, 64}, counts[] = {1, 29};
-    static const uint32_t masks[] = {BLUELM_CPU_NONE, 0};
+    static const uint32_t masks[] = {BLUELM_CPU_NONE, BLUELM_CPU_AVX2, 0};
     bluelm_posix_pool *pool = bluelm_posix_pool_start(3);
     bluelm_port threads = bluelm_posix_port(pool), backward = backward_port();
     tiny_llm_config c = mixed_model();
