@@ -47,6 +47,7 @@ typedef struct blm_encoding {
     int done;            /* all image tokens are in image_tokens           */
     blm_vision_batch batch;
     blm_vision_batch ahead; /* the next batch, with overlap_tiles        */
+    uint32_t ahead_first;   /* its first tile                                 */
     int ahead_running;      /* the port has it                           */
     int ahead_code;         /* what became of it                         */
     bluelm_error ahead_error;
