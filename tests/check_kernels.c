@@ -1118,12 +1118,18 @@ static void bench_product_call(void *arg)
     product_run(&b->p, b->y, b->p.rows, 0, b->p.rows);
 }
 
-static void bench_line(const char *what, double amount, const char *unit, void (*fn)(void *),
-                       bench *b, const blm_kernels *k, const blm_kernels *scalar)
+/* Are lines of this set with this text wanted? */
+static int wanted(const blm_kernels *k, const char *what)
 {
     char line[80];
     snprintf(line, sizeof line, "%s %s", k->name, what);
-    if (!strstr(line, only)) return;
+    return strstr(line, only) != NULL;
+}
+
+static void bench_line(const char *what, double amount, const char *unit, void (*fn)(void *),
+                       bench *b, const blm_kernels *k, const blm_kernels *scalar)
+{
+    if (!wanted(k, what)) return;
     b->k = scalar;
     double base = seconds_of(fn, b);
     b->k = k;
@@ -1289,9 +1295,6 @@ static void limit_line(const char *what, const char *unit, bench *b, double amou
                        void (*limit)(void *), void *limit_arg, double limit_amount)
 {
     double share[9], speed[9], most[9];
-    char line[80];
-    snprintf(line, sizeof line, "%s %s", b->k->name, what);
-    if (!strstr(line, only)) return;
     for (int i = 0; i < 9; i++) {
         double start = now();
         limit(limit_arg);
@@ -1308,33 +1311,35 @@ static void limit_line(const char *what, const char *unit, bench *b, double amou
            share[4], most[4]);
 }
 
+static void bench_limit(const blm_kernels *k, unsigned i, uint32_t rows, uint32_t tokens)
+{
+    char what[48];
+    int one = 1;
+    bench b = {.k = k, .p = {.type = types[i].type, .bits = 8, .rows = rows, .cols = 2560}};
+    snprintf(what, sizeof what, "%s %s, %u tokens", tokens == 1 ? "stream" : "peak",
+             types[i].name, (unsigned)tokens);
+    if (!wanted(k, what)) return;
+    b.p.tokens = tokens;
+    product_make(&b.p);
+    b.y = take((size_t)rows * tokens * sizeof *b.y);
+    double bytes = (double)b.p.w.row_bytes * rows;
+    if (tokens == 1)
+        limit_line(what, "GB/s", &b, bytes, limit_read_call, &b, bytes);
+    else
+        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_vnni_call, &one,
+                   128.0 * LIMIT_ROUNDS * LIMIT_CHAINS);
+    free(b.y);
+    product_free(&b.p);
+}
+
 /* 128 tokens against the dot-product instruction; one token, with more weights than caches
  * hold, against reading them. */
 static void bench_limits(const blm_kernels *k)
 {
     if (!(blm_cpu_features(0) & BLUELM_CPU_AVX512_VNNI)) return;
     for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
-        char what[48];
-        int one = 1;
-        bench b = {.k = k, .p = {.type = types[i].type, .bits = 8, .rows = 2560, .cols = 2560}};
-        b.p.tokens = 128;
-        product_make(&b.p);
-        b.y = take((size_t)b.p.rows * b.p.tokens * sizeof *b.y);
-        snprintf(what, sizeof what, "peak %s, 128 tokens", types[i].name);
-        if (!is_float(types[i].type))
-            limit_line(what, "Gop/s", &b, 2.0 * b.p.rows * b.p.cols * b.p.tokens,
-                       limit_vnni_call, &one, 128.0 * LIMIT_ROUNDS * LIMIT_CHAINS);
-        free(b.y);
-        product_free(&b.p);
-        b.p.tokens = 1;
-        b.p.rows = is_float(types[i].type) ? 16384 : 65536;
-        product_make(&b.p);
-        b.y = take((size_t)b.p.rows * sizeof *b.y);
-        double bytes = (double)b.p.w.row_bytes * b.p.rows;
-        snprintf(what, sizeof what, "stream %s, 1 token", types[i].name);
-        limit_line(what, "GB/s", &b, bytes, limit_read_call, &b, bytes);
-        free(b.y);
-        product_free(&b.p);
+        if (!is_float(types[i].type)) bench_limit(k, i, 1280, 128);
+        bench_limit(k, i, is_float(types[i].type) ? 8192 : 32768, 1);
     }
 }
 #else
