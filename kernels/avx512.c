@@ -79,7 +79,9 @@ BLM_AVX512_INLINE __m512 blm_avx512_floats(uint32_t type, const uint8_t *row, si
                                            uint32_t n)
 {
     const __mmask16 mask = blm_avx512_mask(n);
-    if (type == BLM_F32) return _mm512_maskz_loadu_ps(mask, row + at * 4);
+    if (type == BLM_F32)
+        return n == 16 ? _mm512_loadu_ps(row + at * 4)
+                       : _mm512_maskz_loadu_ps(mask, row + at * 4);
     if (type == BLM_AVX512_INT8) {
         __m128i q =
             n == 16 ? blm_avx512_load16(row + at) : _mm_maskz_loadu_epi8(mask, row + at);
@@ -166,6 +168,15 @@ BLM_AVX512_INLINE void blm_avx512_rows(const blm_matmul_args *a, uint64_t r, uin
 BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *p, uint64_t row_bytes)
 {
     _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)(4 * row_bytes)), _MM_HINT_T0);
+}
+
+/* The same for a whole block of a K type. */
+BLM_AVX512_INLINE void blm_avx512_block_ahead(const uint8_t *b, uint32_t bytes,
+                                              uint64_t row_bytes)
+{
+    BLM_AVX512_UNROLL
+    for (uint32_t at = 0; at < bytes; at += 64)
+        blm_avx512_ahead(b + at, row_bytes);
 }
 
 /* ---- One token, quantised weights ---------------------------------------------------- */
@@ -288,7 +299,8 @@ BLM_AVX512_INLINE __m512 blm_avx512_two_halves(const uint8_t *p)
 BLM_AVX512_INLINE __m512 blm_avx512_q4_k_block(const uint8_t *b, const int8_t *q,
                                                __m512 x_scale, __m512 sum)
 {
-    const __m512i shift = _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4);
+    const __m512i low = _mm512_set1_epi32(0x0F0F0F0F);
+    const __m512i nibbles = _mm512_mask_slli_epi32(low, 0xFF00, low, 4);
     const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     __m512 factors = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(blm_avx512_q4_k_scales(b + 4)));
     factors = _mm512_mul_ps(_mm512_mul_ps(factors, blm_avx512_two_halves(b)), x_scale);
@@ -296,7 +308,7 @@ BLM_AVX512_INLINE __m512 blm_avx512_q4_k_block(const uint8_t *b, const int8_t *q
     BLM_AVX512_UNROLL
     for (int j = 0; j < 4; j++) {
         __m512i w = _mm512_broadcast_i64x4(blm_avx512_load32(b + 16 + j * 32));
-        w = _mm512_and_si512(_mm512_srlv_epi64(w, shift), _mm512_set1_epi8(15));
+        w = _mm512_and_si512(w, nibbles);
         __m512i v =
             _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_loadu_si512(q + j * 64));
         __m512i lanes = _mm512_add_epi32(pick, _mm512_set1_epi32(j * 2));
@@ -309,17 +321,21 @@ BLM_AVX512_INLINE __m512 blm_avx512_q4_k_block(const uint8_t *b, const int8_t *q
 BLM_AVX512_INLINE void blm_avx512_stream_q4_k(const uint8_t *const *rows, const blm_acts *x,
                                               __m512 *sum)
 {
+    const float t = 0.0625f; /* high nibbles stay where they are, 16 times too large */
     const int8_t *q = (const int8_t *)x->q;
     for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
         __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
         __m256 x_sum = _mm256_cvtepi32_ps(blm_avx512_load32(x->sum + (size_t)i * 8));
         __m256 mins = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), x_sum), scale);
+        scale = _mm256_mul_ps(scale, _mm256_setr_ps(1, t, 1, t, 1, t, 1, t));
         __m512d both = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(scale)),
                                           _mm256_castps_pd(mins), 1);
         BLM_AVX512_UNROLL
-        for (int r = 0; r < 4; r++)
-            sum[r] = blm_avx512_q4_k_block(rows[r] + (size_t)i * 144, q, _mm512_castpd_ps(both),
-                                           sum[r]);
+        for (int r = 0; r < 4; r++) {
+            const uint8_t *b = rows[r] + (size_t)i * 144;
+            blm_avx512_block_ahead(b, 144, (uint64_t)x->cols / 256 * 144);
+            sum[r] = blm_avx512_q4_k_block(b, q, _mm512_castpd_ps(both), sum[r]);
+        }
     }
 }
 
@@ -351,6 +367,7 @@ BLM_AVX512_INLINE void blm_avx512_stream_q6_k(const uint8_t *const *rows, const 
         BLM_AVX512_UNROLL
         for (int r = 0; r < 4; r++) {
             const uint8_t *b = rows[r] + (size_t)i * 210;
+            blm_avx512_block_ahead(b, 210, (uint64_t)x->cols / 256 * 210);
             __m512i s = _mm512_cvtepi8_epi32(blm_avx512_load16(b + 192));
             factors[r] = _mm512_mul_ps(_mm512_cvtepi32_ps(s), blm_avx512_spread_f16(b + 208));
             factors[r] = _mm512_mul_ps(factors[r], scale);
@@ -1037,7 +1054,7 @@ BLM_AVX512_INLINE void blm_avx512_score_step(const blm_attend_args *a, uint32_t 
     __m512 q[BLM_AVX512_QUERIES];
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < queries; t++)
-        q[t] = _mm512_maskz_loadu_ps(blm_avx512_mask(n), a->q + (i + t) * a->q_stride + d);
+        q[t] = blm_avx512_get(a->q + (i + t) * a->q_stride, d, d + n);
     BLM_AVX512_UNROLL
     for (uint32_t r = 0; r < keys; r++) {
         __m512 key = blm_avx512_floats(type, row[r], d, n);
