@@ -32,7 +32,7 @@ PARTS = (
          encoder_rate=0.3, probe=0.3),
     dict(end=0.36, mix=dict(batch=24, multi=0.0, words=0.22, weights=(.18, .18, .28, .20, .09, .0, .07)),
          encoder_rate=1.0, probe=0.15),
-    dict(end=1.01, mix=dict(batch=24, multi=0.22, words=0.22, weights=(.18, .18, .29, .20, .09, .0, .06)),
+    dict(end=1.01, mix=dict(batch=24, multi=0.28, words=0.28, weights=(.14, .15, .35, .18, .09, .0, .09)),
          encoder_rate=1.0, probe=0.1),
 )
 QUANTISE_FROM = 0.75
