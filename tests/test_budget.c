@@ -107,6 +107,8 @@ static void plan_is_exact_for_every_shape_of_engine(void **state)
     c.activation_type = BLUELM_ACT_INT16;
     c.workers = 3;
     test_exact(&m, &c, 1, 1);
+    c.overlap_tiles = 1;
+    test_exact(&m, &c, 2, 1);
     c = test_config();
     c.context_tokens = 100, c.chunk_tokens = 1, c.tiles_per_batch = 1, c.max_tiles = 1;
     test_exact(&m, &c, 33, 1);
@@ -259,6 +261,7 @@ static const struct {
     {"activation_type", offsetof(bluelm_config, activation_type), BLUELM_ACT_INT16},
     {"tile_rule", offsetof(bluelm_config, tile_rule), BLUELM_TILES_SINGLE},
     {"workers", offsetof(bluelm_config, workers), 64},
+    {"overlap_tiles", offsetof(bluelm_config, overlap_tiles), 1},
 };
 
 static void field_outside_its_limit_is_refused_by_name(void **state)

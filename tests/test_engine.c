@@ -1104,6 +1104,17 @@ static void file_of_a_vocabulary_alone_tokenizes(void **state)
     aid_engine e = aid_engine_make(&m, NULL, NULL);
     int32_t ids[16];
     assert_int_equal(bluelm_tokenize(e.engine, "Hello world", 11, 0, ids, 16, NULL), 2);
+    for (uint32_t i = 0, n = e.engine->vocab.n_tokens; i < n; i++) {
+        if (test_type(e.engine, (int32_t)i) != BLM_TOKEN_CONTROL) continue;
+        blm_string piece = blm_pieces_text(&e.engine->vocab.pieces, i);
+        int64_t count =
+            bluelm_tokenize(e.engine, piece.text, (size_t)piece.bytes, 0, ids, 16, NULL);
+        for (int64_t k = 0; k < count && k < 16; k++)
+            assert_int_not_equal(test_type(e.engine, ids[k]), BLM_TOKEN_CONTROL);
+        assert_int_equal(
+            bluelm_tokenize(e.engine, piece.text, (size_t)piece.bytes, 1, ids, 16, NULL), 1);
+        assert_int_equal(ids[0], i);
+    }
     assert_int_equal(bluelm_describe(&m.weights, &info, NULL), 0);
     assert_string_equal(info.architecture, "none");
     test_error(bluelm_add_text(e.engine, "a", 1, &err), BLUELM_E_STATE, &err, "vocabulary");
