@@ -352,7 +352,7 @@ const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
 
 /* Encodes one picture as one tile, with no grid, to the end.
  *   tokens  out [tokens_per_tile][n_embd] f32; max_floats: its room
- * Returns the number of floats. BLUELM_E_BUDGET: need and have floats. Queued work
+ * Returns the number of floats. BLUELM_E_BUDGET: need and have bytes. Queued work
  * must be finished first (BLUELM_E_STATE). */
 int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tokens,
                            size_t max_floats, bluelm_error *err);

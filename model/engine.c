@@ -365,7 +365,8 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
         return blm_fail(err, BLUELM_E_STATE, "embed: queued work is not finished", 0,
                         engine->image_count, 0);
     if (floats > max_floats)
-        return blm_fail(err, BLUELM_E_BUDGET, "embedding (floats)", floats, max_floats, 0);
+        return blm_fail(err, BLUELM_E_BUDGET, "embedding", floats * sizeof(float),
+                        (uint64_t)max_floats * sizeof(float), 0);
     if ((code = blm_encode_open(engine, &measured, err)) < 0 ||
         (code = blm_tile_whole(&engine->encoding.rows, engine->vision.tile_px,
                                engine->tile_rule.filter, w->pixels, w->resize, w->resize_bytes,
