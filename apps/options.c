@@ -35,7 +35,7 @@ static const char app_usage[] =
     "machine\n"
     "  --threads N     workers                            (1)\n"
     "  --overlap       embed the next tiles beside the encoder's blocks\n"
-    "  --cpu NAME      auto, scalar; sse41, avx2;         (auto)\n"
+    "  --cpu NAME      auto, scalar; sse41, avx2, avx512; (auto)\n"
     "                  neon, dotprod, i8mm\n"
     "  --tiling NAME   auto, relaxed, llava-next, internvl, single   --alpha X\n"
     "output\n"
@@ -190,6 +190,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"scalar", BLUELM_CPU_NONE},
         {"sse41", BLUELM_CPU_SSE41},
         {"avx2", BLUELM_CPU_AVX2},
+        {"avx512", BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AVX2}, /* norms and int16 are AVX2's */
         {"neon", BLUELM_CPU_NEON},
         {"dotprod", BLUELM_CPU_NEON_DOTPROD},
         {"i8mm", BLUELM_CPU_NEON_I8MM},
@@ -226,7 +227,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--repeat-penalty", APP_FLOAT, &o->sampling.repeat_penalty, NULL},
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
-        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,neon,dotprod,i8mm"},
+        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
         {"--overlap", APP_FLAG, &o->config.overlap_tiles, NULL},
