@@ -100,7 +100,7 @@ check: all $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
 	@tests/run.sh $(BUILD)
 
 sanitize: deps-test ## the tests again under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory check BUILD=$(BUILD)/sanitize \
+	@$(MAKE) --no-print-directory check BUILD=$(BUILD)/sanitize PROGRAMS_ONLY=1 \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 # gcc 12 for aarch64 fails inside its vectoriser on this file.
