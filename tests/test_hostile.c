@@ -91,20 +91,42 @@ static void file_cut_at_any_byte_is_refused(void **state)
 
 /* ---- Changed headers ---------------------------------------------------------------------- */
 
-/* Changes each byte of the header in turn to each of some values. Plans them all; of those
- * that hold, every `share`th is run. */
+/* 1 where the vocabulary's elements lie, most of a header: any value does there. */
+static int test_in_vocabulary(const blm_gguf *g, size_t at)
+{
+    static const struct {
+        const char *key;
+        uint32_t type;
+    } arrays[] = {{"tokenizer.ggml.tokens", BLM_GGUF_STRING},
+                  {"tokenizer.ggml.scores", BLM_GGUF_F32},
+                  {"tokenizer.ggml.token_type", BLM_GGUF_I32}};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+        blm_array a;
+        if (blm_gguf_array(g, arrays[i].key, arrays[i].type, &a, NULL) != 1) continue;
+        size_t first = (size_t)(a.data - g->file);
+        if (at >= first && at - first < a.bytes) return 1;
+    }
+    return 0;
+}
+
+/* Changes each byte of the header in turn to each of some values, one of them in the
+ * vocabulary. Plans them all; of those that hold, every `share`th is run. */
 static void test_corrupt(aid_model *m, int vision, uint32_t share)
 {
     const tiny_file *file = vision ? &m->mmproj : &m->llm;
     hostile_job job = test_job(m);
     size_t data = test_data_start(file);
     uint32_t refused = 0, held = 0;
+    blm_gguf g;
+    assert_int_equal(blm_gguf_open(&g, file->data, file->bytes, "file", NULL), 0);
     for (size_t at = 0; at < data; at++) {
         uint8_t before = file->data[at];
+        uint32_t count = test_in_vocabulary(&g, at) ? 1 : 4;
         const uint8_t values[] = {(uint8_t)(before ^ 1), (uint8_t)(before ^ 0x80), 0, 0xFF};
-        for (uint32_t i = 0; i < sizeof values; i++) {
-            if (values[i] == before) continue;
-            file->data[at] = values[i];
+        for (uint32_t i = 0; i < count; i++) {
+            uint8_t value = values[count == 4 ? i : at % 4];
+            if (value == before) continue;
+            file->data[at] = value;
             job.max_steps = (held + i) % share ? 0 : 12;
             if (hostile_run(&job) < 0)
                 refused++;
@@ -129,29 +151,24 @@ static void header_with_any_byte_changed_does_no_harm(void **state)
 
 /* ---- Weights of any bits --------------------------------------------------------------------- */
 
-static void test_bits(uint32_t type, uint32_t bits)
+/* Fills all weights with one byte, 256: with any, and asks in different kinds of arithmetic. */
+static void test_bits(aid_model *m, uint32_t bits)
 {
-    tiny_llm_config llm = tiny_llm_default();
-    tiny_vision_config vision = tiny_vision_default();
-    llm.n_embd = 256, llm.n_layer = 1, llm.n_ff = 256;
-    llm.embd_type = llm.attn_type = llm.ffn_type = llm.down_type = llm.output_type = type;
-    vision.n_embd = vision.width = 256, vision.n_head = 4, vision.n_layer = 1;
-    vision.n_ff = 256, vision.type = vision.down_type = type;
-    aid_model m = aid_model_make(&llm, &vision);
-    tiny_file *files[] = {&m.llm, &m.mmproj};
-    tiny_random random = {bits + 1};
+    static const uint32_t ways[] = {0, 3, 5, 6};
+    tiny_file *files[] = {&m->llm, &m->mmproj};
+    tiny_random random = {bits};
     for (uint32_t f = 0; f < 2; f++)
         for (size_t i = test_data_start(files[f]); i < files[f]->bytes; i++)
             files[f]->data[i] = (uint8_t)(bits < 256 ? bits : tiny_next(&random));
-    hostile_job job = test_job(&m);
-    for (uint32_t way = 0; way < 8; way++) {
-        job.config.kv_type = way & 1 ? BLUELM_KV_F16 : BLUELM_KV_INT8;
-        job.config.activation_type = way & 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
-        job.config.cpu_mask = way & 4 ? BLUELM_CPU_NONE : 0;
-        job.sampling.temperature = way & 1 ? 1.0f : 0.0f;
+    hostile_job job = test_job(m);
+    job.picture_width = job.picture_height = 10; /* one tile */
+    for (uint32_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        job.config.kv_type = ways[i] & 1 ? BLUELM_KV_F16 : BLUELM_KV_INT8;
+        job.config.activation_type = ways[i] & 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        job.config.cpu_mask = ways[i] & 4 ? BLUELM_CPU_NONE : 0;
+        job.sampling.temperature = ways[i] & 1 ? 1.0f : 0.0f;
         assert_int_equal(hostile_run(&job), 0);
     }
-    aid_model_free(&m);
 }
 
 /* Infinities, NaNs, subnormals: the answer is a token of the vocabulary all the same. */
@@ -161,9 +178,19 @@ static void weights_of_any_bits_give_tokens(void **state)
     static const uint32_t types[] = {TINY_F32,  TINY_F16,  TINY_Q4_0, TINY_Q8_0,
                                      TINY_Q4_K, TINY_Q6_K, TINY_BF16};
     static const uint32_t bits[] = {0, 0xFF, 0x7C, 0x7F, 0x80, 256};
-    for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        tiny_llm_config llm = tiny_llm_default();
+        tiny_vision_config vision = tiny_vision_default();
+        uint32_t type = types[t];
+        llm.n_embd = 256, llm.n_layer = 1, llm.n_ff = 256;
+        llm.embd_type = llm.attn_type = llm.ffn_type = llm.down_type = llm.output_type = type;
+        vision.n_embd = vision.width = 256, vision.n_head = 4, vision.n_layer = 1;
+        vision.n_ff = 256, vision.type = vision.down_type = type;
+        aid_model m = aid_model_make(&llm, &vision);
         for (size_t b = 0; b < sizeof bits / sizeof *bits; b++)
-            test_bits(types[t], bits[b]);
+            test_bits(&m, bits[b]);
+        aid_model_free(&m);
+    }
 }
 
 /* ---- Known tricks ----------------------------------------------------------------------------- */
