@@ -246,7 +246,7 @@ tiny_file aid_load(const char *path)
 {
     tiny_file file = {NULL, 0};
     FILE *f = fopen(path, "rb");
-    long size;
+    long size = 0;
     if (!f) return file;
     aid_must(fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) >= 0 && fseek(f, 0, SEEK_SET) == 0,
              path);

@@ -182,10 +182,12 @@ static void weights_of_any_bits_give_tokens(void **state)
         tiny_llm_config llm = tiny_llm_default();
         tiny_vision_config vision = tiny_vision_default();
         uint32_t type = types[t];
-        llm.n_embd = 256, llm.n_layer = 1, llm.n_ff = 256;
+        uint32_t width = type == TINY_Q4_K || type == TINY_Q6_K ? 256 : 64;
+        llm.n_embd = llm.n_ff = width, llm.n_layer = 1, llm.n_vocab = TINY_MIN_VOCAB;
         llm.embd_type = llm.attn_type = llm.ffn_type = llm.down_type = llm.output_type = type;
-        vision.n_embd = vision.width = 256, vision.n_head = 4, vision.n_layer = 1;
-        vision.n_ff = 256, vision.type = vision.down_type = type;
+        vision.n_embd = vision.width = vision.n_ff = width;
+        vision.n_head = 4, vision.n_layer = 1;
+        vision.type = vision.down_type = type;
         aid_model m = aid_model_make(&llm, &vision);
         for (size_t b = 0; b < sizeof bits / sizeof *bits; b++)
             test_bits(&m, bits[b]);
