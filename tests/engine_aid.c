@@ -66,7 +66,7 @@ static void aid_silence(const blm_gguf *g, const char *name)
 void aid_model_script(aid_model *m, const int32_t *script, uint32_t count)
 {
     uint64_t values, cols;
-    uint32_t layers, i;
+    uint32_t layers = 0, i;
     blm_gguf g;
     aid_must(blm_gguf_open(&g, m->llm.data, m->llm.bytes, "llm", NULL) >= 0 &&
                  blm_gguf_u32(&g, "llama.block_count", &layers, NULL) == 1,
