@@ -843,6 +843,48 @@ static void pictures_in_another_order_give_other_logits(void **state)
     test_drop(&y);
 }
 
+/* Steps until the picture is encoded, and clears one of its tokens. */
+static void test_clear_token(bluelm *e, const bluelm_image *image, uint32_t token)
+{
+    bluelm_event event;
+    bluelm_reset(e);
+    assert_int_equal(bluelm_begin_turn(e, BLUELM_USER, NULL), 0);
+    test_image(e, image);
+    do
+        assert_int_equal(bluelm_step(e, &event, NULL), 1);
+    while (event.type != BLUELM_EVENT_ENCODE || event.done < event.total);
+    memset(e->image_tokens + (size_t)token * e->language.n_embd, 0,
+           e->language.n_embd * sizeof *e->image_tokens);
+}
+
+static void every_image_token_is_read_once_in_its_place(void **state)
+{
+    (void)state;
+    static aid_answer a;
+    static float logits[13][384];
+    aid_model m = aid_model_default();
+    bluelm_config c = test_exact_config();
+    bluelm_image image = aid_picture(48, 24, 0, 6);
+    uint32_t n;
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+    assert_int_equal(bluelm_add_image(e.engine, &image, NULL, NULL), 3); /* 12 tokens */
+    aid_run(e.engine, &a);
+    memcpy(logits[12], bluelm_logits(e.engine, &n), sizeof logits[12]);
+    for (uint32_t i = 0; i < 12; i++) {
+        test_clear_token(e.engine, &image, i);
+        aid_run(e.engine, &a);
+        memcpy(logits[i], bluelm_logits(e.engine, &n), sizeof logits[i]);
+        assert_int_equal(n, 384);
+    }
+    for (uint32_t i = 0; i < 13; i++)
+        for (uint32_t k = 0; k < i; k++)
+            assert_int_not_equal(memcmp(logits[i], logits[k], sizeof logits[i]), 0);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+    test_drop(&image);
+}
+
 /* What the header promises: a picture may go once its ENCODE event is complete. */
 static void picture_may_be_freed_once_it_is_encoded(void **state)
 {
@@ -1197,6 +1239,7 @@ int main(void)
         cmocka_unit_test(job_cancelled_at_any_step_leaves_no_trace),
         cmocka_unit_test(seventeenth_picture_is_refused_and_nothing_lost),
         cmocka_unit_test(pictures_in_another_order_give_other_logits),
+        cmocka_unit_test(every_image_token_is_read_once_in_its_place),
         cmocka_unit_test(picture_may_be_freed_once_it_is_encoded),
         cmocka_unit_test(encoded_picture_equals_its_rows),
         cmocka_unit_test(grid_is_capped_by_the_context),
