@@ -236,7 +236,8 @@ static void app_chat_reset(app_chat *c)
     if (c->options->system) app_add_turn(c->session, BLUELM_SYSTEM, c->options->system);
 }
 
-/* A question that does not fit leaves the conversation as it was. */
+/* A question that does not fit is refused and the conversation goes on; when its text fitted
+ * but not the answer's opening, the text stays in the turn until /reset. */
 static void app_chat_ask(app_chat *c, const char *line)
 {
     bluelm_error err;
