@@ -53,7 +53,7 @@ typedef struct blm_encoding {
     bluelm_error ahead_error;
 } blm_encoding;
 
-/* Where the arena begins, and what it was laid out for. */
+/* The first piece of the arena; every pointer leads into the arena or into the files. */
 struct bluelm {
     bluelm_config config; /* defaults filled in */
     bluelm_memory memory;
