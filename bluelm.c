@@ -8,6 +8,9 @@
 
 #include "kernels/avx2.c"
 #include "kernels/avx512.c"
+#include "kernels/avx512_attend.c"
+#include "kernels/avx512_panel.c"
+#include "kernels/avx512_token.c"
 #include "kernels/cpu.c"
 #include "kernels/kernels.c"
 #include "kernels/neon.c"

@@ -1,0 +1,421 @@
+/* AVX-512 products with several tokens: prefill, vision. 32 rows of a stretch of k are
+ * unpacked into the worker's scratch as a panel that stays in the nearest cache, its lanes
+ * are rows, and all tokens pass over it; nothing is added across lanes. Weights are made
+ * unsigned: w = q - zero; the sums of the activations take the zero off again. */
+#include "avx512.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+
+/* ---- Several tokens: the panel ------------------------------------------------------- */
+
+/* 32 columns of 32 rows. Lane r of a vector belongs to row r or 16 + r; a vector of q holds
+ * four neighbouring k of each row. */
+typedef struct blm_avx512_panel {
+    uint8_t q[8][2][64];
+    float scale[2][16];
+    float more[2][16]; /* Q4_K: the mins; Q6_K: the scales of the last 16 columns */
+} blm_avx512_panel;
+
+/* Blocks unpacked at once: 30 KB, which leaves activations some of the nearest cache. */
+enum { BLM_AVX512_PANEL_BLOCKS = 24, BLM_AVX512_TOKENS = 4 };
+
+/* The f16 at one place of 16 rows. */
+BLM_AVX512_INLINE __m512 blm_avx512_halves(const uint8_t *const *rows, size_t at)
+{
+    uint16_t h[16];
+    BLM_AVX512_UNROLL
+    for (int r = 0; r < 16; r++)
+        h[r] = blm_load_u16(rows[r] + at);
+    return _mm512_cvtph_ps(_mm256_setr_epi16(
+        (short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5],
+        (short)h[6], (short)h[7], (short)h[8], (short)h[9], (short)h[10], (short)h[11],
+        (short)h[12], (short)h[13], (short)h[14], (short)h[15]));
+}
+
+/* Block i of 16 rows, q unsigned. The places of Q4_K's and Q6_K's bits: see scalar.c. */
+BLM_AVX512_INLINE void blm_avx512_unpack16(uint32_t type, const uint8_t *const *rows,
+                                           uint32_t i, __m512i *q)
+{
+    const __m512i nibble = _mm512_set1_epi8(15);
+    if (type == BLM_Q4_0) {
+        blm_avx512_pieces(rows, (size_t)i * 18 + 2, 16, q);
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++) {
+            q[c + 4] = _mm512_and_si512(_mm512_srli_epi16(q[c], 4), nibble);
+            q[c] = _mm512_and_si512(q[c], nibble);
+        }
+        return;
+    }
+    size_t k = (size_t)(i / 8) * (type == BLM_Q4_K ? 144 : 210);
+    uint32_t half = i % 8 / 4, part = i % 4;
+    size_t at = type == BLM_Q8_0   ? (size_t)i * 34 + 2
+                : type == BLM_Q4_K ? k + 16 + i % 8 / 2 * 32
+                                   : k + half * 64 + part % 2 * 32;
+    __m512i high[8];
+    __m128i shift = _mm_cvtsi32_si128((int)(type == BLM_Q4_K ? i % 2 * 4 : part / 2 * 4));
+    __m128i high_shift = _mm_cvtsi32_si128((int)part * 2);
+    blm_avx512_pieces(rows, at, 16, q);
+    blm_avx512_pieces(rows, at + 16, 16, q + 4);
+    if (type == BLM_Q6_K) {
+        blm_avx512_pieces(rows, k + 128 + half * 32, 16, high);
+        blm_avx512_pieces(rows, k + 144 + half * 32, 16, high + 4);
+    }
+    BLM_AVX512_UNROLL
+    for (int c = 0; c < 8; c++) {
+        if (type == BLM_Q8_0)
+            q[c] = _mm512_xor_si512(q[c], _mm512_set1_epi8(-128));
+        else
+            q[c] = _mm512_and_si512(_mm512_srl_epi16(q[c], shift), nibble);
+        if (type == BLM_Q6_K) {
+            high[c] =
+                _mm512_and_si512(_mm512_srl_epi16(high[c], high_shift), _mm512_set1_epi8(3));
+            q[c] = _mm512_or_si512(q[c], _mm512_slli_epi16(high[c], 4));
+        }
+    }
+}
+
+/* The 16 small scales of one Q4_K or Q6_K block for 16 rows, four to a lane: vector c
+ * holds numbers 4c .. 4c + 3. */
+BLM_AVX512_INLINE void blm_avx512_small_scales(uint32_t type, const uint8_t *const *rows,
+                                               uint32_t block, __m512i *v)
+{
+    uint8_t unpacked[16][16];
+    const uint8_t *at[16];
+    if (type == BLM_Q6_K) {
+        blm_avx512_pieces(rows, (size_t)block * 210 + 192, 16, v);
+        return;
+    }
+    for (int r = 0; r < 16; r++) {
+        __m128i scales = blm_avx512_q4_k_scales(rows[r] + (size_t)block * 144 + 4);
+        _mm_storeu_si128((__m128i *)(void *)unpacked[r], scales);
+        at[r] = unpacked[r];
+    }
+    blm_avx512_pieces(at, 0, 16, v);
+}
+
+/* Byte j of every lane, as a number. */
+BLM_AVX512_INLINE __m512 blm_avx512_byte(uint32_t type, __m512i v, uint32_t j)
+{
+    v = _mm512_sll_epi32(v, _mm_cvtsi32_si128((int)(24 - j * 8)));
+    v = type == BLM_Q6_K ? _mm512_srai_epi32(v, 24) : _mm512_srli_epi32(v, 24);
+    return _mm512_cvtepi32_ps(v);
+}
+
+/* Scales of blocks [i0, i1) of Q4_K or Q6_K for 16 rows, half h of the panel. */
+BLM_AVX512_INLINE void blm_avx512_fill_k(uint32_t type, const uint8_t *const *rows, uint32_t h,
+                                         uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
+{
+    __m512 d = _mm512_setzero_ps(), dmin = d;
+    __m512i v[4] = {_mm512_setzero_si512()};
+    for (uint32_t i = i0; i < i1; i++, panel++) {
+        uint32_t j = i % 8;
+        if (i == i0 || j == 0) {
+            size_t at = (size_t)(i / 8) * (type == BLM_Q4_K ? 144 : 210);
+            blm_avx512_small_scales(type, rows, i / 8, v);
+            d = blm_avx512_halves(rows, at + (type == BLM_Q4_K ? 0 : 208));
+            dmin = type == BLM_Q4_K ? blm_avx512_halves(rows, at + 2) : d;
+        }
+        __m512 a = type == BLM_Q4_K ? blm_avx512_byte(type, v[j / 4], j % 4)
+                                    : blm_avx512_byte(type, v[j / 2], j % 2 * 2);
+        __m512 b = type == BLM_Q4_K ? blm_avx512_byte(type, v[2 + j / 4], j % 4)
+                                    : blm_avx512_byte(type, v[j / 2], j % 2 * 2 + 1);
+        _mm512_storeu_ps(panel->scale[h], _mm512_mul_ps(a, d));
+        _mm512_storeu_ps(panel->more[h], _mm512_mul_ps(b, dmin));
+    }
+}
+
+/* Blocks [i0, i1) of 16 rows, half h of the panel. */
+BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows, uint32_t h,
+                                       uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
+{
+    if (type == BLM_Q4_K || type == BLM_Q6_K) blm_avx512_fill_k(type, rows, h, i0, i1, panel);
+    for (uint32_t i = i0; i < i1; i++, panel++) {
+        __m512i q[8];
+        blm_avx512_unpack16(type, rows, i, q);
+        BLM_AVX512_UNROLL
+        for (int g = 0; g < 8; g++)
+            _mm512_storeu_si512(panel->q[g][h], q[g]);
+        if (type == BLM_Q4_0 || type == BLM_Q8_0) {
+            size_t at = (size_t)i * (type == BLM_Q4_0 ? 18 : 34);
+            _mm512_storeu_ps(panel->scale[h], blm_avx512_halves(rows, at));
+        }
+    }
+}
+
+/* The sum of 16 activations: as bytes above -128, added by the instruction for distances. */
+BLM_AVX512_INLINE int32_t blm_avx512_sum_q16(const int8_t *q)
+{
+    __m128i v = _mm_xor_si128(blm_avx512_load16(q), _mm_set1_epi8(-128));
+    v = _mm_sad_epu8(v, _mm_setzero_si128());
+    v = _mm_add_epi32(v, _mm_unpackhi_epi64(v, v));
+    return _mm_cvtsi128_si32(v) - 16 * 128;
+}
+
+/* -zero times the sum of the activations that share a scale with q: of block `at`, of which
+ * Q6_K has a first and a last half. */
+BLM_AVX512_INLINE int32_t blm_avx512_offset(uint32_t type, const blm_acts *x, size_t at,
+                                            const int8_t *q, uint32_t part)
+{
+    if (type == BLM_Q4_0) return -8 * x->sum[at];
+    if (type == BLM_Q8_0) return -128 * x->sum[at];
+    if (type == BLM_Q4_K) return 0;
+    int32_t first = blm_avx512_sum_q16(q);
+    return -32 * (part ? x->sum[at] - first : first);
+}
+
+/* One block of the panel with `tokens` tokens from t0, whose q are at x_q[token]. A part is
+ * what shares a scale: the block, or half of it. */
+BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w,
+                                        const blm_acts *x, uint32_t t0, uint32_t tokens,
+                                        uint32_t i, const int8_t *const *q,
+                                        __m512 sum[2][BLM_AVX512_TOKENS])
+{
+    const uint32_t parts = type == BLM_Q6_K ? 2 : 1, groups = 8 / parts;
+    BLM_AVX512_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        __m512i n[2][BLM_AVX512_TOKENS];
+        BLM_AVX512_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            size_t at = (t0 + t) * x->block_stride + i;
+            n[0][t] = n[1][t] = _mm512_set1_epi32(blm_avx512_offset(type, x, at, q[t], part));
+        }
+        BLM_AVX512_UNROLL
+        for (uint32_t g = part * groups; g < (part + 1) * groups; g++) {
+            __m512i a = _mm512_loadu_si512(w->q[g][0]), b = _mm512_loadu_si512(w->q[g][1]);
+            BLM_AVX512_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                __m512i v = blm_avx512_spread4(q[t] + g * 4);
+                n[0][t] = _mm512_dpbusd_epi32(n[0][t], a, v);
+                n[1][t] = _mm512_dpbusd_epi32(n[1][t], b, v);
+            }
+        }
+        BLM_AVX512_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            __m512 scale = _mm512_loadu_ps(part ? w->more[h] : w->scale[h]);
+            BLM_AVX512_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                __m512 x_scale = _mm512_set1_ps(x->scale[(t0 + t) * x->block_stride + i]);
+                sum[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(n[h][t]),
+                                            _mm512_mul_ps(scale, x_scale), sum[h][t]);
+            }
+        }
+    }
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens && type == BLM_Q4_K; t++) {
+        size_t at = (t0 + t) * x->block_stride + i;
+        __m512 v = _mm512_set1_ps((float)x->sum[at] * x->scale[at]);
+        sum[0][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[0]), v, sum[0][t]);
+        sum[1][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[1]), v, sum[1][t]);
+    }
+}
+
+/* Adds v (16 rows from y on, `count` of them real) to what earlier stretches of k gave. */
+BLM_AVX512_INLINE void blm_avx512_add_to(float *y, uint64_t count, int first, __m512 v)
+{
+    const __mmask16 mask = blm_avx512_mask(BLM_MIN(count, 16));
+    if (!first) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), v);
+    _mm512_mask_storeu_ps(y, mask, v);
+}
+
+/* Blocks [i0, i1) of `count` rows from r with `tokens` tokens from t0. */
+BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, uint64_t r,
+                                       uint64_t count, uint32_t i0, uint32_t i1, uint32_t t0,
+                                       uint32_t tokens)
+{
+    const blm_avx512_panel *w = (const blm_avx512_panel *)a->scratch;
+    const int8_t *q[BLM_AVX512_TOKENS];
+    __m512 sum[2][BLM_AVX512_TOKENS];
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        q[t] = (const int8_t *)a->x->q + (t0 + t) * a->x->q_stride + (size_t)i0 * 32;
+        sum[0][t] = sum[1][t] = _mm512_setzero_ps();
+    }
+    for (uint32_t i = i0; i < i1; i++, w++) {
+        blm_avx512_block(type, w, a->x, t0, tokens, i, q, sum);
+        BLM_AVX512_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            q[t] += 32;
+    }
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        float *y = a->y + (t0 + t) * a->y_stride + r;
+        blm_avx512_add_to(y, count, i0 == 0, sum[0][t]);
+        if (count > 16) blm_avx512_add_to(y + 16, count - 16, i0 == 0, sum[1][t]);
+    }
+}
+
+BLM_AVX512_INLINE void blm_avx512_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                         uint32_t type)
+{
+    uint32_t tokens = a->x->tokens, blocks = a->x->cols / 32;
+    uint64_t room = blm_matmul_scratch_bytes(a->x->cols) / sizeof(blm_avx512_panel);
+    uint32_t most = (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_BLOCKS);
+    uint32_t stretches = (blocks + most - 1) / most;
+    for (uint64_t r = row0; r < row1; r += 32) {
+        const uint8_t *rows[32];
+        blm_avx512_rows(a, r, row1, 32, rows);
+        for (uint32_t s = 0; s < stretches; s++) {
+            uint32_t i0 = (uint32_t)((uint64_t)blocks * s / stretches), t = 0;
+            uint32_t i1 = (uint32_t)((uint64_t)blocks * (s + 1) / stretches);
+            blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
+            blm_avx512_fill(type, rows, 0, i0, i1, panel);
+            blm_avx512_fill(type, rows + 16, 1, i0, i1, panel);
+            for (; t + BLM_AVX512_TOKENS <= tokens; t += BLM_AVX512_TOKENS)
+                blm_avx512_tile(type, a, r, row1 - r, i0, i1, t, BLM_AVX512_TOKENS);
+            for (; t < tokens; t++)
+                blm_avx512_tile(type, a, r, row1 - r, i0, i1, t, 1);
+        }
+    }
+}
+
+/* ---- Products with float weights ----------------------------------------------------- */
+
+/* 32 rows of one column. */
+typedef struct blm_avx512_column {
+    float w[2][16];
+} blm_avx512_column;
+
+enum { BLM_AVX512_PANEL_COLUMNS = 256, BLM_AVX512_FLOAT_TOKENS = 8 }; /* 32 KB */
+
+/* Columns [k0, k1) of 16 rows, half h of the panel, which may be written up to a multiple of
+ * eight columns. */
+BLM_AVX512_INLINE void blm_avx512_fill_float(uint32_t type, const uint8_t *const *rows,
+                                             uint32_t h, uint32_t k0, uint32_t k1,
+                                             blm_avx512_column *panel)
+{
+    const uint32_t size = type == BLM_F32 ? 4 : 2, step = 16 / size;
+    for (uint32_t k = k0; k < k1; k += step, panel += step) {
+        __m512i v[4];
+        if (k1 - k >= step)
+            blm_avx512_pieces(rows, (size_t)k * size, 16, v);
+        else
+            blm_avx512_pieces(rows, (size_t)k * size, (k1 - k) * size, v);
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++) {
+            if (type == BLM_F32) {
+                _mm512_storeu_si512(panel[c].w[h], v[c]);
+                continue;
+            }
+            __m512i even = _mm512_slli_epi32(v[c], 16), odd = v[c]; /* BF16 is cut f32 */
+            if (type == BLM_F16) {
+                __m256i high = _mm512_cvtepi32_epi16(_mm512_srli_epi32(v[c], 16));
+                even = _mm512_castps_si512(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(v[c])));
+                odd = _mm512_castps_si512(_mm512_cvtph_ps(high));
+            } else {
+                odd = _mm512_and_si512(odd, _mm512_set1_epi32((int)0xFFFF0000u));
+            }
+            _mm512_storeu_si512(panel[2 * c].w[h], even);
+            _mm512_storeu_si512(panel[2 * c + 1].w[h], odd);
+        }
+    }
+}
+
+/* Columns [k0, k1) of `count` rows from r with `tokens` tokens from t0. */
+BLM_AVX512_INLINE void blm_avx512_float_tile(const blm_matmul_args *a, uint64_t r,
+                                             uint64_t count, uint32_t k0, uint32_t k1,
+                                             uint32_t t0, uint32_t tokens)
+{
+    const blm_avx512_column *panel = (const blm_avx512_column *)a->scratch;
+    const float *x[BLM_AVX512_FLOAT_TOKENS];
+    __m512 sum[2][BLM_AVX512_FLOAT_TOKENS];
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        x[t] = a->x->f32 + (t0 + t) * a->x->f32_stride + k0;
+        sum[0][t] = sum[1][t] = _mm512_setzero_ps();
+    }
+    for (size_t k = 0; k < k1 - k0; k++) {
+        __m512 v = _mm512_loadu_ps(panel[k].w[0]), w = _mm512_loadu_ps(panel[k].w[1]);
+        BLM_AVX512_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            __m512 value = _mm512_set1_ps(x[t][k]);
+            sum[0][t] = _mm512_fmadd_ps(v, value, sum[0][t]);
+            sum[1][t] = _mm512_fmadd_ps(w, value, sum[1][t]);
+        }
+    }
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        float *y = a->y + (t0 + t) * a->y_stride + r;
+        blm_avx512_add_to(y, count, k0 == 0, sum[0][t]);
+        if (count > 16) blm_avx512_add_to(y + 16, count - 16, k0 == 0, sum[1][t]);
+    }
+}
+
+BLM_AVX512_INLINE void blm_avx512_float_tokens(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1, uint32_t type)
+{
+    uint32_t tokens = a->x->tokens, cols = a->x->cols;
+    uint64_t room = blm_matmul_scratch_bytes(cols) / sizeof(blm_avx512_column) / 8 * 8;
+    uint32_t most = (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_COLUMNS);
+    blm_avx512_column *panel = (blm_avx512_column *)a->scratch;
+    for (uint64_t r = row0; r < row1; r += 32) {
+        const uint8_t *rows[32];
+        blm_avx512_rows(a, r, row1, 32, rows);
+        for (uint32_t k = 0; k < cols; k += most) {
+            uint32_t end = k + BLM_MIN(cols - k, most), t = 0;
+            blm_avx512_fill_float(type, rows, 0, k, end, panel);
+            blm_avx512_fill_float(type, rows + 16, 1, k, end, panel);
+            for (; t + BLM_AVX512_FLOAT_TOKENS <= tokens; t += BLM_AVX512_FLOAT_TOKENS)
+                blm_avx512_float_tile(a, r, row1 - r, k, end, t, BLM_AVX512_FLOAT_TOKENS);
+            for (; t < tokens; t++)
+                blm_avx512_float_tile(a, r, row1 - r, k, end, t, 1);
+        }
+    }
+}
+
+/* ---- By type --------------------------------------------------------------------------- */
+
+BLM_AVX512 static void blm_avx512_matmul_some(const blm_matmul_args *a, uint64_t row0,
+                                              uint64_t row1)
+{
+    switch (a->w->type) {
+    case BLM_Q4_0:
+        blm_avx512_tokens(a, row0, row1, BLM_Q4_0);
+        break;
+    case BLM_Q8_0:
+        blm_avx512_tokens(a, row0, row1, BLM_Q8_0);
+        break;
+    case BLM_Q4_K:
+        blm_avx512_tokens(a, row0, row1, BLM_Q4_K);
+        break;
+    case BLM_Q6_K:
+        blm_avx512_tokens(a, row0, row1, BLM_Q6_K);
+        break;
+    case BLM_F32:
+        blm_avx512_float_tokens(a, row0, row1, BLM_F32);
+        break;
+    case BLM_F16:
+        blm_avx512_float_tokens(a, row0, row1, BLM_F16);
+        break;
+    default:
+        blm_avx512_float_tokens(a, row0, row1, BLM_BF16);
+    }
+}
+
+static void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    if (a->x->tokens == 1)
+        blm_avx512_matmul_one(a, row0, row1);
+    else
+        blm_avx512_matmul_some(a, row0, row1);
+}
+
+static void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    if (a->x->tokens == 1)
+        blm_avx512_matmul_one_q4_0_vbmi(a, row0, row1);
+    else
+        blm_avx512_matmul_some(a, row0, row1);
+}
+
+BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k)
+{
+    static const uint32_t quantised[] = {BLM_Q4_0, BLM_Q8_0, BLM_Q4_K, BLM_Q6_K};
+    static const uint32_t floats[] = {BLM_F32, BLM_F16, BLM_BF16};
+    for (uint32_t i = 0; i < BLM_COUNT_OF(quantised); i++)
+        k->matmul8[quantised[i]] = blm_avx512_matmul;
+    for (uint32_t i = 0; i < BLM_COUNT_OF(floats); i++)
+        k->matmul8[floats[i]] = k->matmul16[floats[i]] = blm_avx512_matmul;
+    if (blm_cpu_has_vbmi()) k->matmul8[BLM_Q4_0] = blm_avx512_matmul_q4_0_vbmi;
+}
+
+#endif
