@@ -99,9 +99,13 @@ test: deps-test ## build everything and run all tests
 check: all $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
 	@tests/run.sh $(BUILD)
 
-sanitize: deps-test ## the tests again under AddressSanitizer and UndefinedBehaviorSanitizer
+THREADED := test_posix test_workers
+sanitize: deps-test ## the tests again under AddressSanitizer, UndefinedBehaviorSanitizer, ThreadSanitizer
 	@$(MAKE) --no-print-directory check BUILD=$(BUILD)/sanitize PROGRAMS_ONLY=1 \
 	    CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all"
+	@$(MAKE) --no-print-directory $(THREADED:%=$(BUILD)/sanitize-threads/tests/%) \
+	    BUILD=$(BUILD)/sanitize-threads CFLAGS="-O1 -g -fsanitize=thread"
+	@for test in $(THREADED); do $(BUILD)/sanitize-threads/tests/$$test || exit 1; done
 
 # gcc 12 for aarch64 fails inside its vectoriser on this file.
 $(BUILD)/obj/tests/tiny_model.o: override CFLAGS += -fno-tree-vectorize

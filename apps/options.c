@@ -34,6 +34,7 @@ static const char app_usage[] =
     "  --temp X --top-k N --top-p X --min-p X --repeat-penalty X --seed N    (greedy)\n"
     "machine\n"
     "  --threads N     workers                            (1)\n"
+    "  --cpus LIST     a processor for each worker, of these: 0-3,6 (any)\n"
     "  --overlap       embed the next tiles beside the encoder's blocks\n"
     "  --cpu NAME      auto, scalar; sse41, avx2, avx512; (auto)\n"
     "                  neon, dotprod, i8mm\n"
@@ -227,6 +228,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--repeat-penalty", APP_FLOAT, &o->sampling.repeat_penalty, NULL},
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
+        {"--cpus", APP_TEXT, &o->cpus, NULL},
         {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},

@@ -14,6 +14,7 @@ typedef struct app_options {
     const char *prompt, *system;
     const char *ids, *output;
     const char *cpu;      /* --cpu: kernels to use, by name; NULL: auto */
+    const char *cpus;     /* --cpus: processors for the workers; NULL: any */
     uint64_t arena_bytes; /* --arena; 0: what the plan needs */
     uint32_t max_tokens;
     int special, json, quiet;

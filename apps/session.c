@@ -71,15 +71,24 @@ static int app_check_cpu(const app_session *s, const char *cpu)
     return 1;
 }
 
+/* Threads, where there is something for them to do. */
+static int app_start_pool(app_session *s, const app_options *o, const bluelm_config *config)
+{
+    if (config->workers <= 1 && !config->overlap_tiles && !o->cpus) return 0;
+    s->pool = bluelm_posix_pool_start_on(config->workers, o->cpus);
+    if (s->pool) return 0;
+    if (o->cpus && errno == EINVAL)
+        return app_fail("--cpus", "not a list, such as 0-3,6, of processors that are there");
+    return app_fail_errno(o->cpus ? "--cpus" : "threads");
+}
+
 int app_start(app_session *s, const app_options *o, const bluelm_config *config)
 {
     bluelm_error err;
     bluelm_port clock = bluelm_posix_port(NULL);
     uint64_t begun = clock.now_us(NULL);
     if (bluelm_plan(&s->weights, config, &s->memory, &err) < 0) return app_fail_files(s, &err);
-    if ((config->workers > 1 || config->overlap_tiles) &&
-        !(s->pool = bluelm_posix_pool_start(config->workers)))
-        return app_fail_errno("threads");
+    if (app_start_pool(s, o, config)) return 1;
     uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total;
     bytes = bytes > s->memory.total ? s->memory.total : bytes;
     if (bytes > SIZE_MAX || !(s->arena = malloc((size_t)bytes))) return app_fail_errno("arena");

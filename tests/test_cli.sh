@@ -117,6 +117,8 @@ expect 1 'image tokens: need [0-9]+ bytes, have 1 .*lower --max-tiles' \
 expect 1 'context_tokens: 4294967295 is outside the limit 1048576' $run -p hello --ctx 4294967295
 expect 1 'context: need [0-9]+ tokens, have 8 .*raise --ctx' \
     $run -p "a question that is longer than eight tokens are" --ctx 8
+expect 1 '--cpus: not a list' $run -p hello --cpus 0,x
+expect 1 '--cpus: not a list' $run -p hello --cpus 1023
 expect 1 'top_p' $run -p hello --temp 1 --top-p 2
 need=$("$bluelm" plan -m $model --mmproj $mmproj --image $picture | awk '$1 == "total" { print $2 }')
 expect 0 '.' $run --image $picture -p hello -n 1 --arena "$need"
@@ -132,6 +134,9 @@ answer=$($run --image $picture -p "How many red shapes are there?")
 same "--quiet prints the answer alone" "$(echo "$answer" | wc -l)" 1
 same "an answer is no accident" "$answer" \
     "$($run --image $picture -p 'How many red shapes are there?' --threads 3 --tile-batch 1)"
+cpus=$(taskset -cp $$ 2>/dev/null | sed 's/.*: //')
+[ -z "$cpus" ] || same "a list of processors" "$answer" \
+    "$($run --image $picture -p 'How many red shapes are there?' --threads 2 --cpus "$cpus")"
 same "a seed" "$($run -p 'How many?' --temp 1 --seed 7 -n 20)" \
     "$($run -p 'How many?' --temp 1 --seed 7 -n 20)"
 

@@ -326,38 +326,6 @@ static void engines_in_two_threads_do_not_meet(void **state)
     test_scene_free(&s);
 }
 
-/* ---- The pool ------------------------------------------------------------------------------ */
-
-typedef struct test_counts {
-    uint32_t count[8];
-} test_counts;
-
-static void test_count(void *arg, uint32_t part)
-{
-    __atomic_fetch_add(&((test_counts *)arg)->count[part], 1, __ATOMIC_RELAXED);
-}
-
-static void pool_runs_every_part_once(void **state)
-{
-    (void)state;
-    for (uint32_t threads = 1; threads < 5; threads++) {
-        bluelm_posix_pool *pool = bluelm_posix_pool_start(threads);
-        assert_non_null(pool);
-        bluelm_port port = bluelm_posix_port(pool);
-        for (uint32_t i = 0; i < 500; i++) {
-            test_counts counts = {{0}};
-            uint32_t parts = 1 + i % 8;
-            port.parallel_for(port.user, test_count, &counts, parts);
-            for (uint32_t p = 0; p < 8; p++)
-                assert_int_equal(counts.count[p], p < parts);
-        }
-        uint64_t then = port.now_us(port.user);
-        assert_true(port.now_us(port.user) >= then);
-        bluelm_posix_pool_stop(pool);
-    }
-    bluelm_posix_pool_stop(NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,7 +336,6 @@ int main(void)
         cmocka_unit_test(reset_waits_for_tiles_embedded_ahead),
         cmocka_unit_test(result_does_not_depend_on_chunks),
         cmocka_unit_test(engines_in_two_threads_do_not_meet),
-        cmocka_unit_test(pool_runs_every_part_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

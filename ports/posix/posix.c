@@ -1,4 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* sched_setaffinity */
+#endif
 
 #include "posix.h"
 
@@ -7,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -50,27 +54,222 @@ void bluelm_posix_unmap(const void *data, size_t bytes)
     if (bytes) munmap((void *)(uintptr_t)data, bytes);
 }
 
+/* ---- Clock ----------------------------------------------------------------------------- */
+
+static uint64_t bluelm_posix_now_us(void *user)
+{
+    struct timespec now;
+    (void)user;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
+}
+
+/* ---- Processors ------------------------------------------------------------------------ */
+
+#if defined(__linux__)
+
+/* Which processors a thread runs on. */
+typedef cpu_set_t bluelm_posix_cpus;
+
+#define BLUELM_POSIX_CPU_LIMIT ((uint32_t)CPU_SETSIZE)
+
+static int bluelm_posix_cpus_get(bluelm_posix_cpus *cpus)
+{
+    return sched_getaffinity(0, sizeof *cpus, cpus);
+}
+
+static int bluelm_posix_cpus_set(const bluelm_posix_cpus *cpus)
+{
+    return sched_setaffinity(0, sizeof *cpus, cpus);
+}
+
+static void bluelm_posix_cpus_add(bluelm_posix_cpus *cpus, uint32_t cpu)
+{
+    CPU_SET(cpu, cpus);
+}
+
+static int bluelm_posix_cpus_has(const bluelm_posix_cpus *cpus, uint32_t cpu)
+{
+    return CPU_ISSET(cpu, cpus) != 0;
+}
+
+#else /* POSIX cannot bind threads: all processors there are, and no choice of them */
+
+typedef uint32_t bluelm_posix_cpus;
+
+#define BLUELM_POSIX_CPU_LIMIT 1024u
+
+static int bluelm_posix_cpus_get(bluelm_posix_cpus *cpus)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    *cpus = count > 0 ? (uint32_t)count : 1;
+    return 0;
+}
+
+static int bluelm_posix_cpus_set(const bluelm_posix_cpus *cpus)
+{
+    (void)cpus;
+    errno = ENOTSUP;
+    return -1;
+}
+
+static void bluelm_posix_cpus_add(bluelm_posix_cpus *cpus, uint32_t cpu)
+{
+    if (*cpus <= cpu) *cpus = cpu + 1;
+}
+
+static int bluelm_posix_cpus_has(const bluelm_posix_cpus *cpus, uint32_t cpu)
+{
+    return cpu < *cpus;
+}
+
+#endif
+
+static uint32_t bluelm_posix_cpus_count(const bluelm_posix_cpus *cpus)
+{
+    uint32_t count = 0;
+    for (uint32_t cpu = 0; cpu < BLUELM_POSIX_CPU_LIMIT; cpu++)
+        count += bluelm_posix_cpus_has(cpus, cpu) ? 1 : 0;
+    return count;
+}
+
+/* Binds the calling thread to the index-th of the processors. */
+static int bluelm_posix_cpus_set_one(const bluelm_posix_cpus *cpus, uint32_t index)
+{
+    bluelm_posix_cpus one;
+    uint32_t cpu = 0;
+    while (!bluelm_posix_cpus_has(cpus, cpu) || index-- > 0)
+        cpu++;
+    memset(&one, 0, sizeof one);
+    bluelm_posix_cpus_add(&one, cpu);
+    return bluelm_posix_cpus_set(&one);
+}
+
+/* A number below BLUELM_POSIX_CPU_LIMIT at *text, which moves behind it. */
+static int bluelm_posix_cpu_number(const char **text, uint32_t *number)
+{
+    const char *at = *text;
+    *number = 0;
+    for (; *at >= '0' && *at <= '9' && *number < BLUELM_POSIX_CPU_LIMIT; at++)
+        *number = 10 * *number + (uint32_t)(*at - '0');
+    if (at == *text || *number >= BLUELM_POSIX_CPU_LIMIT) return -1;
+    *text = at;
+    return 0;
+}
+
+/* "0-3,6" */
+static int bluelm_posix_cpus_parse(const char *list, bluelm_posix_cpus *cpus)
+{
+    uint32_t first, last;
+    errno = EINVAL;
+    memset(cpus, 0, sizeof *cpus);
+    for (;; list++) {
+        if (bluelm_posix_cpu_number(&list, &first)) return -1;
+        last = first;
+        if (*list == '-' && (list++, bluelm_posix_cpu_number(&list, &last))) return -1;
+        if (last < first) return -1;
+        for (uint32_t cpu = first; cpu <= last; cpu++)
+            bluelm_posix_cpus_add(cpus, cpu);
+        if (*list != ',') return *list ? -1 : 0;
+    }
+}
+
 /* ---- Workers ------------------------------------------------------------------------ */
 
-/* How often a waiting thread looks before it sleeps: about 20 us. A model dispatches a job
- * every few microseconds, and a sleeping thread takes longer than that to wake. */
-#define BLUELM_POSIX_SPINS 4000
+/* A thread that waits looks all the time at first: jobs come every few microseconds, and
+ * waking a thread takes more than ten. Then it lets others run between its looks, and at
+ * last it sleeps. */
+enum { BLUELM_POSIX_LOOK_US = 50, BLUELM_POSIX_SLEEP_US = 1000 };
+
+/* What threads sleep for. Both fields change under the pool's lock. */
+typedef struct bluelm_posix_bell {
+    pthread_cond_t cond;
+    uint32_t sleepers; /* who were not yet rung for */
+    uint32_t rings;
+} bluelm_posix_bell;
 
 struct bluelm_posix_pool {
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    uint32_t threads;
-    pthread_t *handles;
     void (*fn)(void *arg, uint32_t part); /* of the job in progress; a thread that took a */
     void *arg;                            /* part may read them until it reports it done  */
     uint32_t parts_left;                  /* to take                                      */
+    char apart[64];                       /* who looks at one does not disturb the other  */
     uint32_t parts_open;                  /* not yet done                                 */
+    char apart_too[64];
     uint32_t stop;
-    pthread_t aside; /* with bluelm_port.start: a job beside the workers         */
+    bluelm_posix_bell job, done;
+    pthread_mutex_t lock;
+    uint32_t threads;
+    pthread_t *handles;
+    int bound;                      /* threads have a processor each, of            */
+    bluelm_posix_cpus cpus;         /* these                                        */
+    bluelm_posix_cpus callers_cpus; /* where the caller's thread ran before         */
+    pthread_t aside;                /* with bluelm_port.start: a job beside the workers */
     int aside_running;
     void (*aside_fn)(void *arg);
     void *aside_arg;
 };
+
+/* Nobody sleeps through a ring: who rings has changed what ready() looks at and then looks
+ * for sleepers; who goes to sleep counts as a sleeper and then looks at it once more. All
+ * four are sequentially consistent, so one of the two sees the other. */
+static void bluelm_posix_ring(bluelm_posix_pool *pool, bluelm_posix_bell *bell)
+{
+    if (!__atomic_load_n(&bell->sleepers, __ATOMIC_SEQ_CST)) return;
+    pthread_mutex_lock(&pool->lock);
+    bell->rings++;
+    __atomic_store_n(&bell->sleepers, 0, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&bell->cond);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void bluelm_posix_sleep(bluelm_posix_pool *pool, bluelm_posix_bell *bell,
+                               int (*ready)(const bluelm_posix_pool *pool))
+{
+    pthread_mutex_lock(&pool->lock);
+    uint32_t rings = bell->rings;
+    __atomic_fetch_add(&bell->sleepers, 1, __ATOMIC_SEQ_CST);
+    while (!ready(pool) && rings == bell->rings)
+        pthread_cond_wait(&bell->cond, &pool->lock);
+    if (rings == bell->rings) __atomic_fetch_sub(&bell->sleepers, 1, __ATOMIC_SEQ_CST);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void bluelm_posix_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void bluelm_posix_wait(bluelm_posix_pool *pool, bluelm_posix_bell *bell,
+                              int (*ready)(const bluelm_posix_pool *pool))
+{
+    uint64_t begun = bluelm_posix_now_us(NULL);
+    while (!ready(pool)) {
+        for (uint32_t i = 0; i < 64 && !ready(pool); i++)
+            bluelm_posix_pause();
+        uint64_t waited = bluelm_posix_now_us(NULL) - begun;
+        if (waited > BLUELM_POSIX_SLEEP_US) {
+            bluelm_posix_sleep(pool, bell, ready);
+            begun = bluelm_posix_now_us(NULL);
+        } else if (waited > BLUELM_POSIX_LOOK_US) {
+            sched_yield();
+        }
+    }
+}
+
+static int bluelm_posix_has_work(const bluelm_posix_pool *pool)
+{
+    return __atomic_load_n(&pool->parts_left, __ATOMIC_SEQ_CST) ||
+           __atomic_load_n(&pool->stop, __ATOMIC_SEQ_CST);
+}
+
+static int bluelm_posix_is_done(const bluelm_posix_pool *pool)
+{
+    return !__atomic_load_n(&pool->parts_open, __ATOMIC_SEQ_CST);
+}
 
 /* Takes parts until none is left. The caller's thread does all of them if the others
  * sleep: nobody waits for a thread that took nothing. */
@@ -82,50 +281,20 @@ static void bluelm_posix_work(bluelm_posix_pool *pool)
                                          __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             continue;
         pool->fn(pool->arg, left - 1);
-        __atomic_fetch_sub(&pool->parts_open, 1, __ATOMIC_RELEASE);
+        if (__atomic_sub_fetch(&pool->parts_open, 1, __ATOMIC_SEQ_CST) == 0)
+            bluelm_posix_ring(pool, &pool->done);
         left = __atomic_load_n(&pool->parts_left, __ATOMIC_ACQUIRE);
     }
-}
-
-static int bluelm_posix_has_work(const bluelm_posix_pool *pool)
-{
-    return __atomic_load_n(&pool->parts_left, __ATOMIC_ACQUIRE) ||
-           __atomic_load_n(&pool->stop, __ATOMIC_ACQUIRE);
-}
-
-/* Waits for a job or the end: looks for a while, then sleeps. */
-static void bluelm_posix_wait(bluelm_posix_pool *pool)
-{
-    for (uint32_t i = 0; i < BLUELM_POSIX_SPINS; i++) {
-        if (bluelm_posix_has_work(pool)) return;
-#if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
-#endif
-    }
-    pthread_mutex_lock(&pool->lock);
-    while (!bluelm_posix_has_work(pool))
-        pthread_cond_wait(&pool->wake, &pool->lock);
-    pthread_mutex_unlock(&pool->lock);
 }
 
 static void *bluelm_posix_thread(void *arg)
 {
     bluelm_posix_pool *pool = (bluelm_posix_pool *)arg;
     while (!__atomic_load_n(&pool->stop, __ATOMIC_ACQUIRE)) {
-        bluelm_posix_wait(pool);
+        bluelm_posix_wait(pool, &pool->job, bluelm_posix_has_work);
         bluelm_posix_work(pool);
     }
     return NULL;
-}
-
-/* Publishes a number that threads wait for, under the lock so that none falls asleep
- * between its last look and the signal. */
-static void bluelm_posix_announce(bluelm_posix_pool *pool, uint32_t *field, uint32_t value)
-{
-    pthread_mutex_lock(&pool->lock);
-    __atomic_store_n(field, value, __ATOMIC_RELEASE);
-    pthread_cond_broadcast(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
 }
 
 static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t part),
@@ -135,43 +304,81 @@ static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t
     pool->fn = fn;
     pool->arg = arg;
     __atomic_store_n(&pool->parts_open, parts, __ATOMIC_RELAXED);
-    bluelm_posix_announce(pool, &pool->parts_left, parts);
+    __atomic_store_n(&pool->parts_left, parts, __ATOMIC_SEQ_CST);
+    bluelm_posix_ring(pool, &pool->job);
     bluelm_posix_work(pool);
-    for (uint32_t i = 0; __atomic_load_n(&pool->parts_open, __ATOMIC_ACQUIRE); i++)
-        if (i >= BLUELM_POSIX_SPINS) sched_yield();
+    bluelm_posix_wait(pool, &pool->done, bluelm_posix_is_done);
+}
+
+/* ---- The pool's life ----------------------------------------------------------------- */
+
+/* Where the threads run, and how many of them: more than processors would only wait for
+ * each other. */
+static int bluelm_posix_pool_place(bluelm_posix_pool *pool, const char *cpus, uint32_t *workers)
+{
+    if (bluelm_posix_cpus_get(&pool->callers_cpus)) return -1;
+    pool->cpus = pool->callers_cpus;
+    if (cpus && bluelm_posix_cpus_parse(cpus, &pool->cpus)) return -1;
+    uint32_t count = bluelm_posix_cpus_count(&pool->cpus);
+    if (*workers > count) *workers = count;
+    pool->bound = cpus != NULL;
+    return 0;
+}
+
+/* A new thread runs where the one that starts it does. */
+static int bluelm_posix_pool_add_thread(bluelm_posix_pool *pool)
+{
+    if (pool->bound && bluelm_posix_cpus_set_one(&pool->cpus, pool->threads + 1)) return -1;
+    int code = pthread_create(&pool->handles[pool->threads], NULL, bluelm_posix_thread, pool);
+    if (code) {
+        errno = code;
+        return -1;
+    }
+    pool->threads++;
+    return 0;
+}
+
+static int bluelm_posix_pool_set_up(bluelm_posix_pool *pool, uint32_t workers, const char *cpus)
+{
+    if (bluelm_posix_pool_place(pool, cpus, &workers)) return -1;
+    pool->handles = (pthread_t *)calloc(workers ? workers : 1, sizeof *pool->handles);
+    if (!pool->handles) return -1;
+    for (uint32_t i = 1; i < workers; i++)
+        if (bluelm_posix_pool_add_thread(pool)) return -1;
+    return pool->bound ? bluelm_posix_cpus_set_one(&pool->cpus, 0) : 0;
+}
+
+bluelm_posix_pool *bluelm_posix_pool_start_on(uint32_t workers, const char *cpus)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)calloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->job.cond, NULL);
+    pthread_cond_init(&pool->done.cond, NULL);
+    if (bluelm_posix_pool_set_up(pool, workers, cpus)) {
+        int saved = errno;
+        bluelm_posix_pool_stop(pool);
+        errno = saved;
+        return NULL;
+    }
+    return pool;
 }
 
 bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers)
 {
-    bluelm_posix_pool *pool = (bluelm_posix_pool *)calloc(1, sizeof *pool);
-    if (!pool) return NULL;
-    pool->handles = (pthread_t *)calloc(workers ? workers : 1, sizeof *pool->handles);
-    if (!pool->handles) {
-        free(pool);
-        return NULL;
-    }
-    pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->wake, NULL);
-    for (uint32_t i = 1; i < workers; i++) {
-        int code =
-            pthread_create(&pool->handles[pool->threads], NULL, bluelm_posix_thread, pool);
-        if (code) {
-            bluelm_posix_pool_stop(pool);
-            errno = code;
-            return NULL;
-        }
-        pool->threads++;
-    }
-    return pool;
+    return bluelm_posix_pool_start_on(workers, NULL);
 }
 
 void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
 {
     if (!pool) return;
-    bluelm_posix_announce(pool, &pool->stop, 1);
+    __atomic_store_n(&pool->stop, 1, __ATOMIC_SEQ_CST);
+    bluelm_posix_ring(pool, &pool->job);
     for (uint32_t i = 0; i < pool->threads; i++)
         pthread_join(pool->handles[i], NULL);
-    pthread_cond_destroy(&pool->wake);
+    if (pool->bound) bluelm_posix_cpus_set(&pool->callers_cpus);
+    pthread_cond_destroy(&pool->job.cond);
+    pthread_cond_destroy(&pool->done.cond);
     pthread_mutex_destroy(&pool->lock);
     free(pool->handles);
     free(pool);
@@ -182,6 +389,7 @@ void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
 static void *bluelm_posix_aside(void *arg)
 {
     bluelm_posix_pool *pool = (bluelm_posix_pool *)arg;
+    if (pool->bound) bluelm_posix_cpus_set(&pool->cpus); /* any of them, not the caller's */
     pool->aside_fn(pool->aside_arg);
     return NULL;
 }
@@ -204,14 +412,6 @@ static void bluelm_posix_finish(void *user)
 }
 
 /* ---- The port -------------------------------------------------------------------------- */
-
-static uint64_t bluelm_posix_now_us(void *user)
-{
-    struct timespec now;
-    (void)user;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
-}
 
 /* What the system knows of the processor and the library cannot find out by itself. */
 static uint32_t bluelm_posix_cpu_features(void)

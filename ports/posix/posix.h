@@ -11,8 +11,18 @@ void bluelm_posix_unmap(const void *data, size_t bytes);
 
 typedef struct bluelm_posix_pool bluelm_posix_pool;
 
-/* Starts workers - 1 threads beside the caller's. Returns NULL with errno on failure. */
+/* Starts workers - 1 threads beside the caller's, or fewer: no more than there are processors
+ * for. Parts of a job wait for no thread, so a job may have more parts than that. Returns NULL
+ * with errno on failure. */
 bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers);
+
+/* The same with a processor for each thread, the caller's first, which gets its old ones back
+ * when the pool is stopped: start and stop it in one thread.
+ *   cpus  as "0-3,6"; NULL: any. EINVAL: not such a list, or of processors that are not
+ *         there; ENOTSUP: this system binds no threads (only Linux does). */
+bluelm_posix_pool *bluelm_posix_pool_start_on(uint32_t workers, const char *cpus);
+
+/* NULL is fine. */
 void bluelm_posix_pool_stop(bluelm_posix_pool *pool);
 
 /* A port over the pool (NULL: one thread) and the monotonic clock. */

@@ -1,0 +1,243 @@
+/* The port for systems with POSIX threads: a pool that loses no job and no wake-up, on the
+ * processors it was given. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* sched_getaffinity, sched_getcpu */
+#endif
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../ports/posix/posix.h"
+
+#define MAX_PARTS 8
+
+static uint32_t random_state = 1;
+
+static uint32_t test_random(uint32_t below)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 17;
+    random_state ^= random_state << 5;
+    return random_state % below;
+}
+
+static void test_spend(uint64_t us)
+{
+    bluelm_port clock = bluelm_posix_port(NULL);
+    uint64_t begun = clock.now_us(NULL);
+    while (clock.now_us(NULL) - begun < us) {
+    }
+}
+
+/* ---- The pool ------------------------------------------------------------------------ */
+
+typedef struct test_job {
+    uint32_t count[MAX_PARTS];
+    uint32_t us[MAX_PARTS]; /* how long each part takes             */
+    uint32_t meet;          /* parts that must all run at one time  */
+    uint32_t met;
+    int cpu[MAX_PARTS];
+} test_job;
+
+static void test_part(void *arg, uint32_t part)
+{
+    test_job *job = (test_job *)arg;
+    __atomic_fetch_add(&job->met, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&job->met, __ATOMIC_SEQ_CST) < job->meet)
+        sched_yield();
+    test_spend(job->us[part]);
+#if defined(__linux__)
+    job->cpu[part] = sched_getcpu();
+#endif
+    job->count[part]++;
+}
+
+static void test_parts_ran_once(const test_job *job, uint32_t parts)
+{
+    for (uint32_t p = 0; p < MAX_PARTS; p++)
+        assert_int_equal(job->count[p], p < parts);
+}
+
+static void every_part_runs_once(void **state)
+{
+    (void)state;
+    for (uint32_t workers = 1; workers < 6; workers++) {
+        bluelm_posix_pool *pool = bluelm_posix_pool_start(workers);
+        assert_non_null(pool);
+        bluelm_port port = bluelm_posix_port(pool);
+        for (uint32_t i = 0; i < 2000; i++) {
+            test_job job = {.meet = 0};
+            uint32_t parts = 1 + i % MAX_PARTS;
+            for (uint32_t p = 0; p < parts; p++)
+                job.us[p] = i % 4 ? 0 : test_random(5);
+            port.parallel_for(port.user, test_part, &job, parts);
+            test_parts_ran_once(&job, parts);
+        }
+        uint64_t then = port.now_us(port.user);
+        assert_true(port.now_us(port.user) >= then);
+        bluelm_posix_pool_stop(pool);
+    }
+    bluelm_posix_pool_stop(NULL);
+}
+
+/* Threads fall asleep after a millisecond: jobs come, and parts end, just before it, just
+ * after it, and between a thread's last look and its sleep. Two parts that wait for each
+ * other end only if nobody sleeps on. */
+static void nobody_sleeps_through_a_job(void **state)
+{
+    (void)state;
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2) skip();
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(2);
+    assert_non_null(pool);
+    bluelm_port port = bluelm_posix_port(pool);
+    alarm(120);
+    for (uint32_t i = 0; i < 1000; i++) {
+        test_job job = {.meet = 2};
+        uint64_t gap = 970 + test_random(60), part = i % 4 ? 0 : 970 + test_random(60);
+        job.us[i % 2] = (uint32_t)part;
+        test_spend(gap);
+        port.parallel_for(port.user, test_part, &job, 2);
+        test_parts_ran_once(&job, 2);
+    }
+    alarm(0);
+    bluelm_posix_pool_stop(pool);
+}
+
+static void wrong_lists_of_processors_are_refused(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"",
+                                        " ",
+                                        "x",
+                                        "-",
+                                        "0-",
+                                        "-1",
+                                        "0,",
+                                        ",0",
+                                        "0,,0",
+                                        "1-0",
+                                        "0-x",
+                                        "0 ",
+                                        "0;1",
+                                        "0x",
+                                        "99999",
+                                        "1023",
+                                        "99999999999999999999"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        errno = 0;
+        assert_null(bluelm_posix_pool_start_on(1, lists[i]));
+        assert_true(errno == EINVAL || errno == ENOTSUP);
+    }
+}
+
+#if defined(__linux__)
+
+/* The processors this process may use, as a list. */
+static uint32_t test_cpus(cpu_set_t *cpus, char *list, size_t bytes)
+{
+    uint32_t count = 0;
+    size_t at = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof *cpus, cpus), 0);
+    for (uint32_t cpu = 0; cpu < CPU_SETSIZE && at + 8 < bytes; cpu++) {
+        if (!CPU_ISSET(cpu, cpus)) continue;
+        at += (size_t)snprintf(list + at, bytes - at, count ? ",%u" : "%u", (unsigned)cpu);
+        count++;
+    }
+    return count;
+}
+
+static void threads_have_a_processor_each(void **state)
+{
+    (void)state;
+    cpu_set_t before, bound, after;
+    char list[4096];
+    uint32_t count = test_cpus(&before, list, sizeof list);
+    uint32_t workers = count < MAX_PARTS ? count : MAX_PARTS;
+    bluelm_posix_pool *pool = bluelm_posix_pool_start_on(workers, list);
+    assert_non_null(pool);
+    bluelm_port port = bluelm_posix_port(pool);
+    assert_int_equal(sched_getaffinity(0, sizeof bound, &bound), 0);
+    assert_int_equal(CPU_COUNT(&bound), 1);
+    for (uint32_t i = 0; i < 50; i++) {
+        test_job job = {.meet = workers};
+        port.parallel_for(port.user, test_part, &job, workers);
+        test_parts_ran_once(&job, workers);
+        for (uint32_t p = 0; p < workers; p++)
+            for (uint32_t q = 0; q < p; q++)
+                assert_int_not_equal(job.cpu[p], job.cpu[q]);
+    }
+    bluelm_posix_pool_stop(pool);
+    assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+    assert_true(CPU_EQUAL(&before, &after));
+}
+
+static void test_note_cpus(void *arg)
+{
+    assert_int_equal(sched_getaffinity(0, sizeof(cpu_set_t), (cpu_set_t *)arg), 0);
+}
+
+/* More workers than processors, all of which are one; work beside them may use all. */
+static void workers_share_few_processors(void **state)
+{
+    (void)state;
+    cpu_set_t cpus, aside;
+    char list[4096], one[16];
+    test_cpus(&cpus, list, sizeof list);
+    snprintf(one, sizeof one, "%d", atoi(list));
+    bluelm_posix_pool *pool = bluelm_posix_pool_start_on(5, one);
+    assert_non_null(pool);
+    bluelm_port port = bluelm_posix_port(pool);
+    for (uint32_t i = 0; i < 500; i++) {
+        test_job job = {.meet = 0};
+        port.parallel_for(port.user, test_part, &job, MAX_PARTS);
+        test_parts_ran_once(&job, MAX_PARTS);
+        for (uint32_t p = 0; p < MAX_PARTS; p++)
+            assert_int_equal(job.cpu[p], atoi(list));
+    }
+    bluelm_posix_pool_stop(pool);
+    pool = bluelm_posix_pool_start_on(2, list);
+    assert_non_null(pool);
+    port = bluelm_posix_port(pool);
+    port.start(port.user, test_note_cpus, &aside);
+    port.finish(port.user);
+    assert_true(CPU_EQUAL(&cpus, &aside));
+    bluelm_posix_pool_stop(pool);
+}
+
+#else
+
+static void threads_have_a_processor_each(void **state)
+{
+    (void)state;
+    assert_null(bluelm_posix_pool_start_on(1, "0"));
+    assert_int_equal(errno, ENOTSUP);
+}
+
+static void workers_share_few_processors(void **state)
+{
+    (void)state;
+    skip();
+}
+
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_part_runs_once),
+        cmocka_unit_test(nobody_sleeps_through_a_job),
+        cmocka_unit_test(wrong_lists_of_processors_are_refused),
+        cmocka_unit_test(threads_have_a_processor_each),
+        cmocka_unit_test(workers_share_few_processors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
