@@ -29,6 +29,13 @@ static inline BLM_UNUSED uint16_t blm_load_u16(const void *p)
     return (uint16_t)(b[0] | b[1] << 8);
 }
 
+static inline BLM_UNUSED void blm_store_u16(void *p, uint16_t v)
+{
+    uint8_t *b = (uint8_t *)p;
+    b[0] = (uint8_t)v;
+    b[1] = (uint8_t)(v >> 8);
+}
+
 static inline BLM_UNUSED uint32_t blm_load_u32(const void *p)
 {
     const uint8_t *b = (const uint8_t *)p;

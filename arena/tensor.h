@@ -22,7 +22,13 @@ typedef struct blm_tensor {
     uint32_t n_dims;
     uint64_t ne[4];      /* ne[0] runs fastest: the row length; unused ones are 1  */
     uint64_t row_bytes;  /* bytes of ne[0] values                                  */
+    int narrow;          /* 1: float values that int8 activations meet as Q8_0     */
 } blm_tensor;
+
+static inline BLM_UNUSED int blm_type_is_float(uint32_t type)
+{
+    return type == BLM_F32 || type == BLM_F16 || type == BLM_BF16;
+}
 
 /* Values and bytes of one block of a type. Returns 1, or 0 for a type that is not run. */
 static inline BLM_UNUSED int blm_type_block(uint32_t type, uint32_t *values, uint32_t *bytes)

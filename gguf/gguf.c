@@ -717,5 +717,6 @@ BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor 
     out->n_dims = info.n_dims;
     memcpy(out->ne, info.ne, sizeof out->ne);
     out->row_bytes = row_bytes;
+    out->narrow = 0;
     return 1;
 }

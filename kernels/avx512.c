@@ -31,6 +31,27 @@ BLM_AVX512 static void blm_avx512_quantize8(const float *x, uint32_t cols, int8_
     }
 }
 
+/* ---- Rows to f32 --------------------------------------------------------------------- */
+
+BLM_AVX512_INLINE void blm_avx512_dequantize(uint32_t type, const uint8_t *row, float *out,
+                                             uint64_t cols)
+{
+    for (uint64_t i = 0; i < cols; i += 16) {
+        uint32_t n = (uint32_t)BLM_MIN(cols - i, 16);
+        blm_avx512_put(out, i, cols, blm_avx512_floats(type, row, i, n));
+    }
+}
+
+BLM_AVX512 static void blm_avx512_dequantize_f16(const uint8_t *row, float *out, uint64_t cols)
+{
+    blm_avx512_dequantize(BLM_F16, row, out, cols);
+}
+
+BLM_AVX512 static void blm_avx512_dequantize_bf16(const uint8_t *row, float *out, uint64_t cols)
+{
+    blm_avx512_dequantize(BLM_BF16, row, out, cols);
+}
+
 /* ---- Activations --------------------------------------------------------------------- */
 
 /* x times the sigmoid of an argument. */
@@ -83,6 +104,8 @@ BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
 {
     k->name = "avx512";
     k->quantize8 = blm_avx512_quantize8;
+    k->dequantize[BLM_F16] = blm_avx512_dequantize_f16;
+    k->dequantize[BLM_BF16] = blm_avx512_dequantize_bf16;
     k->gelu_tanh = blm_avx512_gelu_tanh;
     k->gelu_quick = blm_avx512_gelu_quick;
     k->silu = blm_avx512_silu;

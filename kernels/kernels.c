@@ -25,7 +25,8 @@ BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_token
 {
     /* 64-bit strides: what does not fit size_t does not fit the arena either */
     uint64_t q_stride = ((uint64_t)max_cols + 63) / 64 * 64;
-    uint64_t block_stride = ((uint64_t)max_cols / BLM_BLOCK + 16) / 16 * 16;
+    uint64_t blocks = ((uint64_t)max_cols + BLM_BLOCK - 1) / BLM_BLOCK;
+    uint64_t block_stride = (blocks + 15) / 16 * 16;
     memset(x, 0, sizeof *x);
     x->bits = bits;
     if (bits == 0) return;
@@ -36,16 +37,28 @@ BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_token
     x->sum = (int32_t *)blm_arena_take(arena, max_tokens, block_stride * sizeof(int32_t));
 }
 
+/* `cols` columns from `from` on of one token, both multiples of 32; x: the first of them. */
+static void blm_acts_quantize_some(const blm_kernels *k, const blm_acts *a, uint32_t token,
+                                   const float *x, uint32_t from, uint32_t cols)
+{
+    size_t at = token * a->q_stride + from;
+    size_t block = token * a->block_stride + from / BLM_BLOCK;
+    if (a->bits == 8)
+        k->quantize8(x, cols, (int8_t *)a->q + at, a->scale + block, a->sum + block);
+    else if (a->bits == 16)
+        k->quantize16(x, cols, (int16_t *)a->q + at, a->scale + block, a->sum + block);
+}
+
 BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,
                                    uint32_t token1)
 {
+    const uint32_t rest = x->cols % BLM_BLOCK, whole = x->cols - rest;
+    float last[BLM_BLOCK] = {0};
     for (uint32_t t = token0; t < token1; t++) {
         const float *row = x->f32 + t * x->f32_stride;
-        float *scale = x->scale + t * x->block_stride;
-        int32_t *sum = x->sum + t * x->block_stride;
-        if (x->bits == 8)
-            k->quantize8(row, x->cols, (int8_t *)x->q + t * x->q_stride, scale, sum);
-        else if (x->bits == 16)
-            k->quantize16(row, x->cols, (int16_t *)x->q + t * x->q_stride, scale, sum);
+        blm_acts_quantize_some(k, x, t, row, 0, whole);
+        if (rest == 0) continue;
+        memcpy(last, row + whole, rest * sizeof *last);
+        blm_acts_quantize_some(k, x, t, last, whole, BLM_BLOCK);
     }
 }

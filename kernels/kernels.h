@@ -22,14 +22,14 @@
  * integers in blocks of 32, x = q * scale, q within +-127 or +-32767. */
 typedef struct blm_acts {
     uint32_t tokens;
-    uint32_t cols;    /* a multiple of 32 if bits != 0                           */
+    uint32_t cols;    /* the last block of q is filled up with zeros             */
     const float *f32; /* [tokens][cols], rows f32_stride floats apart            */
     size_t f32_stride;
     uint32_t bits; /* of q: 8 (int8_t), 16 (int16_t); 0: there is no q        */
-    void *q;       /* [tokens][cols], rows q_stride elements apart            */
+    void *q;       /* [tokens][whole blocks], rows q_stride elements apart    */
     size_t q_stride;
-    float *scale; /* [tokens][cols / 32], rows block_stride apart            */
-    int32_t *sum; /* [tokens][cols / 32]: sum of q over the block            */
+    float *scale; /* [tokens][blocks], rows block_stride apart               */
+    int32_t *sum; /* [tokens][blocks]: sum of q over the block               */
     size_t block_stride;
 } blm_acts;
 

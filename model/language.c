@@ -202,7 +202,7 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     w->sin = blm_take_floats(arena, n, m->n_rot / 2);
     w->scores = blm_take_floats(arena, c->workers.count, w->scores_count);
     blm_linear_take(&w->linear, arena, c, chunk_tokens,
-                    (uint32_t)BLM_MAX(BLM_MAX(q, m->n_embd), m->n_ff));
+                    (uint32_t)BLM_MAX(BLM_MAX(q, m->n_embd), m->n_ff), 0);
 
     /* q, k, v are done with before gate and up begin: they share one place. */
     uint64_t heads_count = n * (q + 2 * kv), ffn_count = 2 * n * m->n_ff;

@@ -3,6 +3,10 @@
 /* Rows a worker takes at a time: whole panels for every instruction set. */
 #define BLM_ROW_STEP 16
 
+/* Rows of a narrow matrix that are Q8_0 at a time: one panel. */
+#define BLM_NARROW_ROWS 32
+#define BLM_Q8_0_BYTES  34 /* of a block of 32 */
+
 typedef struct blm_linear_job {
     const blm_linear *linear;
     const blm_compute *compute;
@@ -11,12 +15,39 @@ typedef struct blm_linear_job {
     uint32_t count;
 } blm_linear_job;
 
-BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
-                                 uint32_t max_tokens, uint32_t max_cols)
+BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count)
 {
-    blm_acts_take(&l->acts, arena, max_tokens, (max_cols + 31) / 32 * 32, c->activation_bits);
-    l->scratch_bytes = (blm_matmul_scratch_bytes(max_cols) + BLM_ARENA_ALIGN - 1) /
-                       BLM_ARENA_ALIGN * BLM_ARENA_ALIGN;
+    uint64_t cols = 0;
+    int quantised = 0;
+    for (uint32_t i = 0; i < count; i++)
+        quantised |= !blm_type_is_float(matrices[i]->type);
+    for (uint32_t i = 0; i < count; i++) {
+        blm_tensor *w = matrices[i];
+        w->narrow = quantised && blm_type_is_float(w->type) && w->ne[0] % BLM_BLOCK;
+        if (w->narrow) cols = BLM_MAX(cols, w->ne[0]);
+    }
+    return (uint32_t)cols;
+}
+
+static uint64_t blm_linear_align(uint64_t bytes)
+{
+    return (bytes + BLM_ARENA_ALIGN - 1) / BLM_ARENA_ALIGN * BLM_ARENA_ALIGN;
+}
+
+/* Of a row of Q8_0, its last block filled up. */
+static uint64_t blm_linear_q8_0_bytes(uint64_t cols)
+{
+    return (cols + BLM_BLOCK - 1) / BLM_BLOCK * BLM_Q8_0_BYTES;
+}
+
+BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
+                                 uint32_t max_tokens, uint32_t max_cols, uint32_t narrow_cols)
+{
+    uint64_t narrow_bytes =
+        c->activation_bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
+    blm_acts_take(&l->acts, arena, max_tokens, max_cols, c->activation_bits);
+    l->product_bytes = blm_linear_align(blm_matmul_scratch_bytes(max_cols));
+    l->scratch_bytes = l->product_bytes + blm_linear_align(narrow_bytes);
     l->scratch = (uint8_t *)blm_arena_take(arena, c->workers.count, l->scratch_bytes);
 }
 
@@ -28,6 +59,57 @@ static void blm_linear_quantize_part(void *arg, uint32_t part)
     blm_acts_quantize(&job->compute->kernels, &job->acts, (uint32_t)first, (uint32_t)end);
 }
 
+/* One row of float values as Q8_0, its last block filled up with zeros. */
+static void blm_linear_row_to_q8_0(const blm_kernels *k, const blm_tensor *w, uint64_t row,
+                                   uint8_t *out)
+{
+    const uint8_t *in = w->data + row * w->row_bytes;
+    uint64_t value_bytes = w->row_bytes / w->ne[0];
+    for (uint64_t at = 0; at < w->ne[0]; at += 8 * BLM_BLOCK) {
+        uint32_t n = (uint32_t)BLM_MIN(w->ne[0] - at, 8 * BLM_BLOCK);
+        uint32_t blocks = (n + BLM_BLOCK - 1) / BLM_BLOCK;
+        float x[8 * BLM_BLOCK], scale[8];
+        int8_t q[8 * BLM_BLOCK];
+        int32_t sum[8];
+        for (uint32_t i = n; i < blocks * BLM_BLOCK; i++)
+            x[i] = 0;
+        k->dequantize[w->type](in + at * value_bytes, x, n);
+        k->quantize8(x, blocks * BLM_BLOCK, q, scale, sum);
+        for (uint32_t i = 0; i < blocks; i++, out += BLM_Q8_0_BYTES) {
+            blm_store_u16(out, blm_f16_of_f32(scale[i]));
+            memcpy(out + 2, q + i * BLM_BLOCK, BLM_BLOCK);
+        }
+    }
+}
+
+/* A product with rows [first, end) of a narrow matrix, made Q8_0 a few at a time. */
+static void blm_linear_narrow_rows(const blm_kernels *k, const blm_matmul_args *narrow,
+                                   uint8_t *rows, uint64_t first, uint64_t end)
+{
+    blm_acts x = *narrow->x;
+    blm_tensor w = *narrow->w;
+    blm_matmul_args args = *narrow;
+    x.cols = (x.cols + BLM_BLOCK - 1) / BLM_BLOCK * BLM_BLOCK;
+    w.data = rows;
+    w.type = BLM_Q8_0;
+    w.row_bytes = blm_linear_q8_0_bytes(x.cols);
+    w.ne[0] = x.cols;
+    args.w = &w;
+    args.x = &x;
+    for (uint64_t r = first; r < end; r += BLM_NARROW_ROWS) {
+        w.ne[1] = BLM_MIN(end - r, BLM_NARROW_ROWS);
+        for (uint64_t i = 0; i < w.ne[1]; i++)
+            blm_linear_row_to_q8_0(k, narrow->w, r + i, rows + i * w.row_bytes);
+        args.y = narrow->y + r;
+        k->matmul8[BLM_Q8_0](&args, 0, w.ne[1]);
+    }
+}
+
+static int blm_linear_is_narrow(const blm_tensor *w, uint32_t activation_bits)
+{
+    return w->narrow && activation_bits == 8;
+}
+
 static void blm_linear_product_rows(const blm_linear_job *job, const blm_product *p,
                                     uint32_t part)
 {
@@ -36,14 +118,13 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
     blm_workers_share(p->w->ne[1], BLM_ROW_STEP, part, job->compute->workers.count, &first,
                       &end);
     if (first == end) return;
-    blm_matmul_args args = {
-        .w = p->w,
-        .x = &job->acts,
-        .y = p->y,
-        .y_stride = p->y_stride,
-        .scratch = job->linear->scratch + part * job->linear->scratch_bytes,
-    };
-    (job->acts.bits == 16 ? k->matmul16 : k->matmul8)[p->w->type](&args, first, end);
+    uint8_t *scratch = job->linear->scratch + part * job->linear->scratch_bytes;
+    const blm_matmul_args args = {
+        .w = p->w, .x = &job->acts, .y = p->y, .y_stride = p->y_stride, .scratch = scratch};
+    if (blm_linear_is_narrow(p->w, job->acts.bits))
+        blm_linear_narrow_rows(k, &args, scratch + job->linear->product_bytes, first, end);
+    else
+        (job->acts.bits == 16 ? k->matmul16 : k->matmul8)[p->w->type](&args, first, end);
     if (!p->bias || !p->bias->data) return;
     for (uint32_t t = 0; t < job->acts.tokens; t++)
         k->add_bias(p->y + t * p->y_stride + first, p->bias->data + first * sizeof(float),
@@ -57,11 +138,6 @@ static void blm_linear_product_part(void *arg, uint32_t part)
         blm_linear_product_rows(job, &job->products[i], part);
 }
 
-static int blm_is_float(uint32_t type)
-{
-    return type == BLM_F32 || type == BLM_F16 || type == BLM_BF16;
-}
-
 BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const float *x,
                                 size_t x_stride, uint32_t tokens, uint32_t cols,
                                 const blm_product *products, uint32_t count)
@@ -69,7 +145,8 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
     blm_linear_job job = {l, c, l->acts, products, count};
     int quantised = 0;
     for (uint32_t i = 0; i < count; i++)
-        quantised |= !blm_is_float(products[i].w->type);
+        quantised |= !blm_type_is_float(products[i].w->type) ||
+                     blm_linear_is_narrow(products[i].w, l->acts.bits);
     job.acts.f32 = x;
     job.acts.f32_stride = x_stride;
     job.acts.tokens = tokens;

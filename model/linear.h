@@ -16,8 +16,9 @@ typedef struct blm_compute {
 /* Scratch for products of up to max_tokens x max_cols activations. */
 typedef struct blm_linear {
     blm_acts acts;
-    uint8_t *scratch;       /* [workers][scratch_bytes] */
-    uint64_t scratch_bytes; /* of one worker            */
+    uint8_t *scratch;       /* [workers][scratch_bytes]: of the product, then Q8_0 rows    */
+    uint64_t scratch_bytes; /* of one worker                                               */
+    uint64_t product_bytes; /* of them for the product                                     */
 } blm_linear;
 
 typedef struct blm_product {
@@ -27,8 +28,16 @@ typedef struct blm_product {
     size_t y_stride;
 } blm_product;
 
+/* Marks as narrow, among matrices of one part of a network, those that a quantised file left
+ * in floats because their rows do not fill blocks: int8 activations meet them as Q8_0, made
+ * on the way in. Where no matrix is quantised, none is marked. Returns the most columns of
+ * a matrix marked, 0 without. */
+BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count);
+
+/*   max_cols     of any matrix
+ *   narrow_cols  of any matrix marked as narrow, or 0 */
 BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
-                                 uint32_t max_tokens, uint32_t max_cols);
+                                 uint32_t max_tokens, uint32_t max_cols, uint32_t narrow_cols);
 
 /* y = x w^T + bias for each product.
  *   x  [tokens][cols] f32, rows x_stride floats apart; no y may overlap it */

@@ -83,6 +83,8 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_gguf *g, uint32_t
                         BLM_MAX(p->first.ne[1], last), 0);
     p->hidden = (uint32_t)p->first.ne[1];
     p->n_embd = (uint32_t)last;
+    blm_tensor *const matrices[] = {&p->first, &p->second};
+    p->narrow_cols = blm_linear_narrow(matrices, p->second.data ? 2 : 1);
     return BLUELM_OK;
 }
 
@@ -92,7 +94,8 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
     w->merged = (float *)blm_arena_take(arena, p->tokens, (uint64_t)p->merged * sizeof(float));
     w->hidden = (float *)blm_arena_take(arena, p->tokens, (uint64_t)p->hidden * sizeof(float));
     w->out = (float *)blm_arena_take(arena, p->tokens, (uint64_t)p->n_embd * sizeof(float));
-    blm_linear_take(&w->linear, arena, c, p->tokens, BLM_MAX(p->merged, p->hidden));
+    blm_linear_take(&w->linear, arena, c, p->tokens, BLM_MAX(p->merged, p->hidden),
+                    p->narrow_cols);
 }
 
 /* merged[token][(dy * scale + dx) * width ..] = patch (token_y * scale + dy, ...). */

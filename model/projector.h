@@ -21,6 +21,7 @@ typedef struct blm_projector {
     blm_tensor norm, norm_bias;      /* [merged] f32, or data NULL                     */
     blm_tensor first, first_bias;    /* [hidden][merged] (idefics3: [n_embd][merged])  */
     blm_tensor second, second_bias;  /* [n_embd][hidden]                               */
+    uint32_t narrow_cols;            /* most columns of a matrix marked as narrow      */
 } blm_projector;
 
 typedef struct blm_projector_work {

@@ -126,7 +126,7 @@ static int blm_vision_feed_forward(blm_vision_layer *l, const blm_vision *m,
     return blm_tensor_maybe_vector(at, names[3], m->width, &l->down_bias, err);
 }
 
-static int blm_vision_layer_read(blm_vision_layer *l, const blm_vision *m, const blm_gguf *g,
+static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_gguf *g,
                                  uint32_t index, bluelm_error *err)
 {
     const blm_tensor_place at = {g, "v.blk.", (int32_t)index};
@@ -134,7 +134,7 @@ static int blm_vision_layer_read(blm_vision_layer *l, const blm_vision *m, const
                                      {"attn_k.weight", "attn_k.bias"},
                                      {"attn_v.weight", "attn_v.bias"},
                                      {"attn_out.weight", "attn_out.bias"}};
-    blm_tensor *const matrices[4] = {&l->q, &l->k, &l->v, &l->o};
+    blm_tensor *const matrices[6] = {&l->q, &l->k, &l->v, &l->o, &l->up, &l->down};
     blm_tensor *const biases[4] = {&l->q_bias, &l->k_bias, &l->v_bias, &l->o_bias};
     uint32_t w = m->width;
     int code;
@@ -147,7 +147,9 @@ static int blm_vision_layer_read(blm_vision_layer *l, const blm_vision *m, const
         if ((code = blm_tensor_matrix(&at, names[i][0], w, w, matrices[i], err)) < 0 ||
             (code = blm_tensor_maybe_vector(&at, names[i][1], w, biases[i], err)) < 0)
             return code;
-    return blm_vision_feed_forward(l, m, &at, err);
+    if ((code = blm_vision_feed_forward(l, m, &at, err)) < 0) return code;
+    m->narrow_cols = BLM_MAX(m->narrow_cols, blm_linear_narrow(matrices, 6));
+    return BLUELM_OK;
 }
 
 /* Norms before and after the blocks, each of which a file may leave out. */
@@ -229,7 +231,7 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->scores =
         (float *)blm_arena_take(arena, c->workers.count, w->scores_count * sizeof(float));
-    blm_linear_take(&w->linear, arena, c, m->rows, BLM_MAX(wide, m->ffn));
+    blm_linear_take(&w->linear, arena, c, m->rows, BLM_MAX(wide, m->ffn), m->narrow_cols);
 
     blm_overlay_open(&overlay, arena);
     blm_vision_take_tiler(w, arena, m);
@@ -254,7 +256,7 @@ BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
     w->in = (float *)blm_arena_take(arena, m->patches, patch_values * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
-    blm_linear_take(&w->linear, arena, c, m->patches, patch_values);
+    blm_linear_take(&w->linear, arena, c, m->patches, patch_values, 0);
     blm_vision_take_tiler(w, arena, m);
 }
 

@@ -22,6 +22,7 @@ typedef struct blm_vision {
     uint32_t class_token; /* 1: CLIP's class embedding goes before the patches        */
     uint32_t rows;        /* patches + class_token                                    */
     uint32_t activation;  /* of the feed-forward part: BLM_VISION_GELU ..             */
+    uint32_t narrow_cols; /* most columns of a block's matrix marked as narrow        */
     float norm_eps, mean[3], std[3];
     blm_tensor patch_embd, patch_bias; /* [width][3 patch patch], [width]             */
     blm_tensor class_embd;             /* [width] f32, or data NULL                   */

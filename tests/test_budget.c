@@ -119,6 +119,15 @@ static void plan_is_exact_for_every_shape_of_engine(void **state)
     test_exact(&m, &c, 7, 1);
     aid_model_free(&m);
 
+    /* A matrix that is quantised on its way in takes scratch. */
+    vision.type = TINY_Q8_0;
+    vision.width = 96, vision.n_ff = 50;
+    m = aid_model_make(&llm, &vision);
+    c = test_config();
+    c.workers = 2;
+    test_exact(&m, &c, 9, 1);
+    aid_model_free(&m);
+
     llm.arch = "qwen2", llm.byte_bpe = 1, llm.qkv_bias = 1, llm.tied = 1;
     llm.attn_type = llm.ffn_type = TINY_Q4_0, llm.embd_type = TINY_Q8_0;
     vision.projector = TINY_IDEFICS3, vision.merge = 3, vision.type = TINY_Q8_0;
