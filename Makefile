@@ -24,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench test check sanitize test-arm \
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench bench-peer test check sanitize test-arm \
         run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
@@ -125,6 +125,9 @@ size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the 
 
 bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads (5 GB under build/; ARGS="--json --runs 5")
 	@for threads in 1 2; do $(BUILD)/bench $(BUILD)/models --threads $$threads $(ARGS) || exit 1; done
+
+bench-peer: deps $(BUILD)/bench ## prefill and decode in turns with llama.cpp from the npm registry (ARGS=--help)
+	@tools/bench_peer $(BUILD) $(ARGS)
 
 # ---- Boards ------------------------------------------------------------------------------
 

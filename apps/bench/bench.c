@@ -1,6 +1,7 @@
 /* Times what people run, on models of the shapes they run, beside the machine's limits.
  *
  *   bench DIR [--json] [--runs N] [--threads N] [--cpu-mask N] [--llm NAME] [--mmproj NAME]
+ *   bench DIR --serve ...   obeys tools/bench_peer; see bench_serve
  *
  * DIR keeps the model files (5 GB) from run to run. NAME: q4_0 or q4_k; q8_0 or f16. Figures
  * are medians. Shares are of limits measured in the same run. */
@@ -25,7 +26,7 @@ enum {
 typedef struct bench_options {
     const char *folder, *llm, *mmproj;
     uint32_t runs, threads, cpu_mask;
-    int json;
+    int json, serve;
 } bench_options;
 
 typedef struct bench_state {
@@ -280,7 +281,8 @@ static void bench_set_up(bench_state *s)
     const bench_options *o = &s->options;
     mkdir(o->folder, 0777);
     bench_map(o, "llm", o->llm, &s->weights.llm, &s->weights.llm_bytes);
-    bench_map(o, "mmproj", o->mmproj, &s->weights.mmproj, &s->weights.mmproj_bytes);
+    if (!o->serve)
+        bench_map(o, "mmproj", o->mmproj, &s->weights.mmproj, &s->weights.mmproj_bytes);
     s->linear_values = bench_llm_linear_values(&bench_llm_3b);
     s->config.context_tokens = BENCH_CONTEXT;
     s->config.workers = o->threads;
@@ -296,20 +298,61 @@ static void bench_set_up(bench_state *s)
     if (!s->arena) bench_die("no memory for the arena", NULL);
 }
 
-static void bench_load(bench_state *s)
+static double bench_load(bench_state *s)
 {
     bluelm_error err;
     double begun = bench_now(s);
     if (bluelm_init(&s->engine, s->arena, (size_t)s->memory.total, &s->weights, &s->config,
                     &s->port, &err) < 0)
         bench_die("init", &err);
-    bench_report(s, "load", (bench_now(s) - begun) * 1e3, "ms", 0, "");
+    return bench_now(s) - begun;
+}
+
+/* ---- One side of a comparison --------------------------------------------------------- */
+
+static uint32_t bench_likeliest(const bench_state *s)
+{
+    uint32_t n_vocab, best = 0;
+    const float *logits = bluelm_logits(s->engine, &n_vocab);
+    for (uint32_t i = 1; logits && i < n_vocab; i++)
+        if (logits[i] > logits[best]) best = i;
+    return best;
+}
+
+/* Answers each line of input, "reset 0", "read N" (a prompt of N tokens) or "decode N" (one
+ * by one), with the seconds it took and the likeliest next token. The tokens depend on
+ * their place alone. The first line of output says who this is. */
+static void bench_serve(bench_state *s)
+{
+    char order[16];
+    uint32_t count, at = 0;
+    bluelm_stats stats;
+    bench_load(s);
+    bluelm_get_stats(s->engine, &stats);
+    printf("{\"kernels\":\"%s\",\"arena_bytes\":%" PRIu64 "}\n", stats.kernels,
+           s->memory.total);
+    fflush(stdout);
+    while (scanf("%15s %" SCNu32, order, &count) == 2) {
+        uint32_t step = strcmp(order, "decode") ? count : 1;
+        double begun = bench_now(s);
+        if (!strcmp(order, "reset")) {
+            bluelm_reset(s->engine);
+            at = 0;
+        }
+        for (uint32_t end = at + count; at < end; at += step) {
+            bench_add_tokens(s, step, at);
+            bench_steps(s, BLUELM_EVENT_END);
+        }
+        double took = bench_now(s) - begun;
+        printf("%.6f %" PRIu32 "\n", took, bench_likeliest(s));
+        fflush(stdout);
+    }
 }
 
 static void bench_usage(void)
 {
-    fputs("usage: bench DIR [--json] [--runs N] [--threads N] [--cpu-mask N] [--llm q4_0|q4_k] "
-          "[--mmproj q8_0|f16]\n",
+    fputs("usage: bench DIR [--json|--serve] [--runs N] [--threads N] [--cpu-mask N] "
+          "[--llm q4_0|q4_k] [--mmproj q8_0|f16]\n",
           stderr);
     exit(2);
 }
@@ -321,6 +364,8 @@ static void bench_parse(bench_options *o, int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--json"))
             o->json = 1;
+        else if (!strcmp(argv[i], "--serve"))
+            o->serve = 1;
         else if (argv[i][0] != '-' && !o->folder)
             o->folder = argv[i];
         else if (!value)
@@ -349,6 +394,10 @@ int main(int argc, char **argv)
     bluelm_stats stats;
     bench_parse(&s.options, argc, argv);
     bench_set_up(&s);
+    if (s.options.serve) {
+        bench_serve(&s);
+        return 0;
+    }
     s.bandwidth = bench_read_bandwidth(&s.port, s.options.threads, s.weights.llm,
                                        s.weights.llm_bytes, s.options.runs);
     s.peak = bench_int8_peak(&s.port, s.options.threads, s.options.runs, &s.peak_name);
@@ -361,7 +410,7 @@ int main(int argc, char **argv)
                s.options.runs);
     bench_report(&s, "read bandwidth", s.bandwidth / 1e9, "GB/s", 0, "");
     bench_report(&s, "int8 peak", s.peak / 1e9, "GMAC/s", 0, s.peak_name);
-    bench_load(&s);
+    bench_report(&s, "load", bench_load(&s) * 1e3, "ms", 0, "");
     bench_report_language(&s);
     bench_report_vision(&s);
     bench_report_memory(&s);
