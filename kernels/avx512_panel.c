@@ -1,7 +1,7 @@
 /* AVX-512 products with several tokens: prefill, vision. 32 rows of a stretch of k are
- * unpacked into the worker's scratch as a panel that stays in the nearest cache, its lanes
- * are rows, and all tokens pass over it; nothing is added across lanes. Weights are made
- * unsigned: w = q - zero; the sums of the activations take the zero off again. */
+ * unpacked into the worker's scratch as a panel, its lanes are rows, and all tokens pass
+ * over it; nothing is added across lanes. Weights are made unsigned: w = q - zero; the sums
+ * of the activations take the zero off again. */
 #include "avx512_unpack.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -16,8 +16,13 @@ typedef struct blm_avx512_panel {
     float more[2][16]; /* Q4_K: the mins; Q6_K: the scales of the last 16 columns */
 } blm_avx512_panel;
 
-/* Blocks unpacked at once: 30 KB, which leaves activations some of the nearest cache. */
-enum { BLM_AVX512_PANEL_BLOCKS = 24, BLM_AVX512_TOKENS = 4 };
+/* Tokens in registers at once, each with two vectors of rows: twelve independent chains keep
+ * the dot-product instruction busy, whose results come four cycles later, two a cycle. */
+enum { BLM_AVX512_TOKENS = 6 };
+
+/* What stays in the second nearest cache (1 MB and more): a panel, and the activations that
+ * pass over every panel in turn. */
+enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_NEAR_BYTES = 512 << 10 };
 
 /* Scales of blocks [i0, i1) of Q4_K or Q6_K for 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill_k(uint32_t type, const uint8_t *const *rows, uint32_t h,
@@ -81,11 +86,12 @@ BLM_AVX512_INLINE int32_t blm_avx512_offset(uint32_t type, const blm_acts *x, si
     return -32 * (part ? x->sum[at] - first : first);
 }
 
-/* One block of the panel with `tokens` tokens from t0, whose q are at x_q[token]. A part is
- * what shares a scale: the block, or half of it. */
+/* One block of the panel with `tokens` tokens: their activations are at q[token], what goes
+ * with them at x->scale[at[token]] and x->sum. A part is what shares a scale: the block, or
+ * half of it. */
 BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w,
-                                        const blm_acts *x, uint32_t t0, uint32_t tokens,
-                                        uint32_t i, const int8_t *const *q,
+                                        const blm_acts *x, const size_t *at, uint32_t tokens,
+                                        const int8_t *const *q,
                                         __m512 sum[2][BLM_AVX512_TOKENS])
 {
     const uint32_t parts = type == BLM_Q6_K ? 2 : 1, groups = 8 / parts;
@@ -94,8 +100,8 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
         __m512i n[2][BLM_AVX512_TOKENS];
         BLM_AVX512_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
-            size_t at = (t0 + t) * x->block_stride + i;
-            n[0][t] = n[1][t] = _mm512_set1_epi32(blm_avx512_offset(type, x, at, q[t], part));
+            int32_t offset = blm_avx512_offset(type, x, at[t], q[t], part);
+            n[0][t] = n[1][t] = _mm512_set1_epi32(offset);
         }
         BLM_AVX512_UNROLL
         for (uint32_t g = part * groups; g < (part + 1) * groups; g++) {
@@ -112,7 +118,7 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
             __m512 scale = _mm512_loadu_ps(part ? w->more[h] : w->scale[h]);
             BLM_AVX512_UNROLL
             for (uint32_t t = 0; t < tokens; t++) {
-                __m512 x_scale = _mm512_set1_ps(x->scale[(t0 + t) * x->block_stride + i]);
+                __m512 x_scale = _mm512_set1_ps(x->scale[at[t]]);
                 sum[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(n[h][t]),
                                             _mm512_mul_ps(scale, x_scale), sum[h][t]);
             }
@@ -120,8 +126,7 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
     }
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens && type == BLM_Q4_K; t++) {
-        size_t at = (t0 + t) * x->block_stride + i;
-        __m512 v = _mm512_set1_ps((float)x->sum[at] * x->scale[at]);
+        __m512 v = _mm512_set1_ps((float)x->sum[at[t]] * x->scale[at[t]]);
         sum[0][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[0]), v, sum[0][t]);
         sum[1][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[1]), v, sum[1][t]);
     }
@@ -135,55 +140,90 @@ BLM_AVX512_INLINE void blm_avx512_add_to(float *y, uint64_t count, int first, __
     _mm512_mask_storeu_ps(y, mask, v);
 }
 
-/* Blocks [i0, i1) of `count` rows from r with `tokens` tokens from t0. */
+/* Blocks [i0, i1) of `count` rows from r with `tokens` tokens from t0, of which those before
+ * t1 are real: in place of others the last one is computed again. */
 BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, uint64_t r,
                                        uint64_t count, uint32_t i0, uint32_t i1, uint32_t t0,
-                                       uint32_t tokens)
+                                       uint32_t t1, uint32_t tokens)
 {
     const blm_avx512_panel *w = (const blm_avx512_panel *)a->scratch;
     const int8_t *q[BLM_AVX512_TOKENS];
+    size_t at[BLM_AVX512_TOKENS];
     __m512 sum[2][BLM_AVX512_TOKENS];
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        q[t] = (const int8_t *)a->x->q + (t0 + t) * a->x->q_stride + (size_t)i0 * 32;
+        size_t token = BLM_MIN(t0 + t, t1 - 1);
+        q[t] = (const int8_t *)a->x->q + token * a->x->q_stride + (size_t)i0 * 32;
+        at[t] = token * a->x->block_stride + i0;
         sum[0][t] = sum[1][t] = _mm512_setzero_ps();
     }
     for (uint32_t i = i0; i < i1; i++, w++) {
-        blm_avx512_block(type, w, a->x, t0, tokens, i, q, sum);
+        blm_avx512_block(type, w, a->x, at, tokens, q, sum);
         BLM_AVX512_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
-            q[t] += 32;
+            q[t] += 32, at[t]++;
     }
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
+        if (t0 + t >= t1) break; /* the last token, once more */
         float *y = a->y + (t0 + t) * a->y_stride + r;
         blm_avx512_add_to(y, count, i0 == 0, sum[0][t]);
         if (count > 16) blm_avx512_add_to(y + 16, count - 16, i0 == 0, sum[1][t]);
     }
 }
 
+/* Tokens [t0, t1) with blocks [i0, i1) of `count` rows from r, by sixes and fours; in the
+ * last step some may be past the end. */
+BLM_AVX512_INLINE void blm_avx512_tiles(uint32_t type, const blm_matmul_args *a, uint64_t r,
+                                        uint64_t count, uint32_t i0, uint32_t i1, uint32_t t0,
+                                        uint32_t t1)
+{
+    for (uint32_t t = t0; t < t1;) {
+        uint32_t rest = (t1 - t) % BLM_AVX512_TOKENS;
+        if (rest == 0 || rest == 5) {
+            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 6);
+            t += 6;
+        } else {
+            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 4);
+            t += 4;
+        }
+    }
+}
+
+static uint32_t blm_avx512_panel_blocks(uint32_t cols)
+{
+    uint64_t room = blm_matmul_scratch_bytes(cols) / sizeof(blm_avx512_panel);
+    return (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_BLOCKS);
+}
+
+/* Stretches of k are the outer loop: their activations are still near when the next rows
+ * come. */
+BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t type, uint32_t t0, uint32_t t1)
+{
+    uint32_t blocks = a->x->cols / 32, most = blm_avx512_panel_blocks(a->x->cols);
+    uint32_t stretches = (blocks + most - 1) / most;
+    blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
+    for (uint32_t s = 0; s < stretches; s++) {
+        uint32_t i0 = (uint32_t)((uint64_t)blocks * s / stretches);
+        uint32_t i1 = (uint32_t)((uint64_t)blocks * (s + 1) / stretches);
+        for (uint64_t r = row0; r < row1; r += 32) {
+            const uint8_t *rows[32];
+            blm_avx512_rows(a, r, row1, 32, rows);
+            blm_avx512_fill(type, rows, 0, i0, i1, panel);
+            blm_avx512_fill(type, rows + 16, 1, i0, i1, panel);
+            blm_avx512_tiles(type, a, r, row1 - r, i0, i1, t0, t1);
+        }
+    }
+}
+
 BLM_AVX512_INLINE void blm_avx512_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                          uint32_t type)
 {
-    uint32_t tokens = a->x->tokens, blocks = a->x->cols / 32;
-    uint64_t room = blm_matmul_scratch_bytes(a->x->cols) / sizeof(blm_avx512_panel);
-    uint32_t most = (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_BLOCKS);
-    uint32_t stretches = (blocks + most - 1) / most;
-    for (uint64_t r = row0; r < row1; r += 32) {
-        const uint8_t *rows[32];
-        blm_avx512_rows(a, r, row1, 32, rows);
-        for (uint32_t s = 0; s < stretches; s++) {
-            uint32_t i0 = (uint32_t)((uint64_t)blocks * s / stretches), t = 0;
-            uint32_t i1 = (uint32_t)((uint64_t)blocks * (s + 1) / stretches);
-            blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
-            blm_avx512_fill(type, rows, 0, i0, i1, panel);
-            blm_avx512_fill(type, rows + 16, 1, i0, i1, panel);
-            for (; t + BLM_AVX512_TOKENS <= tokens; t += BLM_AVX512_TOKENS)
-                blm_avx512_tile(type, a, r, row1 - r, i0, i1, t, BLM_AVX512_TOKENS);
-            for (; t < tokens; t++)
-                blm_avx512_tile(type, a, r, row1 - r, i0, i1, t, 1);
-        }
-    }
+    uint32_t tokens = a->x->tokens, stretch = blm_avx512_panel_blocks(a->x->cols) * 32;
+    uint32_t most = BLM_AVX512_NEAR_BYTES / stretch / BLM_AVX512_TOKENS * BLM_AVX512_TOKENS;
+    for (uint32_t t = 0; t < tokens; t += most)
+        blm_avx512_chunk(a, row0, row1, type, t, t + BLM_MIN(tokens - t, most));
 }
 
 /* ---- Products with float weights ----------------------------------------------------- */
