@@ -413,6 +413,15 @@ static void check_products_of(const blm_kernels *k, unsigned type, uint32_t bits
             check_product(&p, what, 0);
         }
     }
+    /* beyond what a panel holds of rows and columns, and near caches of activations */
+    product large = {.k = k,
+                     .type = types[type].type,
+                     .bits = bits,
+                     .rows = 35,
+                     .tokens = bits == 8 ? 211 : 7,
+                     .cols = 2816,
+                     .pattern = RANDOM};
+    check_product(&large, what, 0);
 }
 
 static void check_dequantize(const blm_kernels *k, unsigned type)
