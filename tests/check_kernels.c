@@ -11,7 +11,9 @@
 #define _POSIX_C_SOURCE 199309L
 #endif
 
+#include "../apps/bench/limits.h"
 #include "../kernels/kernels.h"
+#include "../ports/posix/posix.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -1266,50 +1268,40 @@ static void bench_rows(const blm_kernels *k, const blm_kernels *scalar)
 
 enum { LIMIT_ROUNDS = 20000, LIMIT_CHAINS = 12 };
 
-static volatile int limit_sink;
-
 #define LIMIT_DOT(n) "vpdpbusd %%zmm0, %%zmm0, %%zmm" #n "\n\t"
 
-/* Nothing but independent dot-product instructions, of 128 operations each. Compilers put
- * moves between them. */
-LIMIT static void limit_vnni_call(void *arg)
+/* Operations a second of nothing but independent dot-product instructions, of 128 each.
+ * Compilers put moves between them. */
+LIMIT static double limit_vnni(const bench *b)
 {
-    (void)arg;
+    (void)b;
+    double begun = now();
     for (int n = 0; n < LIMIT_ROUNDS; n++)
         __asm__ volatile(LIMIT_DOT(1) LIMIT_DOT(2) LIMIT_DOT(3) LIMIT_DOT(4) LIMIT_DOT(5)
                              LIMIT_DOT(6) LIMIT_DOT(7) LIMIT_DOT(8) LIMIT_DOT(9) LIMIT_DOT(10)
                                  LIMIT_DOT(11) LIMIT_DOT(12)::"r"(n)
                          : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
                            "xmm8", "xmm9", "xmm10", "xmm11", "xmm12");
+    return 128.0 * LIMIT_ROUNDS * LIMIT_CHAINS / (now() - begun);
 }
 
-/* Nothing but reading the weights of a bench, once. */
-LIMIT static void limit_read_call(void *arg)
+/* Bytes a second of nothing but reading the weights of a bench. */
+static double limit_read(const bench *b)
 {
-    const bench *b = arg;
-    const uint8_t *p = b->p.w.data, *end = p + b->p.w.row_bytes * b->p.rows;
-    __m512i a = _mm512_setzero_si512(), c = a;
-    for (; end - p >= 256; p += 256) {
-        a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
-        c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 64));
-        a = _mm512_xor_si512(a, _mm512_loadu_si512(p + 128));
-        c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 192));
-    }
-    limit_sink = _mm512_reduce_add_epi32(_mm512_xor_si512(a, c));
+    bluelm_port clock = bluelm_posix_port(NULL);
+    return bench_read_bandwidth(&clock, 1, b->p.w.data, b->p.w.row_bytes * b->p.rows);
 }
 
 /* The median share of a limit, of nine pairs of runs, one right after the other. */
 static void limit_line(const char *what, const char *unit, bench *b, double amount,
-                       void (*limit)(void *), void *limit_arg, double limit_amount)
+                       double (*limit)(const bench *b))
 {
     double share[9], speed[9], most[9];
     for (int i = 0; i < 9; i++) {
-        double start = now();
-        limit(limit_arg);
-        double middle = now();
+        most[i] = limit(b) * 1e-9;
+        double begun = now();
         bench_product_call(b);
-        speed[i] = amount / (now() - middle) * 1e-9;
-        most[i] = limit_amount / (middle - start) * 1e-9;
+        speed[i] = amount / (now() - begun) * 1e-9;
         share[i] = 100 * speed[i] / most[i];
     }
     qsort(share, 9, sizeof *share, by_size);
@@ -1331,10 +1323,9 @@ static void bench_limit(const blm_kernels *k, unsigned i, uint32_t rows, uint32_
     b.y = take((size_t)rows * tokens * sizeof *b.y);
     double bytes = (double)b.p.w.row_bytes * rows;
     if (tokens == 1)
-        limit_line(what, "GB/s", &b, bytes, limit_read_call, &b, bytes);
+        limit_line(what, "GB/s", &b, bytes, limit_read);
     else
-        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_vnni_call, NULL,
-                   128.0 * LIMIT_ROUNDS * LIMIT_CHAINS);
+        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_vnni);
     free(b.y);
     product_free(&b.p);
 }
@@ -1346,7 +1337,7 @@ static void bench_limits(const blm_kernels *k)
     if (!(blm_cpu_features(0) & BLUELM_CPU_AVX512_VNNI)) return;
     for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
         if (!is_float(types[i].type)) bench_limit(k, i, 1280, 128);
-        bench_limit(k, i, is_float(types[i].type) ? 8192 : 32768, 1);
+        bench_limit(k, i, is_float(types[i].type) ? 32768 : 131072, 1);
     }
 }
 #else

@@ -169,6 +169,13 @@ static double bench_median(bench_state *s, double (*fn)(bench_state *, uint32_t)
     return times[s->options.runs / 2];
 }
 
+static double bench_read_limit(bench_state *s, uint32_t ignored)
+{
+    (void)ignored;
+    return bench_read_bandwidth(&s->port, s->options.threads, s->weights.llm,
+                                s->weights.llm_bytes);
+}
+
 /* One figure, and which share of which limit it is (share 0: of none). */
 static void bench_report(bench_state *s, const char *name, double value, const char *unit,
                          double share, const char *limit)
@@ -222,7 +229,7 @@ static void bench_report_language(bench_state *s)
 
 static void bench_report_vision(bench_state *s)
 {
-    double values = (double)bench_tile_linear_values(bench_llm_3b.n_embd);
+    double values = (double)bench_tile_products(bench_llm_3b.n_embd);
     double tile = bench_median(s, bench_tile, 0);
     double picture = bench_median(s, bench_picture, 0);
     bench_report(s, "one tile of 384 px", tile, "s", s->peak > 0 ? values / tile / s->peak : 0,
@@ -398,8 +405,7 @@ int main(int argc, char **argv)
         bench_serve(&s);
         return 0;
     }
-    s.bandwidth = bench_read_bandwidth(&s.port, s.options.threads, s.weights.llm,
-                                       s.weights.llm_bytes, s.options.runs);
+    s.bandwidth = bench_median(&s, bench_read_limit, 0);
     s.peak = bench_int8_peak(&s.port, s.options.threads, s.options.runs, &s.peak_name);
     if (s.options.json)
         printf("{\"threads\":%u,\"llm\":\"%s\",\"mmproj\":\"%s\",\"figures\":[",

@@ -4,10 +4,10 @@
 
 #include "../../bluelm.h"
 
-/* Bytes per second that `threads` threads read from memory, best of `runs`.
+/* Bytes per second that `threads` threads read from memory: the best of some loops.
  *   data  large: several times the caches */
 double bench_read_bandwidth(const bluelm_port *port, uint32_t threads, const void *data,
-                            size_t bytes, uint32_t runs);
+                            size_t bytes);
 
 /* Multiply-adds per second, best of `runs`, of the int8 dot product that bluelm's kernels use
  * here: VNNI's vpdpbusd where there is AVX-512, else AVX2's. *name says which; 0 on machines

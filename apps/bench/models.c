@@ -18,12 +18,13 @@ uint64_t bench_llm_linear_values(const bench_llm_shape *s)
     return s->n_layer * (4 * e * e + 3 * e * s->n_ff) + e * s->n_vocab;
 }
 
-uint64_t bench_tile_linear_values(uint32_t n_embd)
+uint64_t bench_tile_products(uint32_t n_embd)
 {
-    uint64_t layer = 4ull * WIDTH * WIDTH + 2ull * WIDTH * FFN;
+    uint64_t linear = 4ull * WIDTH * WIDTH + 2ull * WIDTH * FFN;
+    uint64_t attention = 2ull * PATCHES * WIDTH; /* a query with every key, and with values */
     uint64_t patch = 3ull * PATCH_PX * PATCH_PX * WIDTH;
     uint64_t projector = (uint64_t)MERGED * n_embd + (uint64_t)n_embd * n_embd;
-    return PATCHES * (LAYERS * layer + patch) + TOKENS * projector;
+    return PATCHES * (LAYERS * (linear + attention) + patch) + TOKENS * projector;
 }
 
 /* ---- Writing GGUF ------------------------------------------------------------------ */

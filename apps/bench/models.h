@@ -18,8 +18,9 @@ extern const bench_llm_shape bench_llm_3b;
 /* Values in the matrices that every token passes: all but the embedding table. */
 uint64_t bench_llm_linear_values(const bench_llm_shape *s);
 
-/* Multiply-adds of one tile through SigLIP so400m-patch14-384's matrices and the projector. */
-uint64_t bench_tile_linear_values(uint32_t n_embd);
+/* Multiply-adds of one tile through SigLIP so400m-patch14-384, 333 G with patch embedding and
+ * attention, and through the projector, 4 G. */
+uint64_t bench_tile_products(uint32_t n_embd);
 
 /* Writes the file unless it is there. Returns 0, or -1 with errno. */
 int bench_make_llm(const char *path, const bench_llm_shape *s, uint32_t type);
