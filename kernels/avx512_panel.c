@@ -20,48 +20,126 @@ typedef struct blm_avx512_panel {
  * the dot-product instruction busy, whose results come four cycles later, two a cycle. */
 enum { BLM_AVX512_TOKENS = 6 };
 
-/* What stays in the second nearest cache (1 MB and more): a panel, and the activations that
- * pass over every panel in turn. */
+/* What stays in the second nearest cache (1 MB and more): a panel of up to 2560 columns, and
+ * the activations that pass over every panel in turn. */
 enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_NEAR_BYTES = 512 << 10 };
 
-/* Scales of blocks [i0, i1) of Q4_K or Q6_K for 16 rows, half h of the panel. */
-BLM_AVX512_INLINE void blm_avx512_fill_k(uint32_t type, const uint8_t *const *rows, uint32_t h,
-                                         uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
+/* The low halves of 16 numbers, which are f16. */
+BLM_AVX512_INLINE __m512 blm_avx512_low_halves(__m512i v)
 {
-    __m512 d = _mm512_setzero_ps(), dmin = d;
-    __m512i v[4] = {_mm512_setzero_si512()};
-    for (uint32_t i = i0; i < i1; i++, panel++) {
-        uint32_t j = i % 8;
-        if (i == i0 || j == 0) {
-            size_t at = (size_t)(i / 8) * (type == BLM_Q4_K ? 144 : 210);
-            blm_avx512_small_scales(type, rows, i / 8, v);
-            d = blm_avx512_halves(rows, at + (type == BLM_Q4_K ? 0 : 208));
-            dmin = type == BLM_Q4_K ? blm_avx512_halves(rows, at + 2) : d;
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/* The scales of a Q4_K or Q6_K block, half h of the panel: small integers, four to a lane of
+ * a and b, times d and dmin. */
+BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const __m512i *a, const __m512i *b,
+                                              __m512 d, __m512 dmin, uint32_t h,
+                                              blm_avx512_panel *panel)
+{
+    BLM_AVX512_UNROLL
+    for (uint32_t i = 0; i < 8; i++) {
+        __m512 scale, more;
+        if (type == BLM_Q4_K) { /* eight scales, eight mins */
+            scale = blm_avx512_byte(type, a[i / 4], i % 4);
+            more = blm_avx512_byte(type, b[i / 4], i % 4);
+        } else { /* sixteen scales, two to a block of 32 */
+            scale = blm_avx512_byte(type, a[i / 2], i % 2 * 2);
+            more = blm_avx512_byte(type, a[i / 2], i % 2 * 2 + 1);
         }
-        __m512 a = type == BLM_Q4_K ? blm_avx512_byte(type, v[j / 4], j % 4)
-                                    : blm_avx512_byte(type, v[j / 2], j % 2 * 2);
-        __m512 b = type == BLM_Q4_K ? blm_avx512_byte(type, v[2 + j / 4], j % 4)
-                                    : blm_avx512_byte(type, v[j / 2], j % 2 * 2 + 1);
-        _mm512_storeu_ps(panel->scale[h], _mm512_mul_ps(a, d));
-        _mm512_storeu_ps(panel->more[h], _mm512_mul_ps(b, dmin));
+        _mm512_storeu_ps(panel[i].scale[h], _mm512_mul_ps(scale, d));
+        _mm512_storeu_ps(panel[i].more[h], _mm512_mul_ps(more, dmin));
     }
+}
+
+/* The 256 columns of Q4_K from byte k of 16 rows, half h of the panel. The first 16 bytes of
+ * a block, side by side, are d and dmin, and its scales as in blm_avx512_q4_k_scales. */
+BLM_AVX512_INLINE void blm_avx512_fill_q4_k(const uint8_t *const *rows, size_t k, uint32_t h,
+                                            blm_avx512_panel *panel)
+{
+    const __m512i six = _mm512_set1_epi8(0x3F), four = _mm512_set1_epi8(0x0F);
+    const __m512i top = _mm512_set1_epi8(0x30);
+    __m512i v[8], scales[2], mins[2];
+    blm_avx512_pieces(rows, k, 16, v);
+    scales[0] = _mm512_and_si512(v[1], six);
+    mins[0] = _mm512_and_si512(v[2], six);
+    scales[1] = _mm512_or_si512(_mm512_and_si512(v[3], four),
+                                _mm512_and_si512(_mm512_srli_epi32(v[1], 2), top));
+    mins[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(v[3], 4), four),
+                              _mm512_and_si512(_mm512_srli_epi32(v[2], 2), top));
+    blm_avx512_fill_scales(BLM_Q4_K, scales, mins, blm_avx512_low_halves(v[0]),
+                           blm_avx512_low_halves(_mm512_srli_epi32(v[0], 16)), h, panel);
+    for (uint32_t i = 0; i < 8; i += 2) {
+        blm_avx512_pieces(rows, k + 16 + i * 16, 16, v);
+        blm_avx512_pieces(rows, k + 32 + i * 16, 16, v + 4);
+        BLM_AVX512_UNROLL
+        for (int g = 0; g < 8; g++) {
+            __m512i high = _mm512_and_si512(_mm512_srli_epi16(v[g], 4), four);
+            _mm512_storeu_si512(panel[i].q[g][h], _mm512_and_si512(v[g], four));
+            _mm512_storeu_si512(panel[i + 1].q[g][h], high);
+        }
+    }
+}
+
+/* Four blocks of 32 of Q6_K, whose low bits begin at byte `low` and whose high pairs at byte
+ * `high` of 16 rows: see scalar.c. */
+BLM_AVX512_INLINE void blm_avx512_fill_q6_k_half(const uint8_t *const *rows, size_t low,
+                                                 size_t high, uint32_t h,
+                                                 blm_avx512_panel *panel)
+{
+    const __m512i nibble = _mm512_set1_epi8(0x0F), top = _mm512_set1_epi8(0x30);
+    __m512i v[8], pairs[8];
+    blm_avx512_pieces(rows, high, 16, pairs);
+    blm_avx512_pieces(rows, high + 16, 16, pairs + 4);
+    for (uint32_t i = 0; i < 2; i++) { /* blocks i and i + 2 */
+        const __m128i up = _mm_cvtsi32_si128((int)(4 - i * 2));
+        const __m128i down = _mm_cvtsi32_si128((int)(i * 2));
+        blm_avx512_pieces(rows, low + i * 32, 16, v);
+        blm_avx512_pieces(rows, low + i * 32 + 16, 16, v + 4);
+        BLM_AVX512_UNROLL
+        for (int g = 0; g < 8; g++) {
+            __m512i first = _mm512_and_si512(_mm512_sll_epi16(pairs[g], up), top);
+            __m512i third = _mm512_and_si512(_mm512_srl_epi16(pairs[g], down), top);
+            first = _mm512_or_si512(_mm512_and_si512(v[g], nibble), first);
+            third =
+                _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(v[g], 4), nibble), third);
+            _mm512_storeu_si512(panel[i].q[g][h], first);
+            _mm512_storeu_si512(panel[i + 2].q[g][h], third);
+        }
+    }
+}
+/* The 256 columns of Q6_K from byte k of 16 rows, half h of the panel. */
+BLM_AVX512_INLINE void blm_avx512_fill_q6_k(const uint8_t *const *rows, size_t k, uint32_t h,
+                                            blm_avx512_panel *panel)
+{
+    __m512i scales[4];
+    __m512 d = blm_avx512_halves(rows, k + 208);
+    blm_avx512_pieces(rows, k + 192, 16, scales);
+    blm_avx512_fill_scales(BLM_Q6_K, scales, scales, d, d, h, panel);
+    blm_avx512_fill_q6_k_half(rows, k, k + 128, h, panel);
+    blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, h, panel + 4);
 }
 
 /* Blocks [i0, i1) of 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows, uint32_t h,
                                        uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
 {
-    if (type == BLM_Q4_K || type == BLM_Q6_K) blm_avx512_fill_k(type, rows, h, i0, i1, panel);
+    if (type == BLM_Q4_K || type == BLM_Q6_K) {
+        for (uint32_t i = i0 / 8; i < i1 / 8; i++, panel += 8) {
+            if (type == BLM_Q4_K)
+                blm_avx512_fill_q4_k(rows, (size_t)i * 144, h, panel);
+            else
+                blm_avx512_fill_q6_k(rows, (size_t)i * 210, h, panel);
+        }
+        return;
+    }
     for (uint32_t i = i0; i < i1; i++, panel++) {
+        const size_t at = (size_t)i * (type == BLM_Q4_0 ? 18 : 34);
         __m512i q[8];
         blm_avx512_unpack16(type, rows, i, q);
         BLM_AVX512_UNROLL
         for (int g = 0; g < 8; g++)
             _mm512_storeu_si512(panel->q[g][h], q[g]);
-        if (type == BLM_Q4_0 || type == BLM_Q8_0) {
-            size_t at = (size_t)i * (type == BLM_Q4_0 ? 18 : 34);
-            _mm512_storeu_ps(panel->scale[h], blm_avx512_halves(rows, at));
-        }
+        _mm512_storeu_ps(panel->scale[h], blm_avx512_halves(rows, at));
     }
 }
 
@@ -126,7 +204,8 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
     }
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens && type == BLM_Q4_K; t++) {
-        __m512 v = _mm512_set1_ps((float)x->sum[at[t]] * x->scale[at[t]]);
+        __m512 v = _mm512_cvtepi32_ps(_mm512_set1_epi32(x->sum[at[t]]));
+        v = _mm512_mul_ps(v, _mm512_set1_ps(x->scale[at[t]]));
         sum[0][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[0]), v, sum[0][t]);
         sum[1][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[1]), v, sum[1][t]);
     }
@@ -190,10 +269,10 @@ BLM_AVX512_INLINE void blm_avx512_tiles(uint32_t type, const blm_matmul_args *a,
     }
 }
 
-static uint32_t blm_avx512_panel_blocks(uint32_t cols)
+/* Where stretch s of `stretches` begins, in whole units of blocks. */
+static uint32_t blm_avx512_cut(uint32_t blocks, uint32_t unit, uint32_t s, uint32_t stretches)
 {
-    uint64_t room = blm_matmul_scratch_bytes(cols) / sizeof(blm_avx512_panel);
-    return (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_BLOCKS);
+    return (uint32_t)((uint64_t)(blocks / unit) * s / stretches) * unit;
 }
 
 /* Stretches of k are the outer loop: their activations are still near when the next rows
@@ -201,12 +280,13 @@ static uint32_t blm_avx512_panel_blocks(uint32_t cols)
 BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                         uint32_t type, uint32_t t0, uint32_t t1)
 {
-    uint32_t blocks = a->x->cols / 32, most = blm_avx512_panel_blocks(a->x->cols);
-    uint32_t stretches = (blocks + most - 1) / most;
+    const uint32_t unit = type == BLM_Q4_K || type == BLM_Q6_K ? 8 : 1;
+    uint32_t blocks = a->x->cols / 32;
+    uint32_t stretches = (blocks + BLM_AVX512_PANEL_BLOCKS - 1) / BLM_AVX512_PANEL_BLOCKS;
     blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
     for (uint32_t s = 0; s < stretches; s++) {
-        uint32_t i0 = (uint32_t)((uint64_t)blocks * s / stretches);
-        uint32_t i1 = (uint32_t)((uint64_t)blocks * (s + 1) / stretches);
+        uint32_t i0 = blm_avx512_cut(blocks, unit, s, stretches);
+        uint32_t i1 = blm_avx512_cut(blocks, unit, s + 1, stretches);
         for (uint64_t r = row0; r < row1; r += 32) {
             const uint8_t *rows[32];
             blm_avx512_rows(a, r, row1, 32, rows);
@@ -220,7 +300,7 @@ BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0,
 BLM_AVX512_INLINE void blm_avx512_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                          uint32_t type)
 {
-    uint32_t tokens = a->x->tokens, stretch = blm_avx512_panel_blocks(a->x->cols) * 32;
+    uint32_t tokens = a->x->tokens, stretch = BLM_MIN(a->x->cols, BLM_AVX512_PANEL_BLOCKS * 32);
     uint32_t most = BLM_AVX512_NEAR_BYTES / stretch / BLM_AVX512_TOKENS * BLM_AVX512_TOKENS;
     for (uint32_t t = 0; t < tokens; t += most)
         blm_avx512_chunk(a, row0, row1, type, t, t + BLM_MIN(tokens - t, most));

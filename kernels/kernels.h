@@ -50,10 +50,12 @@ typedef struct blm_matmul_args {
 /* Computes rows [row0, row1) of y for all tokens; row1 <= w->ne[1]. */
 typedef void (*blm_matmul_fn)(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
 
-/* Bytes of scratch one worker needs for products of rows of up to `cols` values. */
+/* Bytes of scratch one worker needs for products of rows of up to `cols` values: for one row
+ * unpacked, or for a panel of 32 rows of up to 2560 columns. */
 static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t cols)
 {
-    return 24 * ((cols + 255) / 256 * 256) + 1024;
+    uint64_t whole = (cols + 255) / 256 * 256;
+    return BLM_MAX(24 * whole, 40 * BLM_MIN(whole, 2560)) + 1024;
 }
 
 /* Attention of one head for some queries over one run of keys and values.
