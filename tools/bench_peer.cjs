@@ -42,7 +42,8 @@ async function start() {
     await addon.init();
     const model = new addon.AddonModel(file, {gpuLayers: 0, useMmap: true});
     if (!await model.init()) throw new Error(`llama.cpp does not load ${file}`);
-    const type = addon.getGgmlType(cache);
+    const type = addon.getGgmlType(cache.toUpperCase());
+    if (type === undefined) throw new Error(`llama.cpp has no type ${cache}`);
     const context = new addon.AddonContext(model, {
         contextSize: CONTEXT_TOKENS, batchSize: BATCH_TOKENS, sequences: 1,
         threads: Number(threads), flashAttention: flash === "on",
