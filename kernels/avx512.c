@@ -98,6 +98,55 @@ BLM_AVX512 static void blm_avx512_silu_mul(float *gate, const float *up, size_t 
     }
 }
 
+/* ---- Heads: RoPE, rows of the cache ---------------------------------------------------- */
+
+BLM_AVX512 static void blm_avx512_quantize_kv(const float *x, uint32_t n, int8_t *q,
+                                              uint16_t *scale)
+{
+    __m512 most = _mm512_setzero_ps();
+    for (size_t i = 0; i < n; i += 16) /* in this order NaNs are passed over */
+        most = _mm512_max_ps(_mm512_abs_ps(blm_avx512_get(x, i, n)), most);
+    *scale = blm_kv_scale(_mm512_reduce_max_ps(most));
+    const __m512 inverse = _mm512_set1_ps(*scale == 0 ? 0 : 1 / blm_f32_of_f16(*scale));
+    for (size_t i = 0; i < n; i += 16) {
+        __m512 v = _mm512_mul_ps(blm_avx512_get(x, i, n), inverse);
+        v = _mm512_max_ps(_mm512_min_ps(_mm512_set1_ps(127), v), _mm512_set1_ps(-127));
+        _mm512_mask_cvtepi32_storeu_epi8(q + i, blm_avx512_mask(BLM_MIN(n - i, 16)),
+                                         _mm512_cvtps_epi32(v));
+    }
+}
+
+/* Neighbouring pairs: x times its cosines, and its neighbours times the sines, taken off in
+ * even lanes and added in odd ones. */
+BLM_AVX512_INLINE void blm_avx512_rope_pairs(float *x, const float *cos, const float *sin,
+                                             uint32_t n_rot)
+{
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    for (size_t i = 0; i < n_rot; i += 16) {
+        const __mmask16 half = blm_avx512_mask(BLM_MIN(n_rot - i, 16) / 2);
+        __m512 c = _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(half, cos + i / 2));
+        __m512 s = _mm512_permutexvar_ps(twice, _mm512_maskz_loadu_ps(half, sin + i / 2));
+        __m512 v = blm_avx512_get(x, i, n_rot), other = _mm512_permute_ps(v, 0xB1);
+        blm_avx512_put(x, i, n_rot, _mm512_fmaddsub_ps(v, c, _mm512_mul_ps(other, s)));
+    }
+}
+
+BLM_AVX512 static void blm_avx512_rope(float *x, const float *cos, const float *sin,
+                                       uint32_t n_rot, int halves)
+{
+    const size_t pairs = n_rot / 2;
+    if (!halves) {
+        blm_avx512_rope_pairs(x, cos, sin, n_rot);
+        return;
+    }
+    for (size_t i = 0; i < pairs; i += 16) {
+        __m512 a = blm_avx512_get(x, i, pairs), b = blm_avx512_get(x + pairs, i, pairs);
+        __m512 c = blm_avx512_get(cos, i, pairs), s = blm_avx512_get(sin, i, pairs);
+        blm_avx512_put(x, i, pairs, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
+        blm_avx512_put(x + pairs, i, pairs, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)));
+    }
+}
+
 /* ---- The table ----------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
@@ -110,6 +159,8 @@ BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
     k->gelu_quick = blm_avx512_gelu_quick;
     k->silu = blm_avx512_silu;
     k->silu_mul = blm_avx512_silu_mul;
+    k->quantize_kv = blm_avx512_quantize_kv;
+    k->rope = blm_avx512_rope;
     blm_kernels_avx512_matmul(k);
     blm_kernels_avx512_attend(k);
 }

@@ -300,4 +300,15 @@ static inline BLM_UNUSED double blm_cos(double x)
     return blm_sin_cos(x, 1);
 }
 
+/* The f16 scale of a row of the int8 cache: it is rounded first and q chosen for the rounded
+ * one; where rounding it down would push the largest value past 127.5 (subnormal scales),
+ * the next one up. */
+static inline BLM_UNUSED uint16_t blm_kv_scale(float most)
+{
+    float scale = most / 127;
+    uint16_t half = blm_f16_of_f32(scale < 65504.0f ? scale : 65504.0f);
+    if (half < 0x7BFF && blm_f32_of_f16(half) * 127.5f < most) half++;
+    return half;
+}
+
 #endif

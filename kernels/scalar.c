@@ -372,19 +372,9 @@ static void blm_scalar_quantize16(const float *x, uint32_t cols, int16_t *q, flo
     }
 }
 
-/* The scale is rounded to f16 first and q chosen for the rounded one; where rounding it
- * down would push the largest value past 127.5 (subnormal scales), the next one up. */
-static uint16_t blm_scalar_kv_scale(float most)
-{
-    float scale = most / 127;
-    uint16_t half = blm_f16_of_f32(scale < 65504.0f ? scale : 65504.0f);
-    if (half < 0x7BFF && blm_f32_of_f16(half) * 127.5f < most) half++;
-    return half;
-}
-
 static void blm_scalar_quantize_kv(const float *x, uint32_t n, int8_t *q, uint16_t *scale)
 {
-    *scale = blm_scalar_kv_scale(blm_scalar_max_abs(x, n));
+    *scale = blm_kv_scale(blm_scalar_max_abs(x, n));
     float step = blm_f32_of_f16(*scale), inverse = *scale == 0 ? 0 : 1 / step;
     for (uint32_t i = 0; i < n; i++)
         q[i] = (int8_t)blm_scalar_quantum(x[i], inverse, 127);
