@@ -6,28 +6,73 @@
 
 /* ---- Quantising activations ---------------------------------------------------------- */
 
-/* 16 values times inverse, to nearest even, within +-127; a NaN becomes -127. */
+BLM_AVX512_INLINE __m256 blm_avx512_upper(__m512 v)
+{
+    return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(v), 1));
+}
+
+/* Lane j of the result is the largest lane of v[j]. */
+BLM_AVX512_INLINE __m128 blm_avx512_max_of_4(const __m512 *v)
+{
+    __m512 a = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 b = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    a = _mm512_max_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE));
+    __m256 c = _mm256_max_ps(_mm512_castps512_ps256(a), blm_avx512_upper(a));
+    return _mm_max_ps(_mm256_castps256_ps128(c), _mm256_extractf128_ps(c, 1));
+}
+
+/* Lane j of the result is the sum of v[j]'s lanes. */
+BLM_AVX512_INLINE __m128i blm_avx512_sum_of_4(const __m512i *v)
+{
+    __m512i a =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[0], v[1]), _mm512_unpackhi_epi32(v[0], v[1]));
+    __m512i b =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(v[2], v[3]), _mm512_unpackhi_epi32(v[2], v[3]));
+    a = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    __m256i c = _mm256_add_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(c), _mm256_extracti128_si256(c, 1));
+}
+
+/* 16 values times inverse, to nearest even; a NaN becomes -127. */
 BLM_AVX512_INLINE __m512i blm_avx512_quanta(__m512 v, __m512 inverse)
 {
-    v = _mm512_min_ps(_mm512_set1_ps(127), _mm512_mul_ps(v, inverse));
+    v = _mm512_mul_ps(v, inverse);
     return _mm512_cvtps_epi32(_mm512_max_ps(v, _mm512_set1_ps(-127)));
 }
 
+/* Four blocks share their reductions; where there are fewer, the last one is taken again. */
 BLM_AVX512 static void blm_avx512_quantize8(const float *x, uint32_t cols, int8_t *q,
                                             float *scale, int32_t *sum)
 {
-    const __m512 zero = _mm512_setzero_ps();
-    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
-        __m512 a = _mm512_loadu_ps(x), b = _mm512_loadu_ps(x + 16);
-        /* in this order NaNs are passed over */
-        __m512 m = _mm512_max_ps(_mm512_abs_ps(b), _mm512_max_ps(_mm512_abs_ps(a), zero));
-        float most = _mm512_reduce_max_ps(m);
-        const __m512 inverse = _mm512_set1_ps(most < 1e-30f ? 0 : 127 / most);
-        __m512i n = blm_avx512_quanta(a, inverse), n2 = blm_avx512_quanta(b, inverse);
-        scale[i] = most < 1e-30f ? 0 : most / 127;
-        sum[i] = _mm512_reduce_add_epi32(_mm512_add_epi32(n, n2));
-        _mm_storeu_si128((__m128i *)(void *)q, _mm512_cvtepi32_epi8(n));
-        _mm_storeu_si128((__m128i *)(void *)(q + 16), _mm512_cvtepi32_epi8(n2));
+    for (uint32_t left = cols / 32; left > 0;
+         left -= BLM_MIN(left, 4), x += 128, q += 128, scale += 4, sum += 4) {
+        const __mmask8 mask = (__mmask8)((1u << BLM_MIN(left, 4)) - 1);
+        __m512 low[4], high[4], most[4];
+        __m512i total[4];
+        float inverse[4];
+        BLM_AVX512_UNROLL
+        for (uint32_t j = 0; j < 4; j++) {
+            low[j] = _mm512_loadu_ps(x + 32 * BLM_MIN(j, left - 1));
+            high[j] = _mm512_loadu_ps(x + 32 * BLM_MIN(j, left - 1) + 16);
+            /* in this order NaNs are passed over */
+            most[j] = _mm512_max_ps(_mm512_abs_ps(low[j]), _mm512_setzero_ps());
+            most[j] = _mm512_max_ps(_mm512_abs_ps(high[j]), most[j]);
+        }
+        const __m128 limit = _mm_set1_ps(127), m = blm_avx512_max_of_4(most);
+        const __mmask8 some = _mm_cmp_ps_mask(m, _mm_set1_ps(1e-30f), _CMP_GE_OQ);
+        _mm_storeu_ps(inverse, _mm_maskz_div_ps(some, limit, m));
+        _mm_mask_storeu_ps(scale, mask, _mm_maskz_div_ps(some, m, limit));
+        BLM_AVX512_UNROLL
+        for (uint32_t j = 0; j < 4; j++) {
+            const __m512 by = _mm512_set1_ps(inverse[j]);
+            __m512i a = blm_avx512_quanta(low[j], by), b = blm_avx512_quanta(high[j], by);
+            total[j] = _mm512_add_epi32(a, b);
+            if (j < left) {
+                _mm_storeu_si128((__m128i *)(void *)(q + 32 * j), _mm512_cvtepi32_epi8(a));
+                _mm_storeu_si128((__m128i *)(void *)(q + 32 * j + 16), _mm512_cvtepi32_epi8(b));
+            }
+        }
+        _mm_mask_storeu_epi32(sum, mask, blm_avx512_sum_of_4(total));
     }
 }
 
@@ -50,6 +95,50 @@ BLM_AVX512 static void blm_avx512_dequantize_f16(const uint8_t *row, float *out,
 BLM_AVX512 static void blm_avx512_dequantize_bf16(const uint8_t *row, float *out, uint64_t cols)
 {
     blm_avx512_dequantize(BLM_BF16, row, out, cols);
+}
+
+/* ---- Norms --------------------------------------------------------------------------- */
+
+/* sum + (x - mean)^power for the first n of 16 values, power 1 or 2. */
+BLM_AVX512_INLINE __m512 blm_avx512_moment_step(const float *x, size_t n, __m512 mean,
+                                                uint32_t power, __m512 sum)
+{
+    __m512 v = _mm512_maskz_sub_ps(blm_avx512_mask(n), blm_avx512_get(x, 0, n), mean);
+    return power == 1 ? _mm512_add_ps(sum, v) : _mm512_fmadd_ps(v, v, sum);
+}
+
+/* The sum of (x - mean)^power over a row, in four partial sums. */
+BLM_AVX512_INLINE float blm_avx512_moment(const float *x, uint32_t n, __m512 mean,
+                                          uint32_t power)
+{
+    __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                     _mm512_setzero_ps()};
+    size_t i = 0;
+    for (; i + 64 <= n; i += 64) {
+        BLM_AVX512_UNROLL
+        for (size_t j = 0; j < 4; j++)
+            sum[j] = blm_avx512_moment_step(x + i + 16 * j, 16, mean, power, sum[j]);
+    }
+    for (; i < n; i += 16)
+        sum[0] = blm_avx512_moment_step(x + i, BLM_MIN(n - i, 16), mean, power, sum[0]);
+    sum[0] = _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
+    return _mm512_reduce_add_ps(sum[0]);
+}
+
+BLM_AVX512 static void blm_avx512_layer_norm(const float *x, const uint8_t *w, const uint8_t *b,
+                                             float eps, uint32_t n, float *out)
+{
+    const __m512 mean =
+        _mm512_set1_ps(blm_avx512_moment(x, n, _mm512_setzero_ps(), 1) / (float)n);
+    const float variance = blm_avx512_moment(x, n, mean, 2) / (float)n;
+    const __m512 factor = _mm512_set1_ps(1 / blm_sqrtf(variance + eps));
+    for (size_t i = 0; i < n; i += 16) {
+        uint32_t count = (uint32_t)BLM_MIN(n - i, 16);
+        __m512 v = _mm512_mul_ps(_mm512_sub_ps(blm_avx512_get(x, i, n), mean), factor);
+        v = _mm512_fmadd_ps(v, blm_avx512_floats(BLM_F32, w, i, count),
+                            blm_avx512_floats(BLM_F32, b, i, count));
+        blm_avx512_put(out, i, n, v);
+    }
 }
 
 /* ---- Activations --------------------------------------------------------------------- */
@@ -153,6 +242,7 @@ BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
 {
     k->name = "avx512";
     k->quantize8 = blm_avx512_quantize8;
+    k->layer_norm = blm_avx512_layer_norm;
     k->dequantize[BLM_F16] = blm_avx512_dequantize_f16;
     k->dequantize[BLM_BF16] = blm_avx512_dequantize_bf16;
     k->gelu_tanh = blm_avx512_gelu_tanh;
