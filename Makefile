@@ -10,7 +10,7 @@ CSTD    := -std=c99 -D_POSIX_C_SOURCE=200809L
 CMOCKA   ?= -lcmocka
 V        ?= 0
 Q        := $(if $(filter 0,$(V)),@)
-say       = $(if $(filter 0,$(V)),@echo "  $(1)")
+say       = $(if $(filter 0,$(V)),@echo "  $(1)" >&2)
 COMPILE  = $(CC) $(CSTD) $(WARN) $(CFLAGS) -MMD -MP
 
 LIB_SRC  := $(wildcard arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c)
@@ -38,7 +38,7 @@ help: ## list the targets
 APT := $(if $(filter 0,$(shell id -u)),,sudo )apt-get
 # $(call need,PACKAGES): installs those that are missing, and says so.
 need = missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
-       if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+       if [ -n "$$missing" ]; then echo "installing:$$missing" >&2; \
        $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq $$missing >/dev/null; fi
 
 deps: ## install what the build needs (libstb-dev)
@@ -98,7 +98,7 @@ $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(
 test: deps-test ## build everything and run all tests
 	@$(MAKE) --no-print-directory check
 
-check: all $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
+check: all $(BUILD)/bench $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
 	@tests/run.sh $(BUILD)
 
 THREADED := test_posix test_workers
@@ -125,8 +125,8 @@ fuzz: deps-clang ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the library
 	@tools/size.sh $(BUILD)
 
-bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads (5 GB under build/; ARGS="--json --runs 5")
-	@for threads in 1 2; do $(BUILD)/bench $(BUILD)/models --threads $$threads $(ARGS) || exit 1; done
+bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads, 10 minutes, 5 GB under build/ (ARGS="--json --only decode")
+	@$(BUILD)/bench $(BUILD)/models $(ARGS)
 
 bench-peer: deps $(BUILD)/bench ## prefill and decode in turns with llama.cpp from the npm registry (ARGS=--help)
 	@tools/bench_peer $(BUILD) $(ARGS)

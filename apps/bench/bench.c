@@ -1,50 +1,23 @@
 /* Times what people run, on models of the shapes they run, beside the machine's limits.
  *
- *   bench DIR [--json] [--runs N] [--threads N] [--cpu-mask N] [--llm NAME] [--mmproj NAME]
- *   bench DIR --serve ...   obeys tools/bench_peer; see bench_serve
+ *   bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] [--mmproj q8_0,f16]
+ *             [--cpus LIST] [--cpu-mask N] [--only TEXT] [--small]
+ *   bench DIR --serve [--threads N] [--llm NAME]      obeys tools/bench_peer; see bench_serve
  *
- * DIR keeps the model files (5 GB) from run to run. NAME: q4_0 or q4_k; q8_0 or f16. Figures
- * are medians. Shares are of limits measured in the same run. */
-#include <inttypes.h>
+ * DIR keeps the model files (5 GB) from run to run. Figures are medians of runs in which the
+ * numbers of threads take turns; a share is of the median of the limit, measured before and
+ * after each of these runs. --only: a part of the names of the figures wanted.
+ * --small: models of some MB, to try the benchmark itself. */
+#include "bench.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
-#include "../../ports/posix/posix.h"
 #include "limits.h"
-#include "models.h"
+#include "report.h"
 
-enum {
-    BENCH_MAX_RUNS = 99,
-    BENCH_CONTEXT = 2560,
-    BENCH_PICTURE_W = 768,
-    BENCH_PICTURE_H = 1536
-};
-
-typedef struct bench_options {
-    const char *folder, *llm, *mmproj;
-    uint32_t runs, threads, cpu_mask;
-    int json, serve;
-} bench_options;
-
-typedef struct bench_state {
-    bench_options options;
-    bluelm_weights weights;
-    bluelm_config config;
-    bluelm_memory memory;
-    bluelm_port port;
-    bluelm *engine;
-    void *arena;
-    uint8_t *picture; /* [BENCH_PICTURE_H][BENCH_PICTURE_W][3] */
-    uint64_t linear_values;
-    double bandwidth, peak; /* bytes/s; multiply-adds/s */
-    const char *peak_name;
-    int rows_printed;
-} bench_state;
-
-static void bench_die(const char *what, const bluelm_error *err)
+void bench_die(const char *what, const bluelm_error *err)
 {
     char text[192] = "";
     if (err) bluelm_error_text(err, text, sizeof text);
@@ -52,107 +25,16 @@ static void bench_die(const char *what, const bluelm_error *err)
     exit(1);
 }
 
-/* ---- Running -------------------------------------------------------------------------- */
+/* ---- Measuring ------------------------------------------------------------------------- */
 
-static double bench_now(const bench_state *s)
-{
-    return (double)s->port.now_us(s->port.user) / 1e6;
-}
+enum { BENCH_VALUES = 3, BENCH_LIMIT_SAMPLES = 2 * BENCH_MAX_RUNS };
 
-static void bench_add_tokens(bench_state *s, uint32_t count, uint32_t seed)
-{
-    bluelm_error err;
-    for (uint32_t i = 0; i < count; i++) {
-        int32_t token = (int32_t)(300 + (seed + i) * 7919u % 90000u);
-        if (bluelm_add_tokens(s->engine, &token, 1, &err) < 0) bench_die("tokens", &err);
-    }
-}
-
-/* Steps until there is nothing to do, or until `type` was reported as finished. */
-static void bench_steps(bench_state *s, bluelm_event_type until)
-{
-    bluelm_event event;
-    bluelm_error err;
-    int more;
-    do {
-        more = bluelm_step(s->engine, &event, &err);
-        if (more < 0) bench_die("step", &err);
-        if (event.type == until && event.done == event.total) return;
-    } while (more);
-}
-
-static double bench_prefill(bench_state *s, uint32_t tokens)
-{
-    bluelm_reset(s->engine);
-    bench_add_tokens(s, tokens, tokens);
-    double begun = bench_now(s);
-    bench_steps(s, BLUELM_EVENT_END);
-    return bench_now(s) - begun;
-}
-
-/* Seconds per token of 64 tokens behind `context` tokens, each read by itself. */
-static double bench_decode(bench_state *s, uint32_t context)
-{
-    bench_prefill(s, context);
-    double begun = bench_now(s);
-    for (uint32_t i = 0; i < 64; i++) {
-        bench_add_tokens(s, 1, i);
-        bench_steps(s, BLUELM_EVENT_END);
-    }
-    return (bench_now(s) - begun) / 64;
-}
-
-static double bench_tile(bench_state *s, uint32_t ignored)
-{
-    bluelm_error err;
-    bluelm_image image = {
-        .rgb = s->picture, .width_px = s->memory.tile_px, .height_px = s->memory.tile_px};
-    size_t count = (size_t)s->memory.tokens_per_tile * bench_llm_3b.n_embd;
-    float *tokens = malloc(count * sizeof *tokens);
-    (void)ignored;
-    bluelm_reset(s->engine);
-    double begun = bench_now(s);
-    if (!tokens || bluelm_embed_image(s->engine, &image, tokens, count, &err) < 0)
-        bench_die("tile", &err);
-    double took = bench_now(s) - begun;
-    free(tokens);
-    return took;
-}
-
-static void bench_add_picture(bench_state *s)
-{
-    bluelm_error err;
-    bluelm_image image = {
-        .rgb = s->picture, .width_px = BENCH_PICTURE_W, .height_px = BENCH_PICTURE_H};
-    bluelm_reset(s->engine);
-    if (bluelm_add_image(s->engine, &image, NULL, &err) != 9)
-        bench_die("768x1536 did not become 9 tiles", &err);
-}
-
-static double bench_picture(bench_state *s, uint32_t ignored)
-{
-    (void)ignored;
-    bench_add_picture(s);
-    double begun = bench_now(s);
-    bench_steps(s, BLUELM_EVENT_ENCODE);
-    return bench_now(s) - begun;
-}
-
-/* From the last word to the first token; the picture's 1,764 tokens are read already. */
-static double bench_first_token(bench_state *s, uint32_t words)
-{
-    bluelm_error err;
-    bluelm_event event = {0};
-    bench_prefill(s, 9 * s->memory.tokens_per_tile);
-    double begun = bench_now(s);
-    bench_add_tokens(s, words, 1);
-    if (bluelm_generate(s->engine, 1, &err) < 0) bench_die("generate", &err);
-    while (event.type != BLUELM_EVENT_TOKEN && event.type != BLUELM_EVENT_END)
-        if (bluelm_step(s->engine, &event, &err) < 0) bench_die("step", &err);
-    return bench_now(s) - begun;
-}
-
-/* ---- Reporting ------------------------------------------------------------------------- */
+/* Medians of one scene, for each number of threads. */
+typedef struct bench_result {
+    double seconds[BENCH_VALUES][BENCH_MAX_SIDES];
+    double limit[BENCH_MAX_SIDES];
+    enum bench_limit limit_kind;
+} bench_result;
 
 static int bench_compare(const void *a, const void *b)
 {
@@ -160,270 +42,273 @@ static int bench_compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static double bench_median(bench_state *s, double (*fn)(bench_state *, uint32_t), uint32_t arg)
+static double bench_median(double *values, uint32_t count)
 {
-    double times[BENCH_MAX_RUNS];
-    for (uint32_t i = 0; i < s->options.runs; i++)
-        times[i] = fn(s, arg);
-    qsort(times, s->options.runs, sizeof *times, bench_compare);
-    return times[s->options.runs / 2];
+    qsort(values, count, sizeof *values, bench_compare);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-static double bench_read_limit(bench_state *s, uint32_t ignored)
+static double bench_limit_now(const bench_state *s, const bench_side *side,
+                              enum bench_limit limit)
 {
-    (void)ignored;
-    return bench_read_bandwidth(&s->port, s->options.threads, s->weights.llm,
-                                s->weights.llm_bytes);
+    if (limit == BENCH_READ)
+        return bench_read_bandwidth(&side->port, side->threads, s->weights.llm,
+                                    s->weights.llm_bytes);
+    return bench_peak_rate(&side->port, side->threads, limit, s->kernels);
 }
 
-/* One figure, and which share of which limit it is (share 0: of none). */
-static void bench_report(bench_state *s, const char *name, double value, const char *unit,
-                         double share, const char *limit)
+/* The arena, and what is mapped, become resident before anything is timed. */
+static void bench_warm_up(bench_state *s)
 {
-    if (s->options.json)
-        printf(
-            "%s{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"share\":%.4f,\"of\":\"%s\"}",
-            s->rows_printed ? "," : "", name, value, unit, share, limit);
-    else if (share > 0)
-        printf("  %-34s %12.4g %-9s %5.1f %% of %s\n", name, value, unit, 100 * share, limit);
-    else
-        printf("  %-34s %12.4g %s\n", name, value, unit);
-    s->rows_printed++;
-    fflush(stdout);
+    const bench_side *side = &s->sides[0];
+    memset(s->arena, 0, s->arena_bytes);
+    bench_read_bandwidth(&side->port, 1, s->weights.llm, s->weights.llm_bytes);
+    bench_read_bandwidth(&side->port, 1, s->weights.mmproj, s->weights.mmproj_bytes);
+}
+
+static bench_result bench_measure(bench_state *s, bench_scene scene, enum bench_limit limit)
+{
+    static double seconds[BENCH_MAX_SIDES][BENCH_VALUES][BENCH_MAX_RUNS];
+    static double limits[BENCH_MAX_SIDES][BENCH_LIMIT_SAMPLES];
+    bench_result r = {.limit_kind = limit};
+    uint32_t runs = s->options->runs;
+    for (uint32_t run = 0; run < runs; run++)
+        for (uint32_t i = 0; i < s->side_count; i++) {
+            double now[BENCH_VALUES] = {0};
+            limits[i][2 * run] = bench_limit_now(s, &s->sides[i], limit);
+            scene(s, &s->sides[i], now);
+            limits[i][2 * run + 1] = bench_limit_now(s, &s->sides[i], limit);
+            for (uint32_t v = 0; v < BENCH_VALUES; v++)
+                seconds[i][v][run] = now[v];
+        }
+    for (uint32_t i = 0; i < s->side_count; i++) {
+        r.limit[i] = bench_median(limits[i], 2 * runs);
+        for (uint32_t v = 0; v < BENCH_VALUES; v++)
+            r.seconds[v][i] = bench_median(seconds[i][v], runs);
+    }
+    return r;
+}
+
+/* ---- Figures --------------------------------------------------------------------------- */
+
+/* A row of one of a result's values: `count` units a second, or, without a count, seconds
+ * times `scale`.
+ *   work  bytes or multiply-adds of the value's time; 0: no share */
+static bench_row bench_row_of(const bench_state *s, const char *name, const char *unit,
+                              const bench_result *r, uint32_t value, double count, double scale,
+                              double work)
+{
+    bench_row row = {.unit = unit, .better = count > 0 ? 1 : -1};
+    snprintf(row.name, sizeof row.name, "%s", name);
+    row.limit = bench_limit_name(r->limit_kind, s->kernels);
+    for (uint32_t i = 0; i < s->side_count; i++) {
+        double seconds = r->seconds[value][i];
+        row.value[i] = count > 0 ? count / seconds : seconds * scale;
+        if (r->limit[i] > 0) row.share[i] = work / seconds / r->limit[i];
+    }
+    return row;
+}
+
+static void bench_rate_row(const bench_state *s, const char *name, const bench_result *r,
+                           uint32_t value, double tokens, double work)
+{
+    bench_row row = bench_row_of(s, name, "token/s", r, value, tokens, 0, work);
+    bench_report_row(&row);
+}
+
+static void bench_time_row(const bench_state *s, const char *name, const char *unit,
+                           const bench_result *r, uint32_t value, double scale, double work)
+{
+    bench_row row = bench_row_of(s, name, unit, r, value, 0, scale, work);
+    bench_report_row(&row);
+}
+
+static void bench_limit_row(const bench_state *s, const char *name, const char *unit,
+                            const bench_result *r, double scale)
+{
+    bench_row row = {.unit = unit};
+    snprintf(row.name, sizeof row.name, "  %s", name);
+    for (uint32_t i = 0; i < s->side_count; i++)
+        row.value[i] = r->limit[i] * scale;
+    if (row.value[0] > 0) bench_report_row(&row);
+}
+
+/* Multiply-adds of a prompt's layers; its last token's logits are not counted. */
+static double bench_prefill_work(const bench_state *s, double tokens)
+{
+    const bench_shape *m = s->options->shape;
+    return tokens * ((double)bench_llm_linear_values(m) - (double)m->n_embd * m->n_vocab);
 }
 
 /* Bytes a token reads: every matrix but the embedding table, and the cache so far. */
-static double bench_token_bytes(const bench_state *s, uint32_t context)
+static double bench_decode_work(const bench_state *s, double context)
 {
-    const bench_llm_shape *m = &bench_llm_3b;
+    const bench_shape *m = s->options->shape;
     double bits = 4.5; /* Q4_0 and Q4_K alike: 18 bytes for 32 values */
-    double kv = 2.0 * m->n_layer * (m->n_embd + 2.0 * m->n_head) * context;
-    return (double)s->linear_values * bits / 8 + kv;
+    double cache = 2.0 * m->n_layer * (m->n_embd + 2.0 * m->n_head) * context;
+    return (double)bench_llm_linear_values(m) * bits / 8 + cache;
 }
 
-static void bench_report_language(bench_state *s)
+static void bench_do_load(bench_state *s)
 {
-    char name[64];
-    static const uint32_t prompts[] = {128, 512}, contexts[] = {128, 1900};
-    for (uint32_t i = 0; i < 2; i++) {
-        double seconds = bench_median(s, bench_prefill, prompts[i]);
-        double layers =
-            (double)(s->linear_values - (uint64_t)bench_llm_3b.n_embd * bench_llm_3b.n_vocab);
-        snprintf(name, sizeof name, "prefill %u", prompts[i]);
-        bench_report(s, name, prompts[i] / seconds, "token/s",
-                     s->peak > 0 ? layers * prompts[i] / seconds / s->peak : 0, s->peak_name);
+    bench_result r = bench_measure(s, bench_load, BENCH_NO_LIMIT);
+    bench_time_row(s, "load", "ms", &r, 0, 1e3, 0);
+    bench_warm_up(s);
+}
+
+static void bench_do_prefill_128(bench_state *s)
+{
+    bench_result r = bench_measure(s, bench_prefill_128, BENCH_INT8);
+    bench_rate_row(s, "prefill 128", &r, 0, 128, bench_prefill_work(s, 128));
+    bench_limit_row(s, "int8 peak", "GMAC/s", &r, 1e-9);
+}
+
+static void bench_do_prefill_512(bench_state *s)
+{
+    bench_result r = bench_measure(s, bench_prefill_512, BENCH_INT8);
+    bench_rate_row(s, "prefill 512", &r, 0, 512, bench_prefill_work(s, 512));
+    bench_limit_row(s, "int8 peak", "GMAC/s", &r, 1e-9);
+}
+
+static void bench_do_decode_128(bench_state *s)
+{
+    bench_result r = bench_measure(s, bench_decode_128, BENCH_READ);
+    bench_rate_row(s, "decode 64 after 128", &r, 0, 1,
+                   bench_decode_work(s, 128 + BENCH_DECODED / 2));
+    bench_limit_row(s, "read bandwidth", "GB/s", &r, 1e-9);
+}
+
+static void bench_do_decode_1900(bench_state *s)
+{
+    bench_result r = bench_measure(s, bench_long, BENCH_READ);
+    bench_row steps = {.name = "  in decode steps", .unit = "steps"};
+    bench_rate_row(s, "decode 64 after 1900", &r, 2, 1,
+                   bench_decode_work(s, BENCH_LONG_CONTEXT + BENCH_DECODED / 2));
+    bench_limit_row(s, "read bandwidth", "GB/s", &r, 1e-9);
+    bench_time_row(s, "first token, 16 words", "ms", &r, 0, 1e3, 0);
+    for (uint32_t i = 0; i < s->side_count; i++)
+        steps.value[i] = r.seconds[0][i] / r.seconds[1][i];
+    bench_report_row(&steps);
+}
+
+/* Float weights meet float activations. */
+static enum bench_limit bench_vision_limit(const bench_state *s)
+{
+    return strcmp(s->mmproj, "f16") ? BENCH_INT8 : BENCH_FLOAT;
+}
+
+static void bench_do_vision(bench_state *s, const char *name, bench_scene scene, double tiles)
+{
+    enum bench_limit limit = bench_vision_limit(s);
+    bench_result r = bench_measure(s, scene, limit);
+    bench_time_row(s, name, "s", &r, 0, 1,
+                   tiles * (double)bench_tile_products(s->options->shape));
+    bench_limit_row(s, limit == BENCH_INT8 ? "int8 peak" : "f32 peak", "GMAC/s", &r, 1e-9);
+}
+
+static void bench_do_tile(bench_state *s)
+{
+    bench_do_vision(s, "tile of 384 px", bench_tile, 1);
+}
+
+static void bench_do_picture(bench_state *s)
+{
+    bench_do_vision(s, "9 tiles of 768x1536", bench_picture, 9);
+}
+
+static void bench_do_memory(bench_state *s)
+{
+    bench_row arena = {.name = "memory: arena", .unit = "MB"};
+    bench_row weights = {.name = "  weights", .unit = "MB"};
+    bench_row peak = {.name = "  resident at most", .unit = "MB"};
+    bench_row beyond = {.name = "  of it neither", .unit = "MB"};
+    for (uint32_t i = 0; i < s->side_count; i++) {
+        bench_residence r = bench_measure_residence(s, &s->sides[i]);
+        arena.value[i] = (double)s->sides[i].memory.total / 1e6;
+        weights.value[i] = (double)s->sides[i].memory.weights_bytes / 1e6;
+        peak.value[i] = r.peak / 1e6;
+        beyond.value[i] = r.beyond / 1e6;
     }
-    double decode = 0;
-    for (uint32_t i = 0; i < 2; i++) {
-        double seconds = bench_median(s, bench_decode, contexts[i]);
-        snprintf(name, sizeof name, "decode 64 after %u", contexts[i]);
-        bench_report(s, name, 1 / seconds, "token/s",
-                     bench_token_bytes(s, contexts[i] + 32) / seconds / s->bandwidth,
-                     "read bandwidth");
-        decode = seconds;
-    }
-    double first = bench_median(s, bench_first_token, 16);
-    bench_report(s, "first token after 16 words", first * 1e3, "ms", 0, "");
-    bench_report(s, "  in decode steps", first / decode, "steps", 0, "");
+    bench_report_row(&arena);
+    bench_report_row(&weights);
+    bench_report_row(&peak);
+    bench_report_row(&beyond);
 }
 
-static void bench_report_vision(bench_state *s)
+static void bench_do_dispatch(bench_state *s)
 {
-    double values = (double)bench_tile_products(bench_llm_3b.n_embd);
-    double tile = bench_median(s, bench_tile, 0);
-    double picture = bench_median(s, bench_picture, 0);
-    bench_report(s, "one tile of 384 px", tile, "s", s->peak > 0 ? values / tile / s->peak : 0,
-                 s->peak_name);
-    bench_report(s, "768x1536, 9 tiles", picture, "s",
-                 s->peak > 0 ? 9 * values / picture / s->peak : 0, s->peak_name);
-}
-
-static uint64_t bench_anonymous_bytes(void)
-{
-    char line[128];
-    uint64_t kilobytes = 0;
-    FILE *status = fopen("/proc/self/status", "r");
-    while (status && fgets(line, sizeof line, status))
-        if (sscanf(line, "RssAnon: %" SCNu64, &kilobytes) == 1) break;
-    if (status) fclose(status);
-    return kilobytes * 1024;
-}
-
-static void bench_report_memory(bench_state *s)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    double beyond = (double)bench_anonymous_bytes() - (double)s->memory.total -
-                    3.0 * BENCH_PICTURE_W * BENCH_PICTURE_H;
-    bench_report(s, "arena", (double)s->memory.total / 1e6, "MB", 0, "");
-    bench_report(s, "weights, mapped", (double)s->memory.weights_bytes / 1e6, "MB", 0, "");
-    bench_report(s, "peak resident", (double)usage.ru_maxrss / 1e3, "MB", 0, "");
-    bench_report(s, "beyond weights and arena", beyond > 0 ? beyond / 1e6 : 0, "MB", 0, "");
-}
-
-/* ---- Setting up ---------------------------------------------------------------------------- */
-
-static void bench_map(const bench_options *o, const char *kind, const char *name,
-                      const void **data, size_t *bytes)
-{
-    static const struct {
-        const char *name;
-        uint32_t type;
-    } types[] = {
-        {"q4_0", BENCH_Q4_0}, {"q4_k", BENCH_Q4_K}, {"q8_0", BENCH_Q8_0}, {"f16", BENCH_F16}};
-    char path[512];
-    int failed = -1;
-    snprintf(path, sizeof path, "%s/%s-%s.gguf", o->folder, kind, name);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(types[i].name, name))
-            failed = strcmp(kind, "llm")
-                         ? bench_make_mmproj(path, bench_llm_3b.n_embd, types[i].type)
-                         : bench_make_llm(path, &bench_llm_3b, types[i].type);
-    if (failed || bluelm_posix_map(path, data, bytes)) bench_die(path, NULL);
-}
-
-static void bench_set_up(bench_state *s)
-{
-    bluelm_error err;
-    const bench_options *o = &s->options;
-    mkdir(o->folder, 0777);
-    bench_map(o, "llm", o->llm, &s->weights.llm, &s->weights.llm_bytes);
-    if (!o->serve)
-        bench_map(o, "mmproj", o->mmproj, &s->weights.mmproj, &s->weights.mmproj_bytes);
-    s->linear_values = bench_llm_linear_values(&bench_llm_3b);
-    s->config.context_tokens = BENCH_CONTEXT;
-    s->config.workers = o->threads;
-    s->config.cpu_mask = o->cpu_mask;
-    s->config.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
-    s->port = bluelm_posix_port(o->threads > 1 ? bluelm_posix_pool_start(o->threads) : NULL);
-    s->picture = malloc(3u * BENCH_PICTURE_W * BENCH_PICTURE_H);
-    if (!s->picture || bluelm_plan(&s->weights, &s->config, &s->memory, &err) < 0)
-        bench_die("plan", &err);
-    for (uint32_t i = 0; i < 3u * BENCH_PICTURE_W * BENCH_PICTURE_H; i++)
-        s->picture[i] = (uint8_t)(i * 2654435761u >> 24);
-    s->arena = malloc((size_t)s->memory.total);
-    if (!s->arena) bench_die("no memory for the arena", NULL);
-}
-
-static double bench_load(bench_state *s)
-{
-    bluelm_error err;
-    double begun = bench_now(s);
-    if (bluelm_init(&s->engine, s->arena, (size_t)s->memory.total, &s->weights, &s->config,
-                    &s->port, &err) < 0)
-        bench_die("init", &err);
-    return bench_now(s) - begun;
-}
-
-/* ---- One side of a comparison --------------------------------------------------------- */
-
-static uint32_t bench_likeliest(const bench_state *s)
-{
-    uint32_t n_vocab, best = 0;
-    const float *logits = bluelm_logits(s->engine, &n_vocab);
-    for (uint32_t i = 1; logits && i < n_vocab; i++)
-        if (logits[i] > logits[best]) best = i;
-    return best;
-}
-
-/* Answers each line of input, "reset 0", "read N" (a prompt of N tokens) or "decode N" (one
- * by one), with the seconds it took and the likeliest next token. The tokens depend on
- * their place alone. The first line of output says who this is. */
-static void bench_serve(bench_state *s)
-{
-    char order[16];
-    uint32_t count, at = 0;
-    bluelm_stats stats;
-    bench_load(s);
-    bluelm_get_stats(s->engine, &stats);
-    printf("{\"kernels\":\"%s\",\"arena_bytes\":%" PRIu64 "}\n", stats.kernels,
-           s->memory.total);
-    fflush(stdout);
-    while (scanf("%15s %" SCNu32, order, &count) == 2) {
-        uint32_t step = strcmp(order, "decode") ? count : 1;
-        double begun = bench_now(s);
-        if (!strcmp(order, "reset")) {
-            bluelm_reset(s->engine);
-            at = 0;
+    static const uint32_t gaps[] = {0, 5, 50};
+    for (int meet = 0; meet < 2; meet++)
+        for (uint32_t g = 0; g < 3; g++) {
+            bench_row row = {.unit = "us"};
+            snprintf(row.name, sizeof row.name, "dispatch%s, %u us between",
+                     meet ? " to both" : "", (unsigned)gaps[g]);
+            for (uint32_t i = 0; i < s->side_count; i++)
+                if (s->sides[i].threads > 1)
+                    row.value[i] = bench_dispatch_us(&s->sides[i].port, gaps[g], meet);
+            bench_report_row(&row);
         }
-        for (uint32_t end = at + count; at < end; at += step) {
-            bench_add_tokens(s, step, at);
-            bench_steps(s, BLUELM_EVENT_END);
+}
+
+static const struct {
+    const char *name;
+    void (*run)(bench_state *s);
+} bench_figures[] = {
+    {"load", bench_do_load},
+    {"prefill 128", bench_do_prefill_128},
+    {"prefill 512", bench_do_prefill_512},
+    {"decode 128", bench_do_decode_128},
+    {"decode 1900", bench_do_decode_1900},
+    {"tile", bench_do_tile},
+    {"9 tiles", bench_do_picture},
+    {"memory", bench_do_memory},
+    {"dispatch", bench_do_dispatch},
+};
+
+static void bench_pair(bench_state *s, const char *llm, const char *mmproj)
+{
+    const char *only = s->options->only;
+    bench_open(s, llm, mmproj);
+    bench_warm_up(s);
+    bench_report_pair(s);
+    for (size_t i = 0; i < sizeof bench_figures / sizeof *bench_figures; i++)
+        if (!only || strstr(bench_figures[i].name, only)) bench_figures[i].run(s);
+    bench_report_pair_end();
+    bench_close(s);
+}
+
+/* ---- All of it ---------------------------------------------------------------------------- */
+
+static void bench_start_sides(bench_state *s)
+{
+    s->side_count = s->options->side_count;
+    for (uint32_t i = 0; i < s->side_count; i++) {
+        bench_side *side = &s->sides[i];
+        bluelm_posix_pool *pool = NULL;
+        side->threads = s->options->threads[i];
+        if (side->threads > 1 || s->options->cpus) {
+            pool = bluelm_posix_pool_start_on(side->threads, s->options->cpus);
+            if (!pool) bench_die("threads", NULL);
         }
-        double took = bench_now(s) - begun;
-        printf("%.6f %" PRIu32 "\n", took, bench_likeliest(s));
-        fflush(stdout);
+        side->port = bluelm_posix_port(pool);
     }
-}
-
-static void bench_usage(void)
-{
-    fputs("usage: bench DIR [--json|--serve] [--runs N] [--threads N] [--cpu-mask N] "
-          "[--llm q4_0|q4_k] [--mmproj q8_0|f16]\n",
-          stderr);
-    exit(2);
-}
-
-static void bench_parse(bench_options *o, int argc, char **argv)
-{
-    *o = (bench_options){.llm = "q4_0", .mmproj = "q8_0", .runs = 5, .threads = 1};
-    for (int i = 1; i < argc; i++) {
-        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
-        if (!strcmp(argv[i], "--json"))
-            o->json = 1;
-        else if (!strcmp(argv[i], "--serve"))
-            o->serve = 1;
-        else if (argv[i][0] != '-' && !o->folder)
-            o->folder = argv[i];
-        else if (!value)
-            bench_usage();
-        else if (i++, !strcmp(argv[i - 1], "--runs"))
-            o->runs = (uint32_t)atoi(value);
-        else if (!strcmp(argv[i - 1], "--threads"))
-            o->threads = (uint32_t)atoi(value);
-        else if (!strcmp(argv[i - 1], "--cpu-mask"))
-            o->cpu_mask = (uint32_t)strtoul(value, NULL, 0);
-        else if (!strcmp(argv[i - 1], "--llm"))
-            o->llm = value;
-        else if (!strcmp(argv[i - 1], "--mmproj"))
-            o->mmproj = value;
-        else
-            bench_usage();
-    }
-    if (!o->folder || o->runs < 1 || o->runs > BENCH_MAX_RUNS || o->threads < 1 ||
-        o->threads > 64)
-        bench_usage();
 }
 
 int main(int argc, char **argv)
 {
     static bench_state s;
-    bluelm_stats stats;
-    bench_parse(&s.options, argc, argv);
-    bench_set_up(&s);
-    if (s.options.serve) {
+    static bench_options options;
+    bench_parse(&options, argc, argv);
+    s.options = &options;
+    bench_start_sides(&s);
+    if (options.serve) {
+        bench_open(&s, options.llms[0], NULL);
         bench_serve(&s);
         return 0;
     }
-    s.bandwidth = bench_median(&s, bench_read_limit, 0);
-    s.peak = bench_int8_peak(&s.port, s.options.threads, s.options.runs, &s.peak_name);
-    if (s.options.json)
-        printf("{\"threads\":%u,\"llm\":\"%s\",\"mmproj\":\"%s\",\"figures\":[",
-               s.options.threads, s.options.llm, s.options.mmproj);
-    else
-        printf("%u thread%s, llm %s, mmproj %s, medians of %u\n", s.options.threads,
-               s.options.threads == 1 ? "" : "s", s.options.llm, s.options.mmproj,
-               s.options.runs);
-    bench_report(&s, "read bandwidth", s.bandwidth / 1e9, "GB/s", 0, "");
-    bench_report(&s, "int8 peak", s.peak / 1e9, "GMAC/s", 0, s.peak_name);
-    bench_report(&s, "load", bench_load(&s) * 1e3, "ms", 0, "");
-    bench_report_language(&s);
-    bench_report_vision(&s);
-    bench_report_memory(&s);
-    bluelm_get_stats(s.engine, &stats);
-    if (s.options.json)
-        printf("],\"kernels\":\"%s\"}\n", stats.kernels);
-    else
-        printf("  kernels: %s\n", stats.kernels);
+    bench_report_begin(&options);
+    for (uint32_t i = 0; i < options.pair_count; i++)
+        bench_pair(&s, options.llms[i], options.mmprojs[i]);
+    bench_report_end();
     return 0;
 }

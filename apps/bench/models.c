@@ -6,25 +6,27 @@
 #include <string.h>
 #include <unistd.h>
 
-const bench_llm_shape bench_llm_3b = {2560, 32, 20, 6912, 100096};
+const bench_shape bench_3b = {2560, 32, 20, 6912, 100096, 27};
+const bench_shape bench_small = {256, 2, 4, 512, 100096, 1};
 
-/* SigLIP so400m-patch14-384 */
-enum { TILE_PX = 384, PATCH_PX = 14, PATCHES = 27 * 27, WIDTH = 1152, LAYERS = 27, HEADS = 16 };
+/* SigLIP so400m-patch14-384 has 27 layers of */
+enum { TILE_PX = 384, PATCH_PX = 14, PATCHES = 27 * 27, WIDTH = 1152, HEADS = 16 };
 enum { FFN = 4304, TOKENS = 14 * 14, MERGED = 4 * WIDTH };
 
-uint64_t bench_llm_linear_values(const bench_llm_shape *s)
+uint64_t bench_llm_linear_values(const bench_shape *s)
 {
     uint64_t e = s->n_embd;
     return s->n_layer * (4 * e * e + 3 * e * s->n_ff) + e * s->n_vocab;
 }
 
-uint64_t bench_tile_products(uint32_t n_embd)
+uint64_t bench_tile_products(const bench_shape *s)
 {
+    uint64_t n_embd = s->n_embd;
     uint64_t linear = 4ull * WIDTH * WIDTH + 2ull * WIDTH * FFN;
     uint64_t attention = 2ull * PATCHES * WIDTH; /* a query with every key, and with values */
     uint64_t patch = 3ull * PATCH_PX * PATCH_PX * WIDTH;
-    uint64_t projector = (uint64_t)MERGED * n_embd + (uint64_t)n_embd * n_embd;
-    return PATCHES * (LAYERS * (linear + attention) + patch) + TOKENS * projector;
+    uint64_t projector = MERGED * n_embd + n_embd * n_embd;
+    return PATCHES * (s->vision_layers * (linear + attention) + patch) + TOKENS * projector;
 }
 
 /* ---- Writing GGUF ------------------------------------------------------------------ */
@@ -303,7 +305,7 @@ static void bench_vocabulary(bench_writer *w, uint32_t n_vocab)
     bench_key_u32(w, "tokenizer.ggml.unknown_token_id", 0);
 }
 
-static void bench_llm_layer(bench_writer *w, const bench_llm_shape *s, int i, uint32_t type)
+static void bench_llm_layer(bench_writer *w, const bench_shape *s, int i, uint32_t type)
 {
     bench_vector(w, "blk", i, "attn_norm.weight", s->n_embd, 1);
     bench_matrix(w, "blk", i, "attn_q.weight", type, s->n_embd, s->n_embd);
@@ -316,7 +318,7 @@ static void bench_llm_layer(bench_writer *w, const bench_llm_shape *s, int i, ui
     bench_matrix(w, "blk", i, "ffn_down.weight", type, s->n_ff, s->n_embd);
 }
 
-int bench_make_llm(const char *path, const bench_llm_shape *s, uint32_t type)
+int bench_make_llm(const char *path, const bench_shape *s, uint32_t type)
 {
     char part[512];
     bench_writer w;
@@ -366,13 +368,14 @@ static void bench_vision_layer(bench_writer *w, int i, uint32_t type)
     bench_vector(w, "v.blk", i, "ffn_down.bias", WIDTH, 0);
 }
 
-int bench_make_mmproj(const char *path, uint32_t n_embd, uint32_t type)
+int bench_make_mmproj(const char *path, const bench_shape *s, uint32_t type)
 {
+    uint32_t layers = s->vision_layers, n_embd = s->n_embd;
     char part[512];
     bench_writer w;
     if (access(path, R_OK) == 0) return 0;
     snprintf(part, sizeof part, "%s.part", path);
-    if (bench_start(&w, part, 16 * LAYERS + 9)) return -1;
+    if (bench_start(&w, part, 16 * layers + 9)) return -1;
     bench_key_string(&w, "general.architecture", "clip");
     bench_key_true(&w, "clip.has_vision_encoder");
     bench_key_true(&w, "clip.use_gelu");
@@ -381,7 +384,7 @@ int bench_make_mmproj(const char *path, uint32_t n_embd, uint32_t type)
     bench_key_u32(&w, "clip.vision.patch_size", PATCH_PX);
     bench_key_u32(&w, "clip.vision.embedding_length", WIDTH);
     bench_key_u32(&w, "clip.vision.feed_forward_length", FFN);
-    bench_key_u32(&w, "clip.vision.block_count", LAYERS);
+    bench_key_u32(&w, "clip.vision.block_count", layers);
     bench_key_u32(&w, "clip.vision.attention.head_count", HEADS);
     bench_key_u32(&w, "clip.vision.projection_dim", n_embd);
     bench_key_u32(&w, "clip.vision.projector.scale_factor", 2);
@@ -393,8 +396,8 @@ int bench_make_mmproj(const char *path, uint32_t n_embd, uint32_t type)
     w.tensors[0].value = 0.04f;
     bench_vector(&w, "", -1, "v.patch_embd.bias", WIDTH, 0);
     bench_add(&w, "v.position_embd.weight", BENCH_F32, 0.01f, WIDTH, PATCHES);
-    for (int i = 0; i < LAYERS; i++)
-        bench_vision_layer(&w, i, type);
+    for (uint32_t i = 0; i < layers; i++)
+        bench_vision_layer(&w, (int)i, type);
     bench_vector(&w, "", -1, "v.post_ln.weight", WIDTH, 1);
     bench_vector(&w, "", -1, "v.post_ln.bias", WIDTH, 0);
     bench_matrix(&w, "", -1, "mm.1.weight", type, MERGED, n_embd);

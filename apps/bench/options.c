@@ -1,0 +1,91 @@
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void bench_usage(void)
+{
+    fputs("usage: bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] "
+          "[--mmproj q8_0,f16]\n             [--cpus LIST] [--cpu-mask N] [--only TEXT] "
+          "[--small]\n"
+          "       bench DIR --serve [--threads N] [--llm NAME]\n",
+          stderr);
+    exit(2);
+}
+
+/* Cuts a list at its commas. */
+static uint32_t bench_parse_names(char *list, const char **names)
+{
+    uint32_t count = 0;
+    for (char *at = strtok(list, ","); at; at = strtok(NULL, ",")) {
+        if (count == BENCH_MAX_NAMES) bench_usage();
+        names[count++] = at;
+    }
+    if (!count) bench_usage();
+    return count;
+}
+
+static uint32_t bench_parse_number(const char *text, uint32_t most)
+{
+    char *end;
+    unsigned long number = strtoul(text, &end, 0);
+    if (text[0] < '0' || text[0] > '9' || *end || number < 1 || number > most) bench_usage();
+    return (uint32_t)number;
+}
+
+static void bench_parse_threads(bench_options *o, char *list)
+{
+    const char *names[BENCH_MAX_NAMES];
+    o->side_count = bench_parse_names(list, names);
+    for (uint32_t i = 0; i < o->side_count; i++)
+        o->threads[i] = bench_parse_number(names[i], 64);
+}
+
+static void bench_parse_value(bench_options *o, const char *name, char *value)
+{
+    if (!strcmp(name, "--runs"))
+        o->runs = bench_parse_number(value, BENCH_MAX_RUNS);
+    else if (!strcmp(name, "--threads"))
+        bench_parse_threads(o, value);
+    else if (!strcmp(name, "--cpu-mask"))
+        o->cpu_mask = bench_parse_number(value, UINT32_MAX);
+    else if (!strcmp(name, "--cpus"))
+        o->cpus = value;
+    else if (!strcmp(name, "--only"))
+        o->only = value;
+    else if (!strcmp(name, "--llm"))
+        o->pair_count = bench_parse_names(value, o->llms);
+    else if (!strcmp(name, "--mmproj"))
+        bench_parse_names(value, o->mmprojs);
+    else
+        bench_usage();
+}
+
+void bench_parse(bench_options *o, int argc, char **argv)
+{
+    *o = (bench_options){.llms = {"q4_0", "q4_k"},
+                         .mmprojs = {"q8_0", "f16"},
+                         .pair_count = 2,
+                         .threads = {1, 2},
+                         .side_count = 2,
+                         .shape = &bench_3b,
+                         .runs = 5};
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--json"))
+            o->json = 1;
+        else if (!strcmp(argv[i], "--serve"))
+            o->serve = 1;
+        else if (!strcmp(argv[i], "--small"))
+            o->shape = &bench_small;
+        else if (argv[i][0] != '-' && !o->folder)
+            o->folder = argv[i];
+        else if (i + 1 < argc)
+            bench_parse_value(o, argv[i], argv[i + 1]), i++;
+        else
+            bench_usage();
+    }
+    if (!o->folder) bench_usage();
+    for (uint32_t i = 1; i < o->pair_count; i++)
+        if (!o->mmprojs[i]) o->mmprojs[i] = o->mmprojs[i - 1];
+}
