@@ -157,6 +157,11 @@ BLM_PRIVATE void blm_avx512_matmul_one(const blm_matmul_args *a, uint64_t row0, 
 BLM_PRIVATE void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
                                                  uint64_t row1);
 
+/* Products with any number of tokens, as above. */
+BLM_PRIVATE void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
+BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
+                                             uint64_t row1);
+
 /* What each of the other files overwrites. */
 BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512_attend(blm_kernels *k);

@@ -24,12 +24,6 @@ enum { BLM_AVX512_TOKENS = 6 };
  * the activations that pass over every panel in turn. */
 enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_NEAR_BYTES = 512 << 10 };
 
-/* The low halves of 16 numbers, which are f16. */
-BLM_AVX512_INLINE __m512 blm_avx512_low_halves(__m512i v)
-{
-    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
-}
-
 /* The scales of a Q4_K or Q6_K block, half h of the panel: small integers, four to a lane of
  * a and b, times d and dmin. */
 BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const __m512i *a, const __m512i *b,
@@ -51,23 +45,15 @@ BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const __m512i *a, c
     }
 }
 
-/* The 256 columns of Q4_K from byte k of 16 rows, half h of the panel. The first 16 bytes of
- * a block, side by side, are d and dmin, and its scales as in blm_avx512_q4_k_scales. */
+/* The 256 columns of Q4_K from byte k of 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill_q4_k(const uint8_t *const *rows, size_t k, uint32_t h,
                                             blm_avx512_panel *panel)
 {
-    const __m512i six = _mm512_set1_epi8(0x3F), four = _mm512_set1_epi8(0x0F);
-    const __m512i top = _mm512_set1_epi8(0x30);
-    __m512i v[8], scales[2], mins[2];
-    blm_avx512_pieces(rows, k, 16, v);
-    scales[0] = _mm512_and_si512(v[1], six);
-    mins[0] = _mm512_and_si512(v[2], six);
-    scales[1] = _mm512_or_si512(_mm512_and_si512(v[3], four),
-                                _mm512_and_si512(_mm512_srli_epi32(v[1], 2), top));
-    mins[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(v[3], 4), four),
-                              _mm512_and_si512(_mm512_srli_epi32(v[2], 2), top));
-    blm_avx512_fill_scales(BLM_Q4_K, scales, mins, blm_avx512_low_halves(v[0]),
-                           blm_avx512_low_halves(_mm512_srli_epi32(v[0], 16)), h, panel);
+    const __m512i four = _mm512_set1_epi8(0x0F);
+    __m512i v[8];
+    __m512 d, dmin;
+    blm_avx512_scales_q4_k(rows, k, v, v + 2, &d, &dmin);
+    blm_avx512_fill_scales(BLM_Q4_K, v, v + 2, d, dmin, h, panel);
     for (uint32_t i = 0; i < 8; i += 2) {
         blm_avx512_pieces(rows, k + 16 + i * 16, 16, v);
         blm_avx512_pieces(rows, k + 32 + i * 16, 16, v + 4);
@@ -429,7 +415,7 @@ BLM_AVX512 static void blm_avx512_matmul_some(const blm_matmul_args *a, uint64_t
     }
 }
 
-static void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+BLM_PRIVATE void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
 {
     if (a->x->tokens == 1)
         blm_avx512_matmul_one(a, row0, row1);
@@ -437,7 +423,8 @@ static void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t 
         blm_avx512_matmul_some(a, row0, row1);
 }
 
-static void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
+                                             uint64_t row1)
 {
     if (a->x->tokens == 1)
         blm_avx512_matmul_one_q4_0_vbmi(a, row0, row1);

@@ -7,17 +7,21 @@
 
 #if defined(__x86_64__) || defined(__i386__)
 
-/* The f16 at one place of 16 rows. */
+/* The f16 at one place of 16 rows. Put together four at a time outside the vector units, which
+ * have enough to do. */
 BLM_AVX512_INLINE __m512 blm_avx512_halves(const uint8_t *const *rows, size_t at)
 {
-    uint16_t h[16];
+    uint64_t four[4];
     BLM_AVX512_UNROLL
-    for (int r = 0; r < 16; r++)
-        h[r] = blm_load_u16(rows[r] + at);
-    return _mm512_cvtph_ps(_mm256_setr_epi16(
-        (short)h[0], (short)h[1], (short)h[2], (short)h[3], (short)h[4], (short)h[5],
-        (short)h[6], (short)h[7], (short)h[8], (short)h[9], (short)h[10], (short)h[11],
-        (short)h[12], (short)h[13], (short)h[14], (short)h[15]));
+    for (int i = 0; i < 4; i++) {
+        uint16_t h[4];
+        BLM_AVX512_UNROLL
+        for (int r = 0; r < 4; r++)
+            memcpy(&h[r], rows[4 * i + r] + at, sizeof *h);
+        four[i] = h[0] | (uint64_t)h[1] << 16 | (uint64_t)h[2] << 32 | (uint64_t)h[3] << 48;
+    }
+    return _mm512_cvtph_ps(_mm256_setr_epi64x((long long)four[0], (long long)four[1],
+                                              (long long)four[2], (long long)four[3]));
 }
 
 /* Block i of 16 rows, q unsigned. The places of Q4_K's and Q6_K's bits: see scalar.c. */
@@ -62,31 +66,39 @@ BLM_AVX512_INLINE void blm_avx512_unpack16(uint32_t type, const uint8_t *const *
     }
 }
 
-/* The 16 small scales of one Q4_K or Q6_K block for 16 rows, four to a lane: vector c
- * holds numbers 4c .. 4c + 3. */
-BLM_AVX512_INLINE void blm_avx512_small_scales(uint32_t type, const uint8_t *const *rows,
-                                               uint32_t block, __m512i *v)
-{
-    uint8_t unpacked[16][16];
-    const uint8_t *at[16];
-    if (type == BLM_Q6_K) {
-        blm_avx512_pieces(rows, (size_t)block * 210 + 192, 16, v);
-        return;
-    }
-    for (int r = 0; r < 16; r++) {
-        __m128i scales = blm_avx512_q4_k_scales(rows[r] + (size_t)block * 144 + 4);
-        _mm_storeu_si128((__m128i *)(void *)unpacked[r], scales);
-        at[r] = unpacked[r];
-    }
-    blm_avx512_pieces(at, 0, 16, v);
-}
-
 /* Byte j of every lane, as a number. */
 BLM_AVX512_INLINE __m512 blm_avx512_byte(uint32_t type, __m512i v, uint32_t j)
 {
     v = _mm512_sll_epi32(v, _mm_cvtsi32_si128((int)(24 - j * 8)));
     v = type == BLM_Q6_K ? _mm512_srai_epi32(v, 24) : _mm512_srli_epi32(v, 24);
     return _mm512_cvtepi32_ps(v);
+}
+
+/* The low halves of 16 numbers, which are f16. */
+BLM_AVX512_INLINE __m512 blm_avx512_low_halves(__m512i v)
+{
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
+}
+
+/* The eight scales and eight mins, four to a lane, and d and dmin, of the Q4_K block at byte k
+ * of 16 rows: its first 16 bytes side by side, in which scales lie as
+ * blm_avx512_q4_k_scales says. */
+BLM_AVX512_INLINE void blm_avx512_scales_q4_k(const uint8_t *const *rows, size_t k,
+                                              __m512i *scales, __m512i *mins, __m512 *d,
+                                              __m512 *dmin)
+{
+    const __m512i six = _mm512_set1_epi8(0x3F), four = _mm512_set1_epi8(0x0F);
+    const __m512i top = _mm512_set1_epi8(0x30);
+    __m512i v[4];
+    blm_avx512_pieces(rows, k, 16, v);
+    *d = blm_avx512_low_halves(v[0]);
+    *dmin = blm_avx512_low_halves(_mm512_srli_epi32(v[0], 16));
+    scales[0] = _mm512_and_si512(v[1], six);
+    mins[0] = _mm512_and_si512(v[2], six);
+    scales[1] = _mm512_or_si512(_mm512_and_si512(v[3], four),
+                                _mm512_and_si512(_mm512_srli_epi32(v[1], 2), top));
+    mins[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(v[3], 4), four),
+                              _mm512_and_si512(_mm512_srli_epi32(v[2], 2), top));
 }
 
 #endif
