@@ -6,6 +6,7 @@
 #include "arena/arena.c"
 #include "arena/error.c"
 
+#include "kernels/amx.c"
 #include "kernels/avx2.c"
 #include "kernels/avx512.c"
 #include "kernels/avx512_attend.c"

@@ -36,8 +36,8 @@ static const char app_usage[] =
     "  --threads N     workers                            (1)\n"
     "  --cpus LIST     a processor for each worker, of these: 0-3,6 (any)\n"
     "  --overlap       embed the next tiles beside the encoder's blocks\n"
-    "  --cpu NAME      auto, scalar; sse41, avx2, avx512; (auto)\n"
-    "                  neon, dotprod, i8mm\n"
+    "  --cpu NAME      auto, scalar; sse41, avx2, avx512, (auto)\n"
+    "                  amx; neon, dotprod, i8mm\n"
     "  --tiling NAME   auto, relaxed, llava-next, internvl, single   --alpha X\n"
     "output\n"
     "  --json          one JSON object on stdout\n"
@@ -192,6 +192,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"sse41", BLUELM_CPU_SSE41},
         {"avx2", BLUELM_CPU_AVX2},
         {"avx512", BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AVX2}, /* norms and int16 are AVX2's */
+        {"amx", BLUELM_CPU_AMX | BLUELM_CPU_AVX2},
         {"neon", BLUELM_CPU_NEON},
         {"dotprod", BLUELM_CPU_NEON_DOTPROD},
         {"i8mm", BLUELM_CPU_NEON_I8MM},
@@ -229,7 +230,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
         {"--cpus", APP_TEXT, &o->cpus, NULL},
-        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,neon,dotprod,i8mm"},
+        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,amx,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
         {"--overlap", APP_FLAG, &o->config.overlap_tiles, NULL},

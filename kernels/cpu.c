@@ -30,8 +30,8 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
     const uint32_t avx512_f = 1u << 16, avx512_bw = 1u << 30, avx512_vl = 1u << 31;
     const uint32_t avx512_all = avx512_f | avx512_bw | avx512_vl, vnni = 1u << 11;
     const uint32_t ymm_state = 6, zmm_state = 0xE6; /* the latter with opmasks */
+    const uint32_t vbmi = 1u << 1, bf16 = 1u << 5;
     uint32_t found = 0;
-    (void)port_features;
     if (blm_cpu_ask(0, 0).a < 7) return 0;
     uint32_t basic = blm_cpu_ask(1, 0).c;
     blm_cpuid more = blm_cpu_ask(7, 0);
@@ -42,6 +42,9 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
     if ((saved & zmm_state) == zmm_state && (more.b & avx512_all) == avx512_all &&
         (more.c & vnni))
         found |= BLUELM_CPU_AVX512_VNNI;
+    /* the port answers for the tiles, not for what else their kernels use */
+    if ((found & BLUELM_CPU_AVX512_VNNI) && (more.c & vbmi) && (blm_cpu_ask(7, 1).a & bf16))
+        found |= port_features & BLUELM_CPU_AMX;
     return found;
 }
 

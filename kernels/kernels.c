@@ -10,7 +10,10 @@ BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32
 #if defined(__x86_64__) || defined(__i386__)
     if (usable & BLUELM_CPU_SSE41) blm_kernels_sse41(k);
     if (usable & BLUELM_CPU_AVX2) blm_kernels_avx2(k);
-    if (usable & BLUELM_CPU_AVX512_VNNI) blm_kernels_avx512(k);
+    if (usable & (BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX)) blm_kernels_avx512(k);
+#endif
+#ifdef BLM_HAVE_AMX
+    if (usable & BLUELM_CPU_AMX) blm_kernels_amx(k);
 #endif
 #ifdef BLM_HAVE_NEON
     const uint32_t i8mm = BLUELM_CPU_NEON_I8MM, dotprod = BLUELM_CPU_NEON_DOTPROD | i8mm;

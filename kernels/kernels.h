@@ -50,12 +50,15 @@ typedef struct blm_matmul_args {
 /* Computes rows [row0, row1) of y for all tokens; row1 <= w->ne[1]. */
 typedef void (*blm_matmul_fn)(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
 
+/* Panels of 32 rows: 80 blocks of AVX-512's take 102,400 bytes, AMX and its tokens more. The
+ * same everywhere, so that a plan does not depend on the machine. */
+#define BLM_MATMUL_PANEL_BYTES 104448
+
 /* Bytes of scratch one worker needs for products of rows of up to `cols` values: for one row
- * unpacked, or for a panel of 32 rows of up to 2560 columns. */
+ * unpacked, or for a panel. */
 static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t cols)
 {
-    uint64_t whole = (cols + 255) / 256 * 256;
-    return BLM_MAX(24 * whole, 40 * BLM_MIN(whole, 2560)) + 1024;
+    return BLM_MAX(24 * ((cols + 255) / 256 * 256) + 1024, BLM_MATMUL_PANEL_BYTES);
 }
 
 /* Attention of one head for some queries over one run of keys and values.
@@ -86,13 +89,17 @@ static inline BLM_UNUSED uint64_t blm_attend_scores_count(uint64_t keys)
 }
 
 typedef struct blm_kernels {
-    const char *name; /* of the best instruction set in use: "scalar" ... "avx512" */
+    const char *name; /* of the best instruction set in use: "scalar" ... "amx" */
 
     /* Products, by the weights' type. matmul8 reads x's int8, matmul16 its int16 q, scale
      * and sum. For F32, F16 and BF16 weights both read x->f32 and any cols will do; for
-     * the others cols is a multiple of the type's block. */
+     * the others cols is a multiple of the type's block.
+     * For f32_tokens tokens and more, matmul8 reads x->f32 alone, whatever the weights,
+     * and rounds both factors to bf16 (to nearest even): an error of up to 2^-7 of
+     * sum |w x| beside that of the sum. UINT32_MAX but with AMX. */
     blm_matmul_fn matmul8[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul16[BLM_TYPE_LIMIT];
+    uint32_t f32_tokens;
 
     /* One row of any type to f32, by type: a token's embedding.
      *   row  cols values, any alignment;  cols: a multiple of the type's block */
@@ -165,6 +172,13 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k);
+#endif
+/* Compilers that know the assembly of tiles. */
+#if defined(__x86_64__)
+#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
+#define BLM_HAVE_AMX 1
+BLM_PRIVATE void blm_kernels_amx(blm_kernels *k); /* after avx512 */
+#endif
 #endif
 #if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
 #define BLM_HAVE_NEON 1

@@ -605,6 +605,7 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
 {
     memset(k, 0, sizeof *k);
     k->name = "scalar";
+    k->f32_tokens = UINT32_MAX;
     blm_scalar_fill_matmul(k);
     blm_scalar_fill_rows(k);
     k->rms_norm = blm_scalar_rms_norm;

@@ -124,7 +124,8 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
     if (blm_linear_is_narrow(p->w, job->acts.bits))
         blm_linear_narrow_rows(k, &args, scratch + job->linear->product_bytes, first, end);
     else
-        (job->acts.bits == 16 ? k->matmul16 : k->matmul8)[p->w->type](&args, first, end);
+        (job->linear->acts.bits == 16 ? k->matmul16 : k->matmul8)[p->w->type](&args, first,
+                                                                              end);
     if (!p->bias || !p->bias->data) return;
     for (uint32_t t = 0; t < job->acts.tokens; t++)
         k->add_bias(p->y + t * p->y_stride + first, p->bias->data + first * sizeof(float),
@@ -144,7 +145,8 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
 {
     blm_linear_job job = {l, c, l->acts, products, count};
     int quantised = 0;
-    for (uint32_t i = 0; i < count; i++)
+    const int from_f32 = l->acts.bits == 8 && tokens >= c->kernels.f32_tokens;
+    for (uint32_t i = 0; i < count && !from_f32; i++)
         quantised |= !blm_type_is_float(products[i].w->type) ||
                      blm_linear_is_narrow(products[i].w, l->acts.bits);
     job.acts.f32 = x;

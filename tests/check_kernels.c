@@ -14,14 +14,12 @@
 #include "../apps/bench/limits.h"
 #include "../kernels/kernels.h"
 #include "../ports/posix/posix.h"
+#include "amx_emulator.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-#if defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#endif
 
 static unsigned long passed, failed;
 static uint64_t random_state;
@@ -176,7 +174,8 @@ static double f16_value(const uint8_t *p)
     return bits >> 15 ? -a : a;
 }
 
-static void reference_q4_k(const uint8_t *b, double *out)
+/* sizes: of the two terms of a weight, of which the smaller one may be left. */
+static void reference_q4_k(const uint8_t *b, double *out, double *sizes)
 {
     double d = f16_value(b), dmin = f16_value(b + 2);
     for (int s = 0; s < 8; s++) {
@@ -186,6 +185,7 @@ static void reference_q4_k(const uint8_t *b, double *out)
         for (int j = 0; j < 32; j++) {
             int byte = b[16 + s / 2 * 32 + j], q = s % 2 ? byte >> 4 : byte & 15;
             out[s * 32 + j] = d * sc * q - dmin * mn;
+            sizes[s * 32 + j] = fabs(d * sc * q) + fabs(dmin * mn);
         }
     }
 }
@@ -204,7 +204,9 @@ static void reference_q6_k(const uint8_t *b, double *out)
     }
 }
 
-static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, double *out)
+/* And the sizes that errors are measured by. */
+static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, double *out,
+                          double *sizes)
 {
     for (uint32_t k = 0; k < cols; k++) {
         if (type == BLM_F32) {
@@ -222,10 +224,12 @@ static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, doub
             const uint8_t *b = row + k / 32 * 34;
             out[k] = f16_value(b) * (int8_t)b[2 + k % 32];
         } else if (k % 256 == 0) {
-            if (type == BLM_Q4_K) reference_q4_k(row + k / 256 * 144, out + k);
+            if (type == BLM_Q4_K) reference_q4_k(row + k / 256 * 144, out + k, sizes + k);
             if (type == BLM_Q6_K) reference_q6_k(row + k / 256 * 210, out + k);
         }
     }
+    for (uint32_t k = 0; k < cols && type != BLM_Q4_K; k++)
+        sizes[k] = fabs(out[k]);
 }
 
 /* ---- Products ------------------------------------------------------------------------ */
@@ -327,26 +331,58 @@ static void product_run(const product *p, float *y, size_t y_stride, uint64_t ro
     free(block);
 }
 
-/* Tolerance: 2e-6 of sum |w x|. f32 additions of at most 33 blocks (or 8 x 35 products)
- * lose less than 33 x 6e-8; the sums inside a block are exact. */
-static void product_compare(const product *p, const float *y, size_t y_stride, const char *what)
+static int takes_bf16(const product *p)
 {
-    double *w = take(p->cols * sizeof *w), worst = 0;
+    return p->bits == 8 && p->tokens >= p->k->f32_tokens;
+}
+
+static double as_bf16(double x)
+{
+    return (double)blm_f32_of_bf16(blm_bf16_of_f32((float)x));
+}
+
+/* The worst error, as a share of sum |w x|; with factors as they are, or rounded to bf16. */
+static double product_error(const product *p, const float *y, size_t y_stride, int bf16)
+{
+    const uint32_t cols = p->cols;
+    double *w = take(cols * sizeof *w), *x = take((size_t)p->tokens * cols * sizeof *x);
+    double *sizes = take(cols * sizeof *sizes), worst = 0;
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        for (uint32_t i = 0; i < cols; i++) {
+            double value = takes_bf16(p) ? (double)p->x.f32[t * p->x.f32_stride + i]
+                                         : product_activation(p, t, i);
+            x[(size_t)t * cols + i] = bf16 ? as_bf16(value) : value;
+        }
+    }
     for (uint32_t r = 0; r < p->rows; r++) {
-        reference_row(p->type, p->w.data + r * p->w.row_bytes, p->cols, w);
+        reference_row(p->type, p->w.data + r * p->w.row_bytes, cols, w, sizes);
+        for (uint32_t i = 0; i < cols && bf16; i++)
+            w[i] = as_bf16(w[i]);
         for (uint32_t t = 0; t < p->tokens; t++) {
             double sum = 0, size = 1e-30;
-            for (uint32_t i = 0; i < p->cols; i++) {
-                double term = w[i] * product_activation(p, t, i);
-                sum += term;
-                size += fabs(term);
+            for (uint32_t i = 0; i < cols; i++) {
+                sum += w[i] * x[(size_t)t * cols + i];
+                size += sizes[i] * fabs(x[(size_t)t * cols + i]);
             }
             double error = fabs((double)y[t * y_stride + r] - sum) / size;
             if (!(error <= worst)) worst = error;
         }
     }
+    free(w), free(sizes), free(x);
+    return worst;
+}
+
+/* Tolerance: 2e-6 of sum |w x|. f32 additions of at most 33 blocks (or 8 x 35 products)
+ * lose less than 33 x 6e-8; the sums inside a block are exact. With bf16 that is against
+ * rounded factors; against factors as they are, 2^-8 for each of the two. */
+static void product_compare(const product *p, const float *y, size_t y_stride, const char *what)
+{
+    const int bf16 = takes_bf16(p);
+    double worst = product_error(p, y, y_stride, bf16);
     report(worst <= 2e-6, what, pattern_names[p->pattern], worst, p->cols);
-    free(w);
+    if (!bf16) return;
+    worst = product_error(p, y, y_stride, 0);
+    report(worst <= 1.0 / 128 + 2e-5, what, "rounds to bf16", worst, p->cols);
 }
 
 /* Rows one by one, and cut in two at every place, must give the same bits. */
@@ -426,6 +462,60 @@ static void check_products_of(const blm_kernels *k, unsigned type, uint32_t bits
     check_product(&large, what, 0);
 }
 
+/* Whole tiles and panels, and all that is a little more or less: tokens, rows, columns. */
+static void check_large_products(const blm_kernels *k, unsigned type, uint32_t bits)
+{
+    static const uint32_t tokens[] = {15, 16, 17, 31, 32, 33, 48, 63, 65, 127, 128, 129, 200};
+    static const uint32_t rows[] = {1, 15, 16, 17, 31, 32, 33, 40, 64, 65};
+    char what[32];
+    uint32_t values, size;
+    blm_type_block(types[type].type, &values, &size);
+    snprintf(what, sizeof what, "matmul%u %s", (unsigned)bits, types[type].name);
+    for (uint32_t i = 0; i < 2 * BLM_COUNT_OF(tokens); i++) {
+        uint32_t most = values == 1 ? 600 : values == 32 ? 20 : 3;
+        product p = {.k = k,
+                     .type = types[type].type,
+                     .bits = bits,
+                     .rows = rows[i < 10 ? i : random_u32() % BLM_COUNT_OF(rows)],
+                     .tokens = tokens[i / 2],
+                     .cols = values * (1 + random_u32() % most),
+                     .pattern = (int)(i % PATTERNS)};
+        check_product(&p, what, p.tokens <= 17 && p.rows <= 40);
+    }
+}
+
+/* What is not a number in one token or one row stays in its own results. */
+static void check_contained(const blm_kernels *k, unsigned type, uint32_t tokens)
+{
+    uint32_t values, size;
+    blm_type_block(types[type].type, &values, &size);
+    product p = {.k = k,
+                 .type = types[type].type,
+                 .bits = 8,
+                 .rows = 7,
+                 .tokens = tokens,
+                 .cols = values == 1 ? 41 : values,
+                 .pattern = RANDOM};
+    blm_kernels scalar;
+    int same = 1;
+    blm_kernels_scalar(&scalar);
+    product_make(&p);
+    size_t n = (size_t)tokens * p.rows;
+    float *y = take(n * sizeof *y), *other = take(n * sizeof *other);
+    product_run(&p, y, p.rows, 0, p.rows);
+    for (uint32_t i = 0; i < p.cols; i++)
+        p.f32[2 * p.x.f32_stride + i] = i % 3 ? NAN : i % 2 ? INFINITY : -3e38f;
+    memset((uint8_t *)(uintptr_t)p.w.data + 4 * p.w.row_bytes, 0xFF, (size_t)p.w.row_bytes);
+    blm_acts_quantize(&scalar, &p.x, 0, tokens);
+    product_run(&p, other, p.rows, 0, p.rows);
+    for (size_t i = 0; i < n; i++)
+        if (i / p.rows != 2 && i % p.rows != 4)
+            same &= blm_f32_bits(y[i]) == blm_f32_bits(other[i]);
+    report(same, "product", "contains what is not a number", types[type].type, tokens);
+    free(y), free(other);
+    product_free(&p);
+}
+
 static void check_dequantize(const blm_kernels *k, unsigned type)
 {
     uint32_t values, size;
@@ -434,10 +524,10 @@ static void check_dequantize(const blm_kernels *k, unsigned type)
         guarded g;
         uint32_t cols = n * values, good = 1;
         uint8_t *block = take((size_t)n * size + 1);
-        double *expected = take(cols * sizeof *expected);
+        double *expected = take(cols * sizeof *expected), *sizes = take(cols * sizeof *sizes);
         float *out = guard(&g, cols * sizeof *out);
         make_weights(block + 1, types[type].type, (uint64_t)n * size, (int)(n % PATTERNS));
-        reference_row(types[type].type, block + 1, cols, expected);
+        reference_row(types[type].type, block + 1, cols, expected, sizes);
         k->dequantize[types[type].type](block + 1, out, cols);
         for (uint32_t i = 0; i < cols; i++) /* two roundings, of a product and a difference */
             good &= fabs((double)out[i] - expected[i]) <= 2e-6 * fabs(expected[i]) + 0.02;
@@ -445,7 +535,7 @@ static void check_dequantize(const blm_kernels *k, unsigned type)
             good &= fabs((double)out[i] - expected[i]) <= 1e-5;
         report((int)good, "dequantize", types[type].name, n, 0);
         unguard(&g, "dequantize");
-        free(expected);
+        free(expected), free(sizes);
         free(block);
     }
 }
@@ -1028,6 +1118,10 @@ static void check_set(const blm_kernels *k, const blm_kernels *scalar)
     for (unsigned type = 0; type < BLM_COUNT_OF(types); type++) {
         check_products_of(k, type, 8);
         check_products_of(k, type, 16);
+        check_large_products(k, type, 8);
+        check_large_products(k, type, 16);
+        check_contained(k, type, 5);
+        check_contained(k, type, 21);
         check_dequantize(k, type);
     }
     check_quantize(k, scalar, 8);
@@ -1068,16 +1162,13 @@ static const uint32_t sets[] = {BLUELM_CPU_SSE41,    BLUELM_CPU_AVX2, BLUELM_CPU
                                 BLUELM_CPU_AMX,      BLUELM_CPU_NEON, BLUELM_CPU_NEON_DOTPROD,
                                 BLUELM_CPU_NEON_I8MM};
 
-/* What the port would report: see ports/posix/posix.c. */
-static uint32_t system_features(void)
+/* What the port reports; where it has no AMX, tile instructions are emulated (but not timed). */
+static uint32_t system_features(int emulate)
 {
-#if defined(__aarch64__) && defined(__linux__)
-    const unsigned long asimddp = 1ul << 20, i8mm = 1ul << 13;
-    return (getauxval(AT_HWCAP) & asimddp ? BLUELM_CPU_NEON_DOTPROD : 0u) |
-           (getauxval(AT_HWCAP2) & i8mm ? BLUELM_CPU_NEON_I8MM : 0u);
-#else
-    return 0;
-#endif
+    const uint32_t reported = bluelm_posix_port(NULL).cpu_features;
+    const uint32_t features = emulate ? amx_features(reported) : reported;
+    if (features != reported) printf("amx: emulated, as this machine has none\n");
+    return features;
 }
 
 /* ---- Speed --------------------------------------------------------------------------- */
@@ -1387,8 +1478,9 @@ int main(int argc, char **argv)
     } else {
         bench_set(&scalar, &scalar);
     }
+    const uint32_t features = system_features(!want_bench);
     for (unsigned i = 0; i < BLM_COUNT_OF(sets); i++) {
-        blm_kernels_init(&k, system_features(), sets[i]);
+        blm_kernels_init(&k, features, sets[i]);
         if (!strcmp(k.name, scalar.name)) continue; /* not this machine, or not written */
         if (want_bench)
             bench_set(&k, &scalar);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "../ports/posix/posix.h"
+#include "amx_emulator.h"
 #include "network_aid.h"
 #include "network_double.h"
 
@@ -40,6 +41,10 @@ static tally tallies[3][2][2] = {
       {"Q4_K Q6_K, int16 acts, int8 cache", 1.6e-2, 0, 0}}},
 };
 
+/* The same with AMX, which takes both factors of a prompt's products as bf16. */
+static tally bf16_tallies[2] = {{"bf16 tiles, f16 cache", 2.3e-2, 0, 0},
+                                {"bf16 tiles, int8 cache", 2.4e-2, 0, 0}};
+
 static int coarseness(uint32_t type)
 {
     if (type == TINY_Q4_K || type == TINY_Q6_K) return BLOCKS_256;
@@ -59,6 +64,8 @@ static int model_class(const tiny_llm_config *c)
 
 static tally *tally_of(const tiny_llm_config *c, const bluelm_config *run)
 {
+    if (run->cpu_mask & BLUELM_CPU_AMX && run->activation_type == BLUELM_ACT_INT8)
+        return &bf16_tallies[run->kv_type != BLUELM_KV_F16];
     return &tallies[model_class(c)][run->activation_type == BLUELM_ACT_INT16]
                    [run->kv_type != BLUELM_KV_F16];
 }
@@ -258,6 +265,34 @@ static void every_weight_type_agrees_with_double_precision(void **state)
     }
 }
 
+/* Prompts in chunks that fill tiles, with what is left over; int16 activations ask for more
+ * than bf16 has, and get it. */
+static void amx_agrees_with_double_precision(void **state)
+{
+    bluelm_port port = backward_port();
+    uint64_t seed;
+    (void)state;
+    port.cpu_features = amx_features(bluelm_posix_port(NULL).cpu_features);
+    if (!(port.cpu_features & BLUELM_CPU_AMX)) skip();
+    for (seed = 3000; seed < 3012; seed++) {
+        tiny_llm_config c = random_model(seed);
+        tiny_random random;
+        example e;
+        uint32_t i;
+        random.state = seed;
+        example_start(&e, &c, 60 + seed % 7 * 20);
+        for (i = 0; i < 4; i++) {
+            bluelm_config run = run_config(i % 2 ? BLUELM_KV_F16 : BLUELM_KV_INT8,
+                                           i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8);
+            run.cpu_mask = BLUELM_CPU_AMX | BLUELM_CPU_AVX2;
+            run.workers = 1 + (uint32_t)(seed % 3);
+            run.chunk_tokens = seed % 2 ? 128 : 37;
+            check_run(&e, &run, &port, &random);
+        }
+        example_end(&e);
+    }
+}
+
 /* ---- What the results must not depend on ----------------------------------------------------- */
 
 static tiny_llm_config mixed_model(void)
@@ -296,18 +331,20 @@ static void any_number_of_workers_gives_the_same_bits(void **state)
     static const uint32_t masks[] = {BLUELM_CPU_NONE, BLUELM_CPU_AVX2, 0};
     bluelm_posix_pool *pool = bluelm_posix_pool_start(3);
     bluelm_port threads = bluelm_posix_port(pool), backward = backward_port();
+    bluelm_port none = {.cpu_features = amx_features(threads.cpu_features)};
     tiny_llm_config c = mixed_model();
     size_t i, n, m;
     example e;
     (void)state;
     assert_non_null(pool);
+    threads.cpu_features = backward.cpu_features = none.cpu_features;
     for (n = 0; n < COUNT(counts); n++) {
         example_start(&e, &c, counts[n]);
         for (m = 0; m < COUNT(masks); m++) {
             bluelm_config run = run_config(0, 0);
             float *alone;
             run.cpu_mask = masks[m];
-            alone = logits_of(&e, &run, NULL);
+            alone = logits_of(&e, &run, &none);
             for (i = 0; i < 2 * COUNT(workers); i++) {
                 float *shared;
                 run.workers = workers[i / 2];
@@ -485,6 +522,7 @@ int main(void)
         cmocka_unit_test(every_weight_type_agrees_with_double_precision),
         cmocka_unit_test(random_models_agree_with_double_precision),
         cmocka_unit_test(linear_rope_scaling_slows_every_pair),
+        cmocka_unit_test(amx_agrees_with_double_precision),
         cmocka_unit_test(any_number_of_workers_gives_the_same_bits),
         cmocka_unit_test(chunks_of_any_size_give_the_same_logits),
         cmocka_unit_test(decoding_continues_as_prefill_would),
@@ -493,5 +531,6 @@ int main(void)
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     tally_print(&tallies[0][0][0], COUNT(tallies) * 4);
+    tally_print(bf16_tallies, COUNT(bf16_tallies));
     return failed;
 }

@@ -13,6 +13,7 @@
 
 #include "../model/engine.h"
 #include "../ports/posix/posix.h"
+#include "amx_emulator.h"
 #include "network_aid.h"
 #include "network_double.h"
 
@@ -66,12 +67,13 @@ static uint8_t *crop(const picture *p, uint32_t px, uint32_t x, uint32_t y)
 
 /* ---- One tile -------------------------------------------------------------------------------- */
 
-enum { FLOATS = 0, INT8 = 1, INT16 = 2 };
+enum { FLOATS = 0, INT8 = 1, INT16 = 2, BF16 = 3 };
 
 static tally tallies[] = {
     {"float weights", 1e-6, 0, 0},
     {"quantised weights, int8 acts", 2e-2, 0, 0},
     {"quantised weights, int16 acts", 1e-4, 0, 0},
+    {"bf16 tiles", 2e-2, 0, 0},
 };
 
 static tally chat_tallies[] = {
@@ -117,13 +119,16 @@ static double tile_error(subject *s, const double_vision *exact, uint64_t seed)
 static void check_vision(const tiny_vision_config *v, const bluelm_config *run)
 {
     int floats = !quantised(v->type) && !quantised(v->down_type);
-    tally *t = &tallies[floats                                     ? FLOATS
+    tally *t = &tallies[run->cpu_mask & BLUELM_CPU_AMX             ? BF16
+                        : floats                                   ? FLOATS
                         : run->activation_type == BLUELM_ACT_INT16 ? INT16
                                                                    : INT8];
     tiny_file llm = language_for(v), mmproj = tiny_mmproj(v);
     bluelm_port port = backward_port();
     double_vision exact;
     subject s;
+    if (run->cpu_mask & BLUELM_CPU_AMX)
+        port.cpu_features = amx_features(bluelm_posix_port(NULL).cpu_features);
     double_vision_open(&exact, mmproj.data, mmproj.bytes);
     if (subject_open(&s, &llm, &mmproj, run, &port) < 0) fail_msg("%s", s.err.subject);
     if (!tally_note(t, tile_error(&s, &exact, v->seed)))
@@ -188,11 +193,13 @@ static void random_encoders_agree_with_double_precision(void **state)
     for (seed = first; seed < first + RANDOM; seed++) {
         tiny_vision_config v = random_vision(seed);
         uint32_t i;
-        for (i = 0; i < 4; i++) {
+        for (i = 0; i < 5; i++) {
             bluelm_config run;
             memset(&run, 0, sizeof run);
-            run.cpu_mask = i % 2 ? 0 : BLUELM_CPU_NONE;
-            run.activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+            run.cpu_mask = i == 4  ? BLUELM_CPU_AMX | BLUELM_CPU_AVX2
+                           : i % 2 ? 0
+                                   : BLUELM_CPU_NONE;
+            run.activation_type = i / 2 % 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
             run.workers = workers[seed % COUNT(workers)];
             check_vision(&v, &run);
         }

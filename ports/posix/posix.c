@@ -1,6 +1,6 @@
 #define _POSIX_C_SOURCE 200809L
 #if defined(__linux__) && !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* sched_setaffinity */
+#define _GNU_SOURCE /* sched_setaffinity, syscall */
 #endif
 
 #include "posix.h"
@@ -18,6 +18,9 @@
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
+#elif defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
 #endif
 
 /* ---- Files ------------------------------------------------------------------------ */
@@ -413,6 +416,19 @@ static void bluelm_posix_finish(void *user)
 
 /* ---- The port -------------------------------------------------------------------------- */
 
+#if defined(__x86_64__) && defined(__linux__)
+/* Linux keeps room for a thread's tiles only in a process that asked for it; to ask again
+ * does no harm. Kernels that would not save tiles do not know the question. */
+static uint32_t bluelm_posix_amx(void)
+{
+    const long ask = 0x1023, tile_data = 18; /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
+    const unsigned bf16 = 1u << 22, tiles = 1u << 24;
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & bf16) || !(d & tiles)) return 0;
+    return syscall(SYS_arch_prctl, ask, tile_data) == 0 ? BLUELM_CPU_AMX : 0;
+}
+#endif
+
 /* What the system knows of the processor and the library cannot find out by itself. */
 static uint32_t bluelm_posix_cpu_features(void)
 {
@@ -424,6 +440,8 @@ static uint32_t bluelm_posix_cpu_features(void)
     if (caps2 & (1ul << 13)) /* HWCAP2_I8MM */
         features |= BLUELM_CPU_NEON_I8MM;
     return features;
+#elif defined(__x86_64__) && defined(__linux__)
+    return bluelm_posix_amx();
 #else
     return 0;
 #endif
