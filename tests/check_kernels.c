@@ -1352,28 +1352,11 @@ static void bench_rows(const blm_kernels *k, const blm_kernels *scalar)
 
 /* ---- Against the machine's limits ---------------------------------------------------- */
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
-#define LIMIT __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-
-enum { LIMIT_ROUNDS = 20000, LIMIT_CHAINS = 12 };
-
-#define LIMIT_DOT(n) "vpdpbusd %%zmm0, %%zmm0, %%zmm" #n "\n\t"
-
-/* Operations a second of nothing but independent dot-product instructions, of 128 each.
- * Compilers put moves between them. */
-LIMIT static double limit_vnni(const bench *b)
+/* Operations a second of the instructions that these kernels multiply with; 0: not known. */
+static double limit_peak(const bench *b)
 {
-    (void)b;
-    double begun = now();
-    for (int n = 0; n < LIMIT_ROUNDS; n++)
-        __asm__ volatile(LIMIT_DOT(1) LIMIT_DOT(2) LIMIT_DOT(3) LIMIT_DOT(4) LIMIT_DOT(5)
-                             LIMIT_DOT(6) LIMIT_DOT(7) LIMIT_DOT(8) LIMIT_DOT(9) LIMIT_DOT(10)
-                                 LIMIT_DOT(11) LIMIT_DOT(12)::"r"(n)
-                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-                           "xmm8", "xmm9", "xmm10", "xmm11", "xmm12");
-    return 128.0 * LIMIT_ROUNDS * LIMIT_CHAINS / (now() - begun);
+    bluelm_port clock = bluelm_posix_port(NULL);
+    return 2 * bench_peak_rate(&clock, 1, BENCH_INT8, b->k->name);
 }
 
 /* Bytes a second of nothing but reading the weights of a bench. */
@@ -1416,27 +1399,22 @@ static void bench_limit(const blm_kernels *k, unsigned i, uint32_t rows, uint32_
     if (tokens == 1)
         limit_line(what, "GB/s", &b, bytes, limit_read);
     else
-        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_vnni);
+        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_peak);
     free(b.y);
     product_free(&b.p);
 }
 
-/* 128 tokens against the dot-product instruction; one token, with more weights than caches
+/* 128 tokens against the instructions that multiply; one token, with more weights than caches
  * hold, against reading them. */
 static void bench_limits(const blm_kernels *k)
 {
-    if (!(blm_cpu_features(0) & BLUELM_CPU_AVX512_VNNI)) return;
+    const bench b = {.k = k};
+    const int known = limit_peak(&b) > 0;
     for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
-        if (!is_float(types[i].type)) bench_limit(k, i, 1280, 128);
+        if (known && !is_float(types[i].type)) bench_limit(k, i, 1280, 128);
         bench_limit(k, i, is_float(types[i].type) ? 32768 : 131072, 1);
     }
 }
-#else
-static void bench_limits(const blm_kernels *k)
-{
-    (void)k;
-}
-#endif
 
 static void bench_set(const blm_kernels *k, const blm_kernels *scalar)
 {

@@ -123,13 +123,14 @@ static void bench_time_row(const bench_state *s, const char *name, const char *u
     bench_report_row(&row);
 }
 
-static void bench_limit_row(const bench_state *s, const char *name, const char *unit,
-                            const bench_result *r, double scale)
+static void bench_limit_row(const bench_state *s, const bench_result *r)
 {
-    bench_row row = {.unit = unit};
-    snprintf(row.name, sizeof row.name, "  %s", name);
+    const int read = r->limit_kind == BENCH_READ;
+    bench_row row = {.unit = read ? "GB/s" : "GMAC/s"};
+    snprintf(row.name, sizeof row.name, "  %s %s", bench_limit_name(r->limit_kind, s->kernels),
+             read ? "bandwidth" : "peak");
     for (uint32_t i = 0; i < s->side_count; i++)
-        row.value[i] = r->limit[i] * scale;
+        row.value[i] = r->limit[i] * 1e-9;
     if (row.value[0] > 0) bench_report_row(&row);
 }
 
@@ -160,14 +161,14 @@ static void bench_do_prefill_128(bench_state *s)
 {
     bench_result r = bench_measure(s, bench_prefill_128, BENCH_INT8);
     bench_rate_row(s, "prefill 128", &r, 0, 128, bench_prefill_work(s, 128));
-    bench_limit_row(s, "int8 peak", "GMAC/s", &r, 1e-9);
+    bench_limit_row(s, &r);
 }
 
 static void bench_do_prefill_512(bench_state *s)
 {
     bench_result r = bench_measure(s, bench_prefill_512, BENCH_INT8);
     bench_rate_row(s, "prefill 512", &r, 0, 512, bench_prefill_work(s, 512));
-    bench_limit_row(s, "int8 peak", "GMAC/s", &r, 1e-9);
+    bench_limit_row(s, &r);
 }
 
 static void bench_do_decode_128(bench_state *s)
@@ -175,7 +176,7 @@ static void bench_do_decode_128(bench_state *s)
     bench_result r = bench_measure(s, bench_decode_128, BENCH_READ);
     bench_rate_row(s, "decode 64 after 128", &r, 0, 1,
                    bench_decode_work(s, 128 + BENCH_DECODED / 2));
-    bench_limit_row(s, "read bandwidth", "GB/s", &r, 1e-9);
+    bench_limit_row(s, &r);
 }
 
 static void bench_do_decode_1900(bench_state *s)
@@ -184,7 +185,7 @@ static void bench_do_decode_1900(bench_state *s)
     bench_row steps = {.name = "  in decode steps", .unit = "steps"};
     bench_rate_row(s, "decode 64 after 1900", &r, 2, 1,
                    bench_decode_work(s, BENCH_LONG_CONTEXT + BENCH_DECODED / 2));
-    bench_limit_row(s, "read bandwidth", "GB/s", &r, 1e-9);
+    bench_limit_row(s, &r);
     bench_time_row(s, "first token, 16 words", "ms", &r, 0, 1e3, 0);
     for (uint32_t i = 0; i < s->side_count; i++)
         steps.value[i] = r.seconds[0][i] / r.seconds[1][i];
@@ -199,11 +200,10 @@ static enum bench_limit bench_vision_limit(const bench_state *s)
 
 static void bench_do_vision(bench_state *s, const char *name, bench_scene scene, double tiles)
 {
-    enum bench_limit limit = bench_vision_limit(s);
-    bench_result r = bench_measure(s, scene, limit);
+    bench_result r = bench_measure(s, scene, bench_vision_limit(s));
     bench_time_row(s, name, "s", &r, 0, 1,
                    tiles * (double)bench_tile_products(s->options->shape));
-    bench_limit_row(s, limit == BENCH_INT8 ? "int8 peak" : "f32 peak", "GMAC/s", &r, 1e-9);
+    bench_limit_row(s, &r);
 }
 
 static void bench_do_tile(bench_state *s)
