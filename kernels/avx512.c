@@ -97,6 +97,22 @@ BLM_AVX512 static void blm_avx512_dequantize_bf16(const uint8_t *row, float *out
     blm_avx512_dequantize(BLM_BF16, row, out, cols);
 }
 
+/* ---- Sums ---------------------------------------------------------------------------- */
+
+/* y: floats as the file has them, at any address. */
+BLM_AVX512 static void blm_avx512_add_bias(float *x, const uint8_t *y, size_t n)
+{
+    for (; n >= 16; n -= 16, x += 16, y += 64)
+        _mm512_storeu_ps(x, _mm512_add_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(y)));
+    __m512 v = blm_avx512_floats(BLM_F32, y, 0, (uint32_t)n);
+    blm_avx512_put(x, 0, n, _mm512_add_ps(blm_avx512_get(x, 0, n), v));
+}
+
+static void blm_avx512_add(float *x, const float *y, size_t n)
+{
+    blm_avx512_add_bias(x, (const uint8_t *)y, n);
+}
+
 /* ---- Norms --------------------------------------------------------------------------- */
 
 /* sum + (x - mean)^power for the first n of 16 values, power 1 or 2. */
@@ -143,47 +159,60 @@ BLM_AVX512 static void blm_avx512_layer_norm(const float *x, const uint8_t *w, c
 
 /* ---- Activations --------------------------------------------------------------------- */
 
-/* x times the sigmoid of an argument. */
-BLM_AVX512_INLINE __m512 blm_avx512_gate(__m512 x, __m512 argument)
+/* x / (1 + 2^t). The polynomial is 2^t on |t| <= 1/2, to 1e-7. */
+BLM_AVX512_INLINE __m512 blm_avx512_gate(__m512 x, __m512 t)
 {
-    __m512 e = blm_avx512_exp(_mm512_sub_ps(_mm512_setzero_ps(), argument));
-    return _mm512_div_ps(x, _mm512_add_ps(_mm512_set1_ps(1), e));
+    /* in this order a NaN stays one */
+    t = _mm512_min_ps(_mm512_set1_ps(150), _mm512_max_ps(_mm512_set1_ps(-150), t));
+    __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_sub_ps(t, n), one = _mm512_set1_ps(1), p = _mm512_set1_ps(1.32647271e-3f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.67151265e-3f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.55073374e-2f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.40222421e-1f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.93146978e-1f));
+    p = _mm512_scalef_ps(_mm512_fmadd_ps(p, r, one), n);
+    return _mm512_div_ps(x, _mm512_add_ps(p, one));
+}
+
+/* x sigmoid(slope (x + cube x^3)); cube may be 0. */
+BLM_AVX512_INLINE __m512 blm_avx512_activate(__m512 x, float slope, float cube)
+{
+    const float to_base_2 = -1.44269504f;
+    __m512 factor = _mm512_set1_ps(to_base_2 * slope);
+    if (cube != 0) {
+        const __m512 bend = _mm512_set1_ps(to_base_2 * slope * cube);
+        factor = _mm512_fmadd_ps(_mm512_mul_ps(x, x), bend, factor);
+    }
+    return blm_avx512_gate(x, _mm512_mul_ps(x, factor));
+}
+
+BLM_AVX512_INLINE void blm_avx512_activate_row(float *x, size_t n, float slope, float cube)
+{
+    for (; n >= 16; n -= 16, x += 16)
+        _mm512_storeu_ps(x, blm_avx512_activate(_mm512_loadu_ps(x), slope, cube));
+    blm_avx512_put(x, 0, n, blm_avx512_activate(blm_avx512_get(x, 0, n), slope, cube));
 }
 
 BLM_AVX512 static void blm_avx512_gelu_tanh(float *x, size_t n)
 {
-    const __m512 slope = _mm512_set1_ps(1.59576912f), cube = _mm512_set1_ps(0.044715f);
-    for (size_t i = 0; i < n; i += 16) {
-        __m512 v = blm_avx512_get(x, i, n);
-        __m512 bend = _mm512_fmadd_ps(_mm512_mul_ps(cube, v), v, _mm512_set1_ps(1));
-        v = blm_avx512_gate(v, _mm512_mul_ps(_mm512_mul_ps(slope, v), bend));
-        blm_avx512_put(x, i, n, v);
-    }
+    blm_avx512_activate_row(x, n, 1.59576912f, 0.044715f);
 }
 
 BLM_AVX512 static void blm_avx512_gelu_quick(float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i += 16) {
-        __m512 v = blm_avx512_get(x, i, n);
-        v = blm_avx512_gate(v, _mm512_mul_ps(_mm512_set1_ps(1.702f), v));
-        blm_avx512_put(x, i, n, v);
-    }
+    blm_avx512_activate_row(x, n, 1.702f, 0);
 }
 
 BLM_AVX512 static void blm_avx512_silu(float *x, size_t n)
 {
-    for (size_t i = 0; i < n; i += 16) {
-        __m512 v = blm_avx512_get(x, i, n);
-        blm_avx512_put(x, i, n, blm_avx512_gate(v, v));
-    }
+    blm_avx512_activate_row(x, n, 1, 0);
 }
 
 BLM_AVX512 static void blm_avx512_silu_mul(float *gate, const float *up, size_t n)
 {
     for (size_t i = 0; i < n; i += 16) {
-        __m512 v = blm_avx512_get(gate, i, n);
-        v = _mm512_mul_ps(blm_avx512_gate(v, v), blm_avx512_get(up, i, n));
-        blm_avx512_put(gate, i, n, v);
+        __m512 v = blm_avx512_activate(blm_avx512_get(gate, i, n), 1, 0);
+        blm_avx512_put(gate, i, n, _mm512_mul_ps(v, blm_avx512_get(up, i, n)));
     }
 }
 
@@ -242,6 +271,8 @@ BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
 {
     k->name = "avx512";
     k->quantize8 = blm_avx512_quantize8;
+    k->add = blm_avx512_add;
+    k->add_bias = blm_avx512_add_bias;
     k->layer_norm = blm_avx512_layer_norm;
     k->dequantize[BLM_F16] = blm_avx512_dequantize_f16;
     k->dequantize[BLM_BF16] = blm_avx512_dequantize_bf16;
