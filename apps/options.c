@@ -35,6 +35,7 @@ static const char app_usage[] =
     "machine\n"
     "  --threads N     workers                            (1)\n"
     "  --cpus LIST     a processor for each worker, of these: 0-3,6 (any)\n"
+    "  --weights HOW   map, or read once into huge pages  (map)\n"
     "  --overlap       embed the next tiles beside the encoder's blocks\n"
     "  --cpu NAME      auto, scalar; sse41, avx2, avx512, (auto)\n"
     "                  amx; neon, dotprod, i8mm\n"
@@ -230,6 +231,7 @@ int app_options_parse(app_options *o, int argc, char **argv)
         {"--seed", APP_U64, &o->sampling.seed, NULL},
         {"--threads", APP_U32, &o->config.workers, NULL},
         {"--cpus", APP_TEXT, &o->cpus, NULL},
+        {"--weights", APP_NAME, &o->weights, "map,read"},
         {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,amx,neon,dotprod,i8mm"},
         {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
         {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},

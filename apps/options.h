@@ -15,6 +15,7 @@ typedef struct app_options {
     const char *ids, *output;
     const char *cpu;      /* --cpu: kernels to use, by name; NULL: auto */
     const char *cpus;     /* --cpus: processors for the workers; NULL: any */
+    uint32_t weights;     /* --weights: 0 mapped, 1 read into huge pages */
     uint64_t arena_bytes; /* --arena; 0: what the plan needs */
     uint32_t max_tokens;
     int special, json, quiet;

@@ -43,11 +43,19 @@ int app_map(app_file *file, const char *path)
     return bluelm_posix_map(path, &file->data, &file->bytes) < 0 ? app_fail_errno(path) : 0;
 }
 
+static int app_load(app_file *file, const char *path, const app_options *o)
+{
+    if (!o->weights) return app_map(file, path);
+    file->path = path;
+    return bluelm_posix_read(path, &file->data, &file->bytes) < 0 ? app_fail_errno(path) : 0;
+}
+
 int app_open_weights(app_session *s, const app_options *o)
 {
     memset(s, 0, sizeof *s);
     if (!o->model) return app_fail(o->command, "needs -m MODEL.gguf");
-    if (app_map(&s->model, o->model) || (o->mmproj && app_map(&s->mmproj, o->mmproj))) return 1;
+    if (app_load(&s->model, o->model, o) || (o->mmproj && app_load(&s->mmproj, o->mmproj, o)))
+        return 1;
     s->weights =
         (bluelm_weights){s->model.data, s->model.bytes, s->mmproj.data, s->mmproj.bytes};
     return 0;

@@ -33,7 +33,7 @@ int app_fail_files(const app_session *s, const bluelm_error *err);
 /* Maps a file; prints why not and returns 1 on failure. */
 int app_map(app_file *file, const char *path);
 
-/* Maps the model files that the options name. */
+/* Maps, or reads, the model files that the options name. */
 int app_open_weights(app_session *s, const app_options *o);
 
 /* Plans, takes the arena from the system and builds the engine. */

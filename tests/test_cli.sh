@@ -64,6 +64,7 @@ expect 2 '--ctx -1: expected a whole number' "$bluelm" run -m $model --ctx -1
 expect 2 '--ctx 12x: expected a whole number' "$bluelm" run -m $model --ctx 12x
 expect 2 '--ctx 4294967296: expected .* up to 4294967295' "$bluelm" run -m $model --ctx 4294967296
 expect 2 '-n 4294967296: expected' "$bluelm" run -m $model -n 4294967296
+expect 2 '--weights copied: expected map,read' "$bluelm" run -m $model --weights copied
 expect 2 '--kv int9: expected int8,f16' "$bluelm" run -m $model --kv int9
 expect 2 '--arena lots: expected' "$bluelm" run -m $model --arena lots
 expect 2 '--arena 99999999999999999999: expected' "$bluelm" run -m $model --arena 99999999999999999999G
@@ -82,6 +83,8 @@ expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m $model --mmproj no/such.gguf
 expect 1 'no/such\.png: No such file' $run -p hello --image no/such.png
 expect 1 'demo: Is a directory' "$bluelm" info -m demo
+expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf --weights read
+expect 1 'demo: Is a directory' "$bluelm" info -m $model --mmproj demo --weights read
 expect 1 'demo: Is a directory' $run -p hello --image demo
 : >"$out/empty.gguf"
 head -c 5000 $model >"$out/cut.gguf"
@@ -134,6 +137,8 @@ answer=$($run --image $picture -p "How many red shapes are there?")
 same "--quiet prints the answer alone" "$(echo "$answer" | wc -l)" 1
 same "an answer is no accident" "$answer" \
     "$($run --image $picture -p 'How many red shapes are there?' --threads 3 --tile-batch 1)"
+same "weights read" "$answer" \
+    "$($run --image $picture -p 'How many red shapes are there?' --weights read)"
 cpus=$(taskset -cp $$ 2>/dev/null | sed 's/.*: //')
 [ -z "$cpus" ] || same "a list of processors" "$answer" \
     "$($run --image $picture -p 'How many red shapes are there?' --threads 2 --cpus "$cpus")"

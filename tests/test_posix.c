@@ -1,5 +1,5 @@
 /* The port for systems with POSIX threads: a pool that loses no job and no wake-up, on the
- * processors it was given. */
+ * processors it was given; files mapped and read. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getaffinity, sched_getcpu */
 #endif
@@ -230,6 +230,59 @@ static void workers_share_few_processors(void **state)
 
 #endif
 
+/* ---- Files --------------------------------------------------------------------------- */
+
+/* A file of so many bytes, each of which tells its place. */
+static void test_write_file(const char *path, size_t bytes)
+{
+    FILE *out = fopen(path, "wb");
+    assert_non_null(out);
+    for (size_t i = 0; i < bytes; i++)
+        putc((int)(i * 2654435761u >> 13 & 255), out);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void a_file_read_is_the_file_mapped(void **state)
+{
+    (void)state;
+    const size_t huge = (size_t)2 << 20;
+    const size_t sizes[] = {0,        1,    4095,     4096,         4097,
+                            huge - 1, huge, huge + 1, 5 * huge + 7, 8 * huge};
+    char path[] = "/tmp/bluelm-test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const void *mapped, *read;
+        size_t mapped_bytes, read_bytes;
+        test_write_file(path, sizes[i]);
+        assert_int_equal(bluelm_posix_map(path, &mapped, &mapped_bytes), 0);
+        assert_int_equal(bluelm_posix_read(path, &read, &read_bytes), 0);
+        assert_int_equal(mapped_bytes, sizes[i]);
+        assert_int_equal(read_bytes, sizes[i]);
+        assert_memory_equal(mapped, read, sizes[i]);
+        assert_true(sizes[i] == 0 || (uintptr_t)read % huge == 0);
+        bluelm_posix_unmap(mapped, mapped_bytes);
+        bluelm_posix_unmap(read, read_bytes);
+    }
+    remove(path);
+}
+
+static void files_that_cannot_be_read_say_why(void **state)
+{
+    (void)state;
+    const void *data;
+    size_t bytes;
+    assert_int_equal(bluelm_posix_map("no/such/file", &data, &bytes), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(bluelm_posix_read("no/such/file", &data, &bytes), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(bluelm_posix_map("/", &data, &bytes), -1);
+    assert_int_equal(errno, EISDIR);
+    assert_int_equal(bluelm_posix_read("/", &data, &bytes), -1);
+    assert_int_equal(errno, EISDIR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +291,8 @@ int main(void)
         cmocka_unit_test(wrong_lists_of_processors_are_refused),
         cmocka_unit_test(threads_have_a_processor_each),
         cmocka_unit_test(workers_share_few_processors),
+        cmocka_unit_test(a_file_read_is_the_file_mapped),
+        cmocka_unit_test(files_that_cannot_be_read_say_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

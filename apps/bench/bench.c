@@ -1,7 +1,7 @@
 /* Times what people run, on models of the shapes they run, beside the machine's limits.
  *
  *   bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] [--mmproj q8_0,f16]
- *             [--cpus LIST] [--cpu-mask N] [--only TEXT] [--small]
+ *             [--cpus LIST] [--cpu-mask N] [--weights map|read] [--only TEXT] [--small]
  *   bench DIR --serve [--threads N] [--llm NAME]      obeys tools/bench_peer; see bench_serve
  *
  * DIR keeps the model files (5 GB) from run to run. Figures are medians of runs in which the

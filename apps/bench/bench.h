@@ -22,9 +22,9 @@ typedef struct bench_options {
     uint32_t pair_count;
     uint32_t threads[BENCH_MAX_SIDES], side_count;
     uint32_t runs, cpu_mask;
-    const char *cpus; /* for bluelm_posix_pool_start_on */
-    const char *only; /* scenes whose names hold this   */
-    int json, serve;
+    const char *cpus;      /* for bluelm_posix_pool_start_on */
+    const char *only;      /* scenes whose names hold this   */
+    int json, serve, read; /* read: bluelm_posix_read, not _map */
 } bench_options;
 
 /* One number of threads. */

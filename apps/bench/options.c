@@ -7,8 +7,8 @@
 static void bench_usage(void)
 {
     fputs("usage: bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] "
-          "[--mmproj q8_0,f16]\n             [--cpus LIST] [--cpu-mask N] [--only TEXT] "
-          "[--small]\n"
+          "[--mmproj q8_0,f16]\n             [--cpus LIST] [--cpu-mask N] "
+          "[--weights map|read]\n             [--only TEXT] [--small]\n"
           "       bench DIR --serve [--threads N] [--llm NAME]\n",
           stderr);
     exit(2);
@@ -54,6 +54,8 @@ static void bench_parse_value(bench_options *o, const char *name, char *value)
         o->cpus = value;
     else if (!strcmp(name, "--only"))
         o->only = value;
+    else if (!strcmp(name, "--weights") && (!strcmp(value, "map") || !strcmp(value, "read")))
+        o->read = value[0] == 'r';
     else if (!strcmp(name, "--llm"))
         o->pair_count = bench_parse_names(value, o->llms);
     else if (!strcmp(name, "--mmproj"))

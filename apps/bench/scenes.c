@@ -27,7 +27,8 @@ static void bench_map(const bench_options *o, const char *kind, const char *name
         if (!strcmp(types[i].name, name))
             failed = strcmp(kind, "llm") ? bench_make_mmproj(path, o->shape, types[i].type)
                                          : bench_make_llm(path, o->shape, types[i].type);
-    if (failed || bluelm_posix_map(path, data, bytes)) bench_die(path, NULL);
+    if (failed || (o->read ? bluelm_posix_read : bluelm_posix_map)(path, data, bytes))
+        bench_die(path, NULL);
 }
 
 static void bench_map_pair(bench_state *s)

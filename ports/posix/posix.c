@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -25,37 +26,116 @@
 
 /* ---- Files ------------------------------------------------------------------------ */
 
-int bluelm_posix_map(const char *path, const void **data, size_t *bytes)
+/* Bytes of a huge page: of most 64-bit processors. */
+#define BLUELM_POSIX_HUGE ((size_t)2 << 20)
+
+/* Closes a file and keeps errno, for a caller that then returns the code. */
+static int bluelm_posix_close(int fd, int code)
+{
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return code;
+}
+
+/* Opens a file for reading. Returns its descriptor, or -1 with errno. */
+static int bluelm_posix_open(const char *path, size_t *bytes)
 {
     struct stat info;
     int fd = open(path, O_RDONLY);
     if (fd < 0) return -1;
-    if (fstat(fd, &info) < 0 || S_ISDIR(info.st_mode)) {
-        int saved = S_ISDIR(info.st_mode) ? EISDIR : errno;
-        close(fd);
-        errno = saved;
-        return -1;
-    }
+    if (fstat(fd, &info) < 0) return bluelm_posix_close(fd, -1);
     *bytes = (size_t)info.st_size;
+    errno = S_ISDIR(info.st_mode) ? EISDIR : EFBIG;
+    if (S_ISDIR(info.st_mode) || (uintmax_t)info.st_size > SIZE_MAX / 2)
+        return bluelm_posix_close(fd, -1);
+    return fd;
+}
+
+int bluelm_posix_map(const char *path, const void **data, size_t *bytes)
+{
+    int fd = bluelm_posix_open(path, bytes);
+    if (fd < 0) return -1;
     *data = "";
     if (*bytes) {
         void *map = mmap(NULL, *bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            int saved = errno;
-            close(fd);
-            errno = saved;
-            return -1;
-        }
+        if (map == MAP_FAILED) return bluelm_posix_close(fd, -1);
         *data = map;
     }
-    close(fd);
-    return 0;
+    return bluelm_posix_close(fd, 0);
 }
 
 void bluelm_posix_unmap(const void *data, size_t bytes)
 {
     if (bytes) munmap((void *)(uintptr_t)data, bytes);
 }
+
+#if defined(MAP_ANONYMOUS)
+
+/* Whole pages that begin where a huge one can. What is left at the end, less than a huge
+ * page, is small pages: nothing is taken beyond `bytes`. */
+static uint8_t *bluelm_posix_take_huge(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), used = (bytes + page - 1) / page * page;
+    uint8_t *block = (uint8_t *)mmap(NULL, used + BLUELM_POSIX_HUGE, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED) return NULL;
+    size_t before = BLUELM_POSIX_HUGE - (uintptr_t)block % BLUELM_POSIX_HUGE;
+    munmap(block, before);
+    if (before < BLUELM_POSIX_HUGE) munmap(block + before + used, BLUELM_POSIX_HUGE - before);
+#if defined(MADV_HUGEPAGE)
+    madvise(block + before, used, MADV_HUGEPAGE); /* or small ones, where there are no others */
+#endif
+    return block + before;
+}
+
+/* Reads all of a file, and lets go of the system's own copy as it goes: never are there two
+ * of more than a part. */
+static int bluelm_posix_read_all(int fd, uint8_t *data, size_t bytes)
+{
+    const size_t most = 4 * BLUELM_POSIX_HUGE;
+    for (size_t at = 0; at < bytes;) {
+        size_t part = bytes - at < most - at % most ? bytes - at : most - at % most;
+        ssize_t got = read(fd, data + at, part);
+        if (got < 0 && errno == EINTR) continue;
+        if (got == 0) errno = EIO; /* shorter than it was */
+        if (got <= 0) return -1;
+        at += (size_t)got;
+#if defined(POSIX_FADV_DONTNEED)
+        if (at % most == 0 || at == bytes) posix_fadvise(fd, 0, (off_t)at, POSIX_FADV_DONTNEED);
+#endif
+    }
+    return 0;
+}
+
+int bluelm_posix_read(const char *path, const void **data, size_t *bytes)
+{
+    int fd = bluelm_posix_open(path, bytes);
+    if (fd < 0) return -1;
+    *data = "";
+    if (!*bytes) return bluelm_posix_close(fd, 0);
+    uint8_t *block = bluelm_posix_take_huge(*bytes);
+    if (!block) return bluelm_posix_close(fd, -1);
+    if (bluelm_posix_read_all(fd, block, *bytes) || mprotect(block, *bytes, PROT_READ)) {
+        int saved = errno;
+        munmap(block, *bytes);
+        errno = saved;
+        return bluelm_posix_close(fd, -1);
+    }
+    *data = block;
+    return bluelm_posix_close(fd, 0);
+}
+
+#else
+
+int bluelm_posix_read(const char *path, const void **data, size_t *bytes)
+{
+    (void)path, (void)data, (void)bytes;
+    errno = ENOTSUP;
+    return -1;
+}
+
+#endif
 
 /* ---- Clock ----------------------------------------------------------------------------- */
 

@@ -7,6 +7,16 @@
 
 /* Maps a file for reading. Returns 0, or -1 with errno. An empty file maps to "". */
 int bluelm_posix_map(const char *path, const void **data, size_t *bytes);
+
+/* Reads a file once, as a whole, into read-only memory of the process's own, in huge pages
+ * where the system has them, and drops the system's copy: one copy either way. Worth its time
+ * where files are mapped in small pages, which cost the processor look-ups, or where the system
+ * may take a mapped file's pages away between questions. The memory is not shared with other
+ * processes, and must be free at once. Errors as bluelm_posix_map; EIO: the file became
+ * shorter; ENOTSUP: no anonymous memory. */
+int bluelm_posix_read(const char *path, const void **data, size_t *bytes);
+
+/* Gives back what either took. */
 void bluelm_posix_unmap(const void *data, size_t bytes);
 
 typedef struct bluelm_posix_pool bluelm_posix_pool;
