@@ -10,6 +10,7 @@
 #include "kernels/avx2.c"
 #include "kernels/avx512.c"
 #include "kernels/avx512_attend.c"
+#include "kernels/avx512_attend_many.c"
 #include "kernels/avx512_panel.c"
 #include "kernels/avx512_token.c"
 #include "kernels/cpu.c"

@@ -1030,7 +1030,7 @@ BLM_AVX2_INLINE void blm_avx2_score_tile(const blm_attend_args *a, uint32_t type
     for (uint32_t t = 0; t < queries; t++) {
         __m128 score = blm_avx2_sum4(sum[t][0], sum[t][1], sum[t][2], sum[t][3]);
         if (type == BLM_AVX2_INT8) score = _mm_mul_ps(score, _mm_loadu_ps(scale));
-        _mm_storeu_ps(a->scores + t * stride + j, score);
+        _mm_storeu_ps(a->scratch + t * stride + j, score);
     }
 }
 
@@ -1106,15 +1106,15 @@ BLM_AVX2_INLINE void blm_avx2_attend_group(const blm_attend_args *a, uint32_t ty
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         uint32_t keys = shared + t * a->keys_step;
-        float *p = a->scores + t * stride;
+        float *p = a->scratch + t * stride;
         blm_avx2_softmax(p, keys);
         for (uint32_t j = 0; type == BLM_AVX2_INT8 && j < keys; j++)
             p[j] *= blm_avx2_f16(a->v_scale + j * a->v_scale_stride);
     }
-    blm_avx2_values(a, type, i, queries, 0, shared, a->scores, stride);
+    blm_avx2_values(a, type, i, queries, 0, shared, a->scratch, stride);
     for (uint32_t t = 1; t < queries && a->keys_step; t++)
         blm_avx2_values(a, type, i + t, 1, shared, shared + t * a->keys_step,
-                        a->scores + t * stride, stride);
+                        a->scratch + t * stride, stride);
 }
 
 BLM_AVX2_INLINE void blm_avx2_attend(const blm_attend_args *a, uint32_t type)
@@ -1177,7 +1177,7 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
     k->softmax = blm_avx2_softmax;
     k->dot_f32 = blm_avx2_dot_f32;
     k->axpy_f32 = blm_avx2_axpy_f32;
-    k->attend_f32 = blm_avx2_attend_f32;
+    k->attend_f32 = k->attend_i16 = blm_avx2_attend_f32;
     k->attend_f16 = blm_avx2_attend_f16;
     k->attend_q8 = blm_avx2_attend_q8;
 }

@@ -50,6 +50,12 @@ BLM_AVX512_INLINE __mmask16 blm_avx512_mask(uint64_t n)
     return (__mmask16)((1u << n) - 1);
 }
 
+/* The first n lanes of 32, all for a greater n. */
+BLM_AVX512_INLINE __mmask32 blm_avx512_mask32(uint64_t n)
+{
+    return n < 32 ? (__mmask32)((1u << n) - 1) : 0xFFFFFFFFu;
+}
+
 /* Elements [i, n) of a row, at most 16 of them; lanes past the end are 0. */
 BLM_AVX512_INLINE __m512 blm_avx512_get(const float *x, size_t i, size_t n)
 {
@@ -65,8 +71,36 @@ BLM_AVX512_INLINE void blm_avx512_put(float *x, size_t i, size_t n, __m512 v)
         _mm512_mask_storeu_ps(x + i, blm_avx512_mask(n - i), v);
 }
 
+/* sum + the dot products of pairs of int16. The empty statement keeps each sum in a register
+ * of its own: gcc 12 would copy all of them from register to register in every round. */
+BLM_AVX512_INLINE __m512i blm_avx512_dot16(__m512i sum, __m512i a, __m512i b)
+{
+    sum = _mm512_dpwssd_epi32(sum, a, b);
+    __asm__("" : "+v"(sum));
+    return sum;
+}
+
+/* 16 values to nearest, as int16. */
+BLM_AVX512_INLINE void blm_avx512_put_words(int16_t *to, __m512 v)
+{
+    __m256i words = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v));
+    _mm256_storeu_si256((__m256i *)(void *)to, words);
+}
+
+/* Asks for memory that will be needed; a hint, which may point anywhere. */
+BLM_AVX512_INLINE void blm_avx512_ask(const void *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64)
+        _mm_prefetch((const char *)((uintptr_t)p + i), _MM_HINT_T0);
+}
+
 /* n values (16 but at the end of a row) of floats in memory, or int8, from element `at`. */
 enum { BLM_AVX512_INT8 = 1000 }; /* a type beside BLM_F32, BLM_F16 and BLM_BF16 */
+
+BLM_AVX512_INLINE uint32_t blm_avx512_size(uint32_t type)
+{
+    return type == BLM_F32 ? 4 : type == BLM_AVX512_INT8 ? 1 : 2;
+}
 
 BLM_AVX512_INLINE __m512 blm_avx512_floats(uint32_t type, const uint8_t *row, size_t at,
                                            uint32_t n)
@@ -161,6 +195,9 @@ BLM_PRIVATE void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a, uint6
 BLM_PRIVATE void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
 BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
                                              uint64_t row1);
+
+/* Attention of many queries at a time; type: BLM_F32 or BLM_AVX512_INT8. */
+BLM_PRIVATE void blm_avx512_attend_many(const blm_attend_args *a, uint32_t type);
 
 /* What each of the other files overwrites. */
 BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k);

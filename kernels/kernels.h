@@ -15,8 +15,10 @@
 #include "../arena/tensor.h"
 #include "math.h"
 
-#define BLM_BLOCK        32 /* activations that share one scale */
-#define BLM_ATTEND_GROUP 4  /* queries that attend works on at once */
+#define BLM_BLOCK        32   /* activations that share one scale */
+#define BLM_ATTEND_GROUP 4    /* queries that attend works on at once        */
+#define BLM_ATTEND_PASS  1024 /* queries that meet a block of keys in one go */
+#define BLM_ATTEND_BLOCK 64   /* keys of a block                             */
 
 /* Activations on their way into matrix products: as f32, and for quantised weights also as
  * integers in blocks of 32, x = q * scale, q within +-127 or +-32767. */
@@ -75,17 +77,24 @@ typedef struct blm_attend_args {
     size_t k_stride, v_stride;        /* bytes from row to row                             */
     const uint8_t *k_scale, *v_scale; /* attend_q8: f16 of row 0, little endian     */
     size_t k_scale_stride, v_scale_stride; /* bytes                                 */
-    float *scores;     /* scratch: blm_attend_scores_count(most keys) floats   */
-    float *out;        /* [queries][head_dim]                                  */
-    size_t out_stride; /* floats from query to query                           */
+    const uint8_t *k_next, *v_next; /* row 0 of what is attended to next, or NULL; a hint */
+    float *scratch;                 /* blm_attend_scratch_bytes(), 64-byte aligned */
+    float *out;                     /* [queries][head_dim]                                  */
+    size_t out_stride;              /* floats from query to query                           */
 } blm_attend_args;
 
 typedef void (*blm_attend_fn)(const blm_attend_args *a);
 
-/* Floats of scratch for attention over up to `keys` keys (keys + (queries-1) keys_step). */
-static inline BLM_UNUSED uint64_t blm_attend_scores_count(uint64_t keys)
+/* Bytes of scratch for attention of up to `queries` queries over up to `keys` keys (of the
+ * last query): scores of a few queries, or queries and one block of keys and values in int16. */
+static inline BLM_UNUSED uint64_t blm_attend_scratch_bytes(uint64_t queries, uint64_t keys,
+                                                           uint64_t head_dim)
 {
-    return (keys + 15) / 16 * 16 * BLM_ATTEND_GROUP;
+    uint64_t scores = (keys + 15) / 16 * 16 * BLM_ATTEND_GROUP * sizeof(float);
+    uint64_t at_once = (BLM_MIN(queries, BLM_ATTEND_PASS) + 15) / 16 * 16;
+    uint64_t dims = (head_dim + 31) / 32 * 32, floats = dims + BLM_ATTEND_BLOCK + 3 * at_once;
+    uint64_t words = dims * at_once + 2 * dims * BLM_ATTEND_BLOCK;
+    return BLM_MAX(scores, words * sizeof(int16_t) + floats * sizeof(float));
 }
 
 typedef struct blm_kernels {
@@ -145,8 +154,9 @@ typedef struct blm_kernels {
     void (*axpy_f32)(float *y, float a, const float *x, size_t n); /* y += a x */
 
     blm_attend_fn attend_f32; /* rows at least 4-byte aligned */
+    blm_attend_fn attend_i16; /* the same; may round what it multiplies to int16 */
     blm_attend_fn attend_f16; /* rows at least 2-byte aligned */
-    blm_attend_fn attend_q8;
+    blm_attend_fn attend_q8;  /* may round the other factors to int16 */
 } blm_kernels;
 
 /* Fills the table for this machine.

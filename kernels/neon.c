@@ -1207,7 +1207,7 @@ BLM_NEON_INLINE void blm_neon_score_tile(const blm_attend_args *a, uint32_t type
     for (uint32_t t = 0; t < queries; t++) {
         float32x4_t score = blm_neon_sum4_f32(sum[t]);
         if (type == BLM_NEON_INT8) score = vmulq_f32(score, vld1q_f32(scale));
-        vst1q_f32(a->scores + t * stride + j, score);
+        vst1q_f32(a->scratch + t * stride + j, score);
     }
 }
 
@@ -1264,15 +1264,15 @@ BLM_NEON_INLINE void blm_neon_attend_group(const blm_attend_args *a, uint32_t ty
         blm_neon_score_tile(a, type, i, queries, j, most - 1, stride);
     for (uint32_t t = 0; t < queries; t++) {
         uint32_t keys = shared + t * a->keys_step;
-        float *p = a->scores + t * stride;
+        float *p = a->scratch + t * stride;
         blm_neon_softmax(p, keys);
         for (uint32_t j = 0; type == BLM_NEON_INT8 && j < keys; j++)
             p[j] *= blm_neon_f16(a->v_scale + j * a->v_scale_stride);
     }
-    blm_neon_values(a, type, i, queries, 0, shared, a->scores, stride);
+    blm_neon_values(a, type, i, queries, 0, shared, a->scratch, stride);
     for (uint32_t t = 1; t < queries && a->keys_step; t++)
         blm_neon_values(a, type, i + t, 1, shared, shared + t * a->keys_step,
-                        a->scores + t * stride, stride);
+                        a->scratch + t * stride, stride);
 }
 
 BLM_NEON_INLINE void blm_neon_attend(const blm_attend_args *a, uint32_t type)
@@ -1323,7 +1323,7 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
     k->softmax = blm_neon_softmax;
     k->dot_f32 = blm_neon_dot_f32;
     k->axpy_f32 = blm_neon_axpy_f32;
-    k->attend_f32 = blm_neon_attend_f32;
+    k->attend_f32 = k->attend_i16 = blm_neon_attend_f32;
     k->attend_f16 = blm_neon_attend_f16;
     k->attend_q8 = blm_neon_attend_q8;
 }

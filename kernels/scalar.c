@@ -538,7 +538,7 @@ static void blm_scalar_attend(const blm_attend_args *a, blm_scalar_row_dot_fn do
     for (uint32_t i = 0; i < a->queries; i++) {
         uint32_t keys = a->keys + i * a->keys_step;
         const float *q = a->q + i * a->q_stride;
-        float *out = a->out + i * a->out_stride, *p = a->scores;
+        float *out = a->out + i * a->out_stride, *p = a->scratch;
         for (uint32_t j = 0; j < keys; j++) {
             p[j] = dot(q, a->k + j * a->k_stride, a->head_dim);
             if (scaled) p[j] *= blm_scalar_load_f16(a->k_scale + j * a->k_scale_stride);
@@ -621,7 +621,7 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
     k->rope = blm_scalar_rope;
     k->dot_f32 = blm_scalar_dot_f32;
     k->axpy_f32 = blm_scalar_axpy_f32;
-    k->attend_f32 = blm_scalar_attend_f32;
+    k->attend_f32 = k->attend_i16 = blm_scalar_attend_f32;
     k->attend_f16 = blm_scalar_attend_f16;
     k->attend_q8 = blm_scalar_attend_q8;
 }

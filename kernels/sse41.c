@@ -332,7 +332,7 @@ BLM_SSE41_INLINE void blm_sse41_attend(uint32_t type, const blm_attend_args *a)
     for (uint32_t i = 0; i < a->queries; i++) {
         uint32_t keys = a->keys + i * a->keys_step;
         const float *q = a->q + i * a->q_stride;
-        float *out = a->out + i * a->out_stride, *p = a->scores;
+        float *out = a->out + i * a->out_stride, *p = a->scratch;
         for (uint32_t j = 0; j < keys; j++) {
             p[j] = blm_sse41_row_dot(type, q, a->k + j * a->k_stride, a->head_dim);
             if (type == BLM_SSE41_INT8)
@@ -373,7 +373,7 @@ BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k)
     k->quantize8 = blm_sse41_quantize8;
     k->dot_f32 = blm_sse41_dot_f32;
     k->axpy_f32 = blm_sse41_axpy_f32;
-    k->attend_f32 = blm_sse41_attend_f32;
+    k->attend_f32 = k->attend_i16 = blm_sse41_attend_f32;
     k->attend_q8 = blm_sse41_attend_q8;
 }
 

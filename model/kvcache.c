@@ -48,6 +48,10 @@ BLM_PRIVATE void blm_kv_cache_attend(const blm_kv_cache *kv, const blm_kernels *
     args->k = kv->k + row * row_bytes;
     args->v = kv->v + row * row_bytes;
     args->k_stride = args->v_stride = row_bytes;
+    if (head + 1 < kv->n_head_kv) {
+        args->k_next = args->k + kv->context_tokens * row_bytes;
+        args->v_next = args->v + kv->context_tokens * row_bytes;
+    }
     if (kv->type == BLUELM_KV_F16) {
         kernels->attend_f16(args);
         return;

@@ -20,7 +20,7 @@ BLM_PRIVATE void blm_kv_cache_store(const blm_kv_cache *kv, const blm_kernels *k
                                     uint32_t layer, uint32_t head, uint32_t position,
                                     const float *key, const float *value);
 
-/* Points args at one head's rows and attends; the caller has set the queries, keys, scores
+/* Points args at one head's rows and attends; the caller has set the queries, keys, scratch
  * and out. */
 BLM_PRIVATE void blm_kv_cache_attend(const blm_kv_cache *kv, const blm_kernels *kernels,
                                      uint32_t layer, uint32_t head, blm_attend_args *args);

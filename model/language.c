@@ -194,13 +194,13 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     uint64_t q = (uint64_t)m->n_head * m->head_dim, wide = BLM_MAX(q, m->n_embd);
     w->chunk_tokens = chunk_tokens;
     w->context_tokens = context_tokens;
-    w->scores_count = blm_attend_scores_count(context_tokens);
+    w->attend_bytes = blm_attend_scratch_bytes(chunk_tokens, context_tokens, m->head_dim);
     w->x = blm_take_floats(arena, n, m->n_embd);
     w->in = blm_take_floats(arena, n, wide);
     w->out = blm_take_floats(arena, n, m->n_embd);
     w->cos = blm_take_floats(arena, n, m->n_rot / 2);
     w->sin = blm_take_floats(arena, n, m->n_rot / 2);
-    w->scores = blm_take_floats(arena, c->workers.count, w->scores_count);
+    w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
     blm_linear_take(&w->linear, arena, c, chunk_tokens,
                     (uint32_t)BLM_MAX(BLM_MAX(q, m->n_embd), m->n_ff), 0);
 
@@ -301,26 +301,33 @@ static void blm_chunk_rope_store(void *arg, uint32_t part)
     }
 }
 
+/* One head with the chunk's tokens; or, with a single token, up to BLM_ATTEND_GROUP heads that
+ * share keys and values, which are then read once for them. */
 static void blm_chunk_attend(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     uint32_t group = m->n_head / m->n_head_kv;
+    uint32_t heads = c->count == 1 ? BLM_MIN(group, BLM_ATTEND_GROUP) : 1;
+    uint32_t calls = (group + heads - 1) / heads; /* for one head of keys and values */
     uint64_t first, end;
-    blm_workers_share(m->n_head, 1, part, c->compute->workers.count, &first, &end);
-    for (uint32_t h = (uint32_t)first; h < (uint32_t)end; h++) {
+    blm_workers_share((uint64_t)m->n_head_kv * calls, 1, part, c->compute->workers.count,
+                      &first, &end);
+    for (uint32_t i = (uint32_t)first; i < (uint32_t)end; i++) {
+        uint32_t in_group = i % calls * heads, head = i / calls * group + in_group;
+        size_t at = (size_t)head * m->head_dim, row = (size_t)m->n_head * m->head_dim;
         blm_attend_args args = {
-            .q = w->q + (size_t)h * m->head_dim,
-            .q_stride = (size_t)m->n_head * m->head_dim,
-            .queries = c->count,
+            .q = w->q + at,
+            .q_stride = c->count == 1 ? m->head_dim : row,
+            .queries = c->count == 1 ? BLM_MIN(heads, group - in_group) : c->count,
             .keys = c->position + 1,
-            .keys_step = 1,
-            .scores = w->scores + part * w->scores_count,
-            .out = w->in + (size_t)h * m->head_dim,
-            .out_stride = (size_t)m->n_head * m->head_dim,
+            .keys_step = c->count == 1 ? 0 : 1,
+            .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
+            .out = w->in + at,
+            .out_stride = c->count == 1 ? m->head_dim : row,
         };
-        blm_kv_cache_attend(c->kv, &c->compute->kernels, c->layer, h / group, &args);
+        blm_kv_cache_attend(c->kv, &c->compute->kernels, c->layer, i / calls, &args);
     }
 }
 

@@ -34,8 +34,8 @@ typedef struct blm_language_work {
     float *q, *k, *v; /* [chunk][n_head*head], 2x [chunk][n_head_kv*head]  */
     float *gate, *up; /* [chunk][n_ff], in the place of q, k, v            */
     float *cos, *sin; /* [chunk][n_rot/2]                                  */
-    float *scores;    /* [workers][scores_count]                           */
-    uint64_t scores_count;
+    uint8_t *attend;  /* [workers][attend_bytes]: scratch of attention     */
+    uint64_t attend_bytes;
     blm_linear linear;
 } blm_language_work;
 

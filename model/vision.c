@@ -225,12 +225,11 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     uint64_t rows = m->rows, row_bytes = (uint64_t)m->width * sizeof(float);
     uint32_t wide = BLM_MAX(m->width, blm_vision_patch_values(m));
     blm_overlay overlay;
-    w->scores_count = blm_attend_scores_count(rows);
+    w->attend_bytes = blm_attend_scratch_bytes(rows, rows, m->head_dim);
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
-    w->scores =
-        (float *)blm_arena_take(arena, c->workers.count, w->scores_count * sizeof(float));
+    w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
     blm_linear_take(&w->linear, arena, c, m->rows, BLM_MAX(wide, m->ffn), m->narrow_cols);
 
     blm_overlay_open(&overlay, arena);
@@ -364,12 +363,17 @@ static void blm_vision_scale_queries(void *arg, uint32_t part)
         q[i] *= scale;
 }
 
-/* Heads over workers: every patch attends to every patch of its tile. */
+/* Heads over workers: every patch attends to every patch of its tile. Where the products
+ * around it round to int8, attention may round to int16. */
 static void blm_vision_attend(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
+    const int rounded =
+        !blm_type_is_float(m->layers[b->layer].q.type) && b->compute->activation_bits == 8;
+    const blm_attend_fn attend =
+        rounded ? b->compute->kernels.attend_i16 : b->compute->kernels.attend_f32;
     uint64_t first, end;
     blm_workers_share(m->n_head, 1, part, b->compute->workers.count, &first, &end);
     for (uint32_t h = (uint32_t)first; h < (uint32_t)end; h++) {
@@ -384,11 +388,11 @@ static void blm_vision_attend(void *arg, uint32_t part)
             .v = (const uint8_t *)(w->v + at),
             .k_stride = m->width * sizeof(float),
             .v_stride = m->width * sizeof(float),
-            .scores = w->scores + part * w->scores_count,
+            .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
             .out = w->in + at,
             .out_stride = m->width,
         };
-        b->compute->kernels.attend_f32(&args);
+        attend(&args);
     }
 }
 

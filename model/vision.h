@@ -45,8 +45,8 @@ typedef struct blm_vision_work {
     float *out;       /* [rows][width]: out of a product                             */
     float *q, *k, *v; /* [rows][width] each                                          */
     float *hidden;    /* [rows][ffn], in the place of q, k, v                        */
-    float *scores;    /* [workers][scores_count]                                     */
-    uint64_t scores_count;
+    uint8_t *attend;  /* [workers][attend_bytes]: scratch of attention               */
+    uint64_t attend_bytes;
     blm_linear linear;
     blm_projector_work projector;
 } blm_vision_work;

@@ -1,0 +1,476 @@
+/* AVX-512 attention of many queries: the picture's patches, a prompt's chunk. Keys come in
+ * blocks of 64. A block's keys and values are turned once for all queries into panels of
+ * int16 pairs, keys with lanes along keys, values with lanes along dimensions, and then meet
+ * four queries at a time, so that the whole of it happens in the first cache.
+ *
+ * An int32 holds a sum of products of int16 if the lengths of the two vectors, as Cauchy and
+ * Schwarz have it, multiply to less than 2^31. So what is bounded is not each number but the
+ * length of each query, key, column of values and run of weights: it leaves them 12 to 15
+ * bits, the more the fewer of them matter. */
+#include "avx512.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+
+enum { BLM_AVX512_BLOCK = BLM_ATTEND_BLOCK, BLM_AVX512_TILE = 4 };
+
+/* Greatest lengths, of which products stay below 2^31 whatever is rounded up: of queries and
+ * keys of up to 400,000 dimensions; of weights and of values of a block. A weight has to fit
+ * an int16 by its length alone. */
+#define BLM_AVX512_ROW_LENGTH    46000.0f
+#define BLM_AVX512_WEIGHT_LENGTH 32700.0f
+#define BLM_AVX512_COLUMN_LENGTH 65500.0f
+
+/* Queries [first, first + count) and the block of keys that they look at. */
+typedef struct blm_avx512_many {
+    const blm_attend_args *a;
+    uint32_t type, first, count;
+    uint32_t dims;         /* head_dim, up to a multiple of 32            */
+    int16_t *q;            /* [count up to fours][dims]                   */
+    int32_t *k;            /* [head_dim / 2, up][64 keys]: pairs of int16 */
+    int32_t *v;            /* [32 pairs of keys][dims]                    */
+    float *k_scale;        /* [64], with 1 / log(2): weights are 2^score  */
+    float *v_scale;        /* [dims]                                      */
+    float *q_scale;        /* [count up to fours]                         */
+    float *most, *sum;     /* greatest score so far, sum of weights       */
+    uint32_t begin, pairs; /* the block's first key, and half its keys, up */
+} blm_avx512_many;
+
+/* What four queries make of a block. */
+typedef struct blm_avx512_weights4 {
+    __m512i w[BLM_AVX512_TILE][BLM_AVX512_BLOCK / 32]; /* int16 */
+    float scale[BLM_AVX512_TILE]; /* of w                                          */
+    float fade[BLM_AVX512_TILE];  /* what earlier blocks shrink by                 */
+} blm_avx512_weights4;
+
+/* ---- Into int16 ------------------------------------------------------------------------ */
+
+/* The factor that brings values within +-32767 and their length below `length`, from the
+ * greatest of them and the sum of their squares. What is below 1e-15 becomes 0. */
+BLM_AVX512_INLINE __m512 blm_avx512_factor(__m512 most, __m512 squares, float length)
+{
+    __m512 longest = _mm512_mul_ps(_mm512_set1_ps(length), _mm512_rsqrt14_ps(squares));
+    __m512 factor = _mm512_min_ps(_mm512_div_ps(_mm512_set1_ps(32767), most), longest);
+    __mmask16 tiny = _mm512_cmp_ps_mask(squares, _mm512_set1_ps(1e-30f), _CMP_LT_OQ);
+    return _mm512_mask_mov_ps(factor, tiny, _mm512_set1_ps(1));
+}
+
+/* Rounds a row of n values; returns what the integers have to be multiplied with. */
+BLM_AVX512_INLINE float blm_avx512_round_row(uint32_t type, const uint8_t *row, uint32_t n,
+                                             int16_t *to)
+{
+    __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (uint32_t d = 0; d < n; d += 16) {
+        __m512 x = blm_avx512_floats(type, row, d, BLM_MIN(n - d, 16));
+        most = _mm512_max_ps(_mm512_abs_ps(x), most);
+        squares = _mm512_fmadd_ps(x, x, squares);
+    }
+    most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
+    squares = _mm512_set1_ps(_mm512_reduce_add_ps(squares));
+    const __m512 factor = blm_avx512_factor(most, squares, BLM_AVX512_ROW_LENGTH);
+    for (uint32_t d = 0; d < n; d += 16) {
+        __m512 x = blm_avx512_floats(type, row, d, BLM_MIN(n - d, 16));
+        blm_avx512_put_words(to + d, _mm512_mul_ps(x, factor));
+    }
+    return 1 / _mm512_cvtss_f32(factor);
+}
+
+BLM_AVX512 static void blm_avx512_query_panel(const blm_avx512_many *m)
+{
+    const blm_attend_args *a = m->a;
+    for (uint32_t t = 0; t < m->count; t++) {
+        const float *q = a->q + (m->first + t) * a->q_stride;
+        blm_avx512_ask(q + 8 * a->q_stride, a->head_dim * sizeof *q);
+        memset(a->out + (m->first + t) * a->out_stride, 0, a->head_dim * sizeof *q);
+        m->q_scale[t] = blm_avx512_round_row(BLM_F32, (const uint8_t *)q, a->head_dim,
+                                             m->q + (size_t)t * m->dims);
+        m->most[t] = -__builtin_inff();
+        m->sum[t] = 0;
+    }
+    for (uint32_t t = m->count; t % BLM_AVX512_TILE; t++) {
+        memset(m->q + (size_t)t * m->dims, 0, m->dims * sizeof *m->q);
+        m->q_scale[t] = m->most[t] = m->sum[t] = 0;
+    }
+}
+
+/* The key that stands in a lane of a panel's vectors: in such an order, packing two vectors of
+ * weights into one of int16 puts them straight. */
+static inline uint32_t blm_avx512_key_of(uint32_t vector, uint32_t lane)
+{
+    return vector / 2 * 32 + lane / 4 * 8 + vector % 2 * 4 + lane % 4;
+}
+
+/* Fills vector `c` of the panel's four, from a block of `keys`: those that are lacking become
+ * 0. The place of the values serves for the rows on their way. */
+BLM_AVX512_INLINE void blm_avx512_turn_keys(const blm_avx512_many *m, uint32_t type, uint32_t c,
+                                            uint32_t keys)
+{
+    const blm_attend_args *a = m->a;
+    const uint32_t pairs = (a->head_dim + 1) / 2;
+    const uint8_t *rows[16];
+    for (uint32_t r = 0; r < 16; r++) {
+        int16_t *row = (int16_t *)(void *)m->v + (size_t)r * m->dims;
+        rows[r] = (const uint8_t *)row;
+        uint32_t j = blm_avx512_key_of(c, r);
+        m->k_scale[c * 16 + r] = 0;
+        if (j >= keys) {
+            memset(row, 0, m->dims * sizeof *row);
+            continue;
+        }
+        size_t at = m->begin + (size_t)j;
+        float scale = blm_avx512_round_row(type, a->k + at * a->k_stride, a->head_dim, row);
+        if (type == BLM_AVX512_INT8)
+            scale *= blm_f32_of_f16(blm_load_u16(a->k_scale + at * a->k_scale_stride));
+        m->k_scale[c * 16 + r] = scale * 1.44269504f;
+    }
+    for (uint32_t i = 0; i < pairs; i += 4) {
+        __m512i v[4];
+        blm_avx512_pieces(rows, i * 4, 16, v);
+        for (uint32_t k = 0; k < BLM_MIN(pairs - i, 4); k++)
+            _mm512_storeu_si512(m->k + (size_t)(i + k) * BLM_AVX512_BLOCK + c * 16, v[k]);
+    }
+}
+
+/* Dimensions [d, d + n) of a value row. */
+BLM_AVX512_INLINE __m512 blm_avx512_value_part(const blm_avx512_many *m, uint32_t type,
+                                               uint32_t j, uint32_t d, uint32_t n,
+                                               const float *scale)
+{
+    const blm_attend_args *a = m->a;
+    __m512 v = blm_avx512_floats(type, a->v + (m->begin + (size_t)j) * a->v_stride, d, n);
+    return type == BLM_AVX512_INT8 ? _mm512_mul_ps(v, _mm512_set1_ps(scale[j])) : v;
+}
+
+/* Rounds 16 columns of the block's values and puts rows 2i and 2i + 1 side by side. */
+BLM_AVX512_INLINE void blm_avx512_turn_values(const blm_avx512_many *m, uint32_t type,
+                                              uint32_t d, uint32_t n, uint32_t keys,
+                                              const float *row_scale)
+{
+    __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
+    for (uint32_t j = 0; j < keys; j++) {
+        __m512 x = blm_avx512_value_part(m, type, j, d, n, row_scale);
+        most = _mm512_max_ps(_mm512_abs_ps(x), most);
+        squares = _mm512_fmadd_ps(x, x, squares);
+    }
+    const __m512 factor = blm_avx512_factor(most, squares, BLM_AVX512_COLUMN_LENGTH);
+    _mm512_storeu_ps(m->v_scale + d, _mm512_div_ps(_mm512_set1_ps(1), factor));
+    for (uint32_t j = 0; j < keys; j += 2) {
+        __m512 x = blm_avx512_value_part(m, type, j, d, n, row_scale), y = _mm512_setzero_ps();
+        if (j + 1 < keys) y = blm_avx512_value_part(m, type, j + 1, d, n, row_scale);
+        __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(x, factor));
+        __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(y, factor));
+        low = _mm512_mask_mov_epi16(low, 0xAAAAAAAAu, _mm512_slli_epi32(high, 16));
+        _mm512_storeu_si512(m->v + (size_t)(j / 2) * m->dims + d, low);
+    }
+}
+
+/* Both panels of a block. */
+BLM_AVX512_INLINE void blm_avx512_turn(const blm_avx512_many *m, uint32_t type, uint32_t keys)
+{
+    const blm_attend_args *a = m->a;
+    float row_scale[BLM_AVX512_BLOCK];
+    for (uint32_t c = 0; c < BLM_AVX512_BLOCK / 16; c++)
+        blm_avx512_turn_keys(m, type, c, keys);
+    for (uint32_t j = 0; type == BLM_AVX512_INT8 && j < keys; j++)
+        row_scale[j] =
+            blm_f32_of_f16(blm_load_u16(a->v_scale + (m->begin + j) * a->v_scale_stride));
+    for (uint32_t d = 0; d < a->head_dim; d += 16)
+        blm_avx512_turn_values(m, type, d, BLM_MIN(a->head_dim - d, 16), keys, row_scale);
+}
+
+BLM_AVX512 static void blm_avx512_turn_f32(const blm_avx512_many *m, uint32_t keys)
+{
+    blm_avx512_turn(m, BLM_F32, keys);
+}
+
+BLM_AVX512 static void blm_avx512_turn_q8(const blm_avx512_many *m, uint32_t keys)
+{
+    blm_avx512_turn(m, BLM_AVX512_INT8, keys);
+}
+
+/* ---- Four queries and 64 keys -------------------------------------------------------------- */
+
+/* s[query][keys by 16]: the products, times the scales of the keys. */
+BLM_AVX512 static void blm_avx512_scores4(const blm_avx512_many *m, uint32_t t,
+                                          __m512 (*s)[BLM_AVX512_TILE])
+{
+    const int16_t *q = m->q + (size_t)t * m->dims;
+    const uint32_t pairs = (m->a->head_dim + 1) / 2;
+    __m512i sum[4][4];
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++)
+            sum[i][c] = _mm512_setzero_si512();
+    }
+    for (uint32_t d = 0; d < pairs; d++) {
+        const int32_t *at = m->k + (size_t)d * BLM_AVX512_BLOCK;
+        __m512i key[4];
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++)
+            key[c] = _mm512_loadu_si512(at + c * 16);
+        BLM_AVX512_UNROLL
+        for (uint32_t i = 0; i < 4; i++) {
+            __m512i pair = blm_avx512_spread4(q + (size_t)i * m->dims + d * 2);
+            BLM_AVX512_UNROLL
+            for (int c = 0; c < 4; c++)
+                sum[i][c] = blm_avx512_dot16(sum[i][c], key[c], pair);
+        }
+    }
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++)
+            s[i][c] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[i][c]),
+                                    _mm512_loadu_ps(m->k_scale + c * 16));
+    }
+}
+
+/* Scores of keys that a query does not see become -infinity. */
+BLM_AVX512_INLINE void blm_avx512_hide(const blm_avx512_many *m, uint32_t t,
+                                       __m512 (*s)[BLM_AVX512_TILE])
+{
+    const __m512i lane =
+        _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+    const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
+    const blm_attend_args *a = m->a;
+    BLM_AVX512_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t query = m->first + BLM_MIN(t + i, m->count - 1);
+        uint32_t seen = a->keys + query * a->keys_step;
+        seen = seen > m->begin ? BLM_MIN(seen - m->begin, BLM_AVX512_BLOCK) : 0;
+        BLM_AVX512_UNROLL
+        for (uint32_t c = 0; c < 4; c++) {
+            __m512i end = _mm512_set1_epi32((int)seen - (int)blm_avx512_key_of(c, 0));
+            s[i][c] = _mm512_mask_mov_ps(lowest, _mm512_cmplt_epi32_mask(lane, end), s[i][c]);
+        }
+    }
+}
+
+/* Lanes 4n + i of the result are the greatest, or the sum, of v[i]: for each of the four by
+ * the same steps. */
+BLM_AVX512_INLINE __m512 blm_avx512_max4(const __m512 *v)
+{
+    __m512 a = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 b = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
+    a = _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
+                      _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+    a = _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0x4E));
+    return _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0xB1));
+}
+
+BLM_AVX512_INLINE __m512 blm_avx512_add4(const __m512 *v)
+{
+    __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
+    a = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
+                      _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+    a = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0x4E));
+    return _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0xB1));
+}
+
+/* 2^x for x <= 0, to 3e-6 of it; 0 below -150. */
+BLM_AVX512_INLINE __m512 blm_avx512_exp2(__m512 x)
+{
+    x = _mm512_max_ps(_mm512_set1_ps(-160), x);
+    __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    __m512 r = _mm512_sub_ps(x, n), p = _mm512_set1_ps(0.00957010221f);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.0559178591f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.240247443f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.693121791f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.999999285f));
+    return _mm512_scalef_ps(p, n);
+}
+
+/* Scores of four queries into weights, 2^(score - greatest), rounded to int16. */
+BLM_AVX512 static void blm_avx512_weigh4(const blm_avx512_many *m, uint32_t t,
+                                         __m512 (*s)[BLM_AVX512_TILE], blm_avx512_weights4 *w)
+{
+    __m512 greatest[4], sums[4], squares[4];
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++)
+        greatest[i] =
+            _mm512_max_ps(_mm512_max_ps(s[i][0], s[i][1]), _mm512_max_ps(s[i][2], s[i][3]));
+    const __m512 q_scale = _mm512_broadcast_f32x4(_mm_loadu_ps(m->q_scale + t));
+    const __m512 before = _mm512_broadcast_f32x4(_mm_loadu_ps(m->most + t));
+    __m512 most = _mm512_max_ps(_mm512_mul_ps(blm_avx512_max4(greatest), q_scale), before);
+    __m512 fade = blm_avx512_exp2(_mm512_sub_ps(before, most));
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m512i pick = _mm512_set1_epi32(i);
+        const __m512 scale = _mm512_permutexvar_ps(pick, q_scale);
+        const __m512 least = _mm512_permutexvar_ps(pick, most);
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c++) {
+            s[i][c] = blm_avx512_exp2(_mm512_fmsub_ps(s[i][c], scale, least));
+            sums[i] = c ? _mm512_add_ps(sums[i], s[i][c]) : s[i][c];
+            squares[i] = c ? _mm512_fmadd_ps(s[i][c], s[i][c], squares[i])
+                           : _mm512_mul_ps(s[i][c], s[i][c]);
+        }
+    }
+    __m512 sum = _mm512_broadcast_f32x4(_mm_loadu_ps(m->sum + t));
+    sum = _mm512_fmadd_ps(sum, fade, blm_avx512_add4(sums));
+    /* a block that weighs less than 1e-15 of the best key is nothing */
+    __m512 length = _mm512_max_ps(blm_avx512_add4(squares), _mm512_set1_ps(1e-30f));
+    __m512 factor =
+        _mm512_mul_ps(_mm512_rsqrt14_ps(length), _mm512_set1_ps(BLM_AVX512_WEIGHT_LENGTH));
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m512 up = _mm512_permutexvar_ps(_mm512_set1_epi32(i), factor);
+        BLM_AVX512_UNROLL
+        for (int c = 0; c < 4; c += 2) {
+            __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(s[i][c], up));
+            __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(s[i][c + 1], up));
+            w->w[i][c / 2] = _mm512_packs_epi32(low, high);
+        }
+    }
+    _mm_storeu_ps(m->most + t, _mm512_castps512_ps128(most));
+    _mm_storeu_ps(m->sum + t, _mm512_castps512_ps128(sum));
+    _mm_storeu_ps(w->fade, _mm512_castps512_ps128(fade));
+    _mm_storeu_ps(w->scale, _mm_div_ps(_mm_set1_ps(1), _mm512_castps512_ps128(factor)));
+}
+
+/* out[query][d .. d + 16 chunks) = out * fade + sum of weights and values, for `count` of
+ * four queries. */
+BLM_AVX512_INLINE void blm_avx512_values4(const blm_avx512_many *m, uint32_t t, uint32_t count,
+                                          uint32_t d, uint32_t chunks,
+                                          const blm_avx512_weights4 *w)
+{
+    const blm_attend_args *a = m->a;
+    const __mmask16 tail = blm_avx512_mask(BLM_MIN(a->head_dim - d - (chunks - 1) * 16, 16));
+    __m512i sum[BLM_AVX512_TILE][5];
+    BLM_AVX512_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        BLM_AVX512_UNROLL
+        for (uint32_t c = 0; c < chunks; c++)
+            sum[i][c] = _mm512_setzero_si512();
+    }
+    for (uint32_t j = 0; j < m->pairs; j++) {
+        const int32_t *at = m->v + (size_t)j * m->dims + d;
+        __m512i v[5];
+        BLM_AVX512_UNROLL
+        for (uint32_t c = 0; c < chunks; c++)
+            v[c] = _mm512_loadu_si512(at + c * 16);
+        BLM_AVX512_UNROLL
+        for (int i = 0; i < 4; i++) {
+            __m512i pair = blm_avx512_spread4((const int32_t *)(const void *)w->w[i] + j);
+            BLM_AVX512_UNROLL
+            for (uint32_t c = 0; c < chunks; c++)
+                sum[i][c] = blm_avx512_dot16(sum[i][c], v[c], pair);
+        }
+    }
+    BLM_AVX512_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+        if (i >= count) break;
+        float *out = a->out + (m->first + t + i) * a->out_stride + d;
+        const __m512 fade = _mm512_set1_ps(w->fade[i]), scale = _mm512_set1_ps(w->scale[i]);
+        BLM_AVX512_UNROLL
+        for (uint32_t c = 0; c < chunks; c++) {
+            const __mmask16 mask = c + 1 < chunks ? 0xFFFF : tail;
+            __m512 x = _mm512_mul_ps(scale, _mm512_loadu_ps(m->v_scale + d + c * 16));
+            x = _mm512_mul_ps(x, _mm512_cvtepi32_ps(sum[i][c]));
+            x = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, out + c * 16), fade, x);
+            _mm512_mask_storeu_ps(out + c * 16, mask, x);
+        }
+    }
+}
+
+/* Four queries from t with the block, by fives, fours, threes and ones of vectors. */
+BLM_AVX512 static void blm_avx512_tile4(const blm_avx512_many *m, uint32_t t)
+{
+    const uint32_t head_dim = m->a->head_dim, count = BLM_MIN(m->count - t, 4);
+    __m512 s[BLM_AVX512_TILE][BLM_AVX512_TILE];
+    blm_avx512_weights4 w;
+    for (uint32_t i = 0; i < 4; i++)
+        blm_avx512_ask(m->a->out + (m->first + t + 4 + i) * m->a->out_stride,
+                       head_dim * sizeof(float));
+    blm_avx512_scores4(m, t, s);
+    if (m->a->keys + (m->first + t) * m->a->keys_step < m->begin + BLM_AVX512_BLOCK)
+        blm_avx512_hide(m, t, s);
+    blm_avx512_weigh4(m, t, s, &w);
+    for (uint32_t d = 0, chunks; d < head_dim; d += chunks * 16) {
+        uint32_t left = (head_dim - d + 15) / 16;
+        chunks = left == 5 ? 5 : left == 4 || left >= 7 ? 4 : left >= 3 ? 3 : 1;
+        if (chunks == 5)
+            blm_avx512_values4(m, t, count, d, 5, &w);
+        else if (chunks == 4)
+            blm_avx512_values4(m, t, count, d, 4, &w);
+        else if (chunks == 3)
+            blm_avx512_values4(m, t, count, d, 3, &w);
+        else
+            blm_avx512_values4(m, t, count, d, 1, &w);
+    }
+}
+
+/* ---- All of it ----------------------------------------------------------------------------- */
+
+/* Divides the outputs by the sums of weights. */
+BLM_AVX512 static void blm_avx512_finish_many(const blm_avx512_many *m)
+{
+    const uint32_t n = m->a->head_dim;
+    for (uint32_t t = 0; t < m->count; t++) {
+        float *out = m->a->out + (m->first + t) * m->a->out_stride;
+        const __m512 factor = _mm512_set1_ps(1 / m->sum[t]);
+        for (uint32_t d = 0; d < n; d += 16)
+            blm_avx512_put(out, d, n, _mm512_mul_ps(blm_avx512_get(out, d, n), factor));
+    }
+}
+
+/* Asks for the share of the block at `begin` that falls to queries [t, t + 4). */
+BLM_AVX512 static void blm_avx512_block_ahead4(const blm_avx512_many *m, uint32_t begin,
+                                               uint32_t end, uint32_t t)
+{
+    const blm_attend_args *a = m->a;
+    const uint32_t keys = BLM_MIN(end - begin, BLM_AVX512_BLOCK);
+    const uint32_t last = BLM_MIN(t + BLM_AVX512_TILE, m->count) * keys / m->count;
+    const size_t bytes = (size_t)a->head_dim * blm_avx512_size(m->type);
+    for (uint32_t j = t * keys / m->count; j < last; j++) {
+        blm_avx512_ask(a->k + (size_t)(begin + j) * a->k_stride, bytes);
+        blm_avx512_ask(a->v + (size_t)(begin + j) * a->v_stride, bytes);
+    }
+}
+
+/* One pass: at most BLM_ATTEND_PASS queries with all the keys that they see. */
+static void blm_avx512_attend_pass(blm_avx512_many *m)
+{
+    const blm_attend_args *a = m->a;
+    const uint32_t step = a->keys_step, end = a->keys + (m->first + m->count - 1) * step;
+    blm_avx512_query_panel(m);
+    for (uint32_t keys, j = 0; j < end; j += keys) {
+        keys = BLM_MIN(end - j, BLM_AVX512_BLOCK);
+        m->begin = j;
+        m->pairs = (keys + 1) / 2;
+        if (m->type == BLM_F32)
+            blm_avx512_turn_f32(m, keys);
+        else
+            blm_avx512_turn_q8(m, keys);
+        for (uint32_t t = 0; t < m->count; t += BLM_AVX512_TILE) {
+            uint32_t last = m->first + BLM_MIN(t + BLM_AVX512_TILE, m->count) - 1;
+            blm_avx512_block_ahead4(m, j + keys, end, t);
+            if (a->keys + last * step > j) blm_avx512_tile4(m, t); /* else sees none of it */
+        }
+    }
+    blm_avx512_finish_many(m);
+}
+
+BLM_PRIVATE void blm_avx512_attend_many(const blm_attend_args *a, uint32_t type)
+{
+    const uint32_t most = BLM_MIN(a->queries, BLM_ATTEND_PASS);
+    const size_t tiles = (most + BLM_AVX512_TILE - 1) / BLM_AVX512_TILE * BLM_AVX512_TILE;
+    blm_avx512_many m = {.a = a, .type = type, .dims = (a->head_dim + 31) / 32 * 32};
+    m.k = (int32_t *)(void *)a->scratch;
+    m.v = m.k + (size_t)m.dims / 2 * BLM_AVX512_BLOCK;
+    m.v_scale = (float *)(void *)(m.v + (size_t)m.dims * BLM_AVX512_BLOCK / 2);
+    m.k_scale = m.v_scale + m.dims;
+    m.q = (int16_t *)(void *)(m.k_scale + BLM_AVX512_BLOCK);
+    m.q_scale = (float *)(void *)(m.q + tiles * m.dims);
+    m.most = m.q_scale + tiles;
+    m.sum = m.most + tiles;
+    for (; m.first < a->queries; m.first += m.count) {
+        m.count = BLM_MIN(a->queries - m.first, BLM_ATTEND_PASS);
+        blm_avx512_attend_pass(&m);
+    }
+}
+
+#endif
