@@ -456,8 +456,9 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
             BLM_AVX2_IN_ORDER(b[t]);
         }
     }
+    if (type == BLM_Q8_0) return;
     BLM_AVX2_UNROLL
-    for (uint32_t t = 0; t < tokens && type != BLM_Q8_0; t++) {
+    for (uint32_t t = 0; t < tokens; t++) {
         a[t] = _mm256_madd_epi16(a[t], one);
         if (type == BLM_Q6_K) b[t] = _mm256_madd_epi16(b[t], one);
     }

@@ -362,12 +362,12 @@ BLM_AVX512_INLINE void blm_avx512_values4(const blm_avx512_many *m, uint32_t t, 
     }
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < 4; i++) {
-        if (i >= count) break;
-        float *out = a->out + (m->first + t + i) * a->out_stride + d;
+        float *out = a->out + (m->first + BLM_MIN(t + i, m->count - 1)) * a->out_stride + d;
         const __m512 fade = _mm512_set1_ps(w->fade[i]), scale = _mm512_set1_ps(w->scale[i]);
         BLM_AVX512_UNROLL
         for (uint32_t c = 0; c < chunks; c++) {
-            const __mmask16 mask = c + 1 < chunks ? 0xFFFF : tail;
+            const __mmask16 lanes = c + 1 < chunks ? 0xFFFF : tail;
+            const __mmask16 mask = i < count ? lanes : 0;
             __m512 x = _mm512_mul_ps(scale, _mm512_loadu_ps(m->v_scale + d + c * 16));
             x = _mm512_mul_ps(x, _mm512_cvtepi32_ps(sum[i][c]));
             x = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, out + c * 16), fade, x);

@@ -188,8 +188,9 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
             }
         }
     }
+    if (type != BLM_Q4_K) return;
     BLM_AVX512_UNROLL
-    for (uint32_t t = 0; t < tokens && type == BLM_Q4_K; t++) {
+    for (uint32_t t = 0; t < tokens; t++) {
         __m512 v = _mm512_cvtepi32_ps(_mm512_set1_epi32(x->sum[at[t]]));
         v = _mm512_mul_ps(v, _mm512_set1_ps(x->scale[at[t]]));
         sum[0][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[0]), v, sum[0][t]);

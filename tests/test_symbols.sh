@@ -77,10 +77,11 @@ built() { # NAME DESCRIPTION
 
 # shellcheck disable=SC2086
 {
-    unity gcc_O0 gcc -O0
+    unity gcc_O0 gcc -O0 -Wall -Wextra -Werror # its intrinsics are macros there
     unity gcc_O3 gcc -O3 $warnings
     unity gcc_O1_bare gcc -O1 -fPIC -DBLUELM_NO_IMAGE_DECODE $warnings
     command -v clang >/dev/null && unity clang_O3 clang -O3 $warnings
+    command -v clang >/dev/null && unity clang_Os clang -Os -march=native -ffast-math $warnings
     wait
 }
 check "libbluelm.a" "$build/obj/bluelm.o"
@@ -94,6 +95,7 @@ built gcc_O3 "gcc -O3"
 built gcc_O1_bare "gcc -O1 -fPIC without pictures"
 if command -v clang >/dev/null; then
     built clang_O3 "clang -O3"
+    built clang_Os "clang -Os -march=native -ffast-math"
 else
     echo "skipped: clang is not there"
 fi
