@@ -1,6 +1,6 @@
 #!/bin/sh
 # The README keeps its word: its program, built in each of the ways it gives, word for word,
-# answers on the demo model.
+# answers on the demo model; `bluelm plan` prints what it shows.
 #
 #     tests/test_readme.sh BUILD
 set -u
@@ -64,5 +64,10 @@ cc -O1 example.c ports/posix/posix.c build/libbluelm.a -pthread
 answer=$(./a.out "$model" "$model" "$picture" "$question")
 [ $? -eq 1 ] || { echo "not an mmproj: not status 1" && failed=1; }
 case $answer in mmproj:*) ;; *) echo "not an mmproj: $answer" && failed=1 ;; esac
+
+# What the README shows of `bluelm plan`.
+sed -n '/^arena, in bytes/,/^```$/p' README.md | sed '/^```$/d' >shown
+build/bluelm plan -m "$model" --mmproj "$mmproj" --image demo/images/tall.png | diff shown - ||
+    { echo "README.md shows another plan" && failed=1; }
 cd "$root" && rm -rf "$there"
 exit $failed
