@@ -8,6 +8,8 @@
 
 #include "kernels/amx.c"
 #include "kernels/avx2.c"
+#include "kernels/avx2_attend.c"
+#include "kernels/avx2_matmul.c"
 #include "kernels/avx512.c"
 #include "kernels/avx512_attend.c"
 #include "kernels/avx512_attend_many.c"
@@ -16,6 +18,8 @@
 #include "kernels/cpu.c"
 #include "kernels/kernels.c"
 #include "kernels/neon.c"
+#include "kernels/neon_attend.c"
+#include "kernels/neon_matmul.c"
 #include "kernels/scalar.c"
 #include "kernels/sse41.c"
 

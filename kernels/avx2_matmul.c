@@ -1,0 +1,524 @@
+/* AVX2 products with quantised weights. One token: each weight is read once, where it lies,
+ * four rows at a time; lanes run along k. Several tokens: eight rows are unpacked into the
+ * worker's scratch as a panel whose lanes are rows, then all tokens pass over it, four at a
+ * time; nothing is added across lanes. */
+#include "avx2.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+
+/* ---- Unpacking the file's blocks ----------------------------------------------------- */
+
+/* 32 weights, w = scale[k / 16] q - min, q in one vector: 0..15 for the 4-bit types, signed
+ * for the others. */
+typedef struct blm_avx2_block {
+    float scale[2], min;
+} blm_avx2_block;
+
+/* Low nibbles of 16 bytes in the lower half, high nibbles in the upper. */
+BLM_AVX2_INLINE __m256i blm_avx2_nibbles(const uint8_t *p)
+{
+    const __m256i shift = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
+    __m256i both =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_and_si256(_mm256_srlv_epi32(both, shift), _mm256_set1_epi8(15));
+}
+
+/* q of block i of a row. The places of Q4_K's and Q6_K's bits: see scalar.c. */
+BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    const __m256i nibble = _mm256_set1_epi8(15);
+    if (type == BLM_Q4_0) return blm_avx2_nibbles(row + (size_t)i * 18 + 2);
+    if (type == BLM_Q8_0) return blm_avx2_load(row + (size_t)i * 34 + 2);
+    if (type == BLM_Q4_K) {
+        __m256i v = blm_avx2_load(row + (size_t)(i / 8) * 144 + 16 + i % 8 / 2 * 32);
+        return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128((int)(i % 2 * 4))),
+                                nibble);
+    }
+    const uint8_t *b = row + (size_t)(i / 8) * 210;
+    uint32_t half = i % 8 / 4, part = i % 4;
+    __m256i low = blm_avx2_load(b + half * 64 + part % 2 * 32);
+    __m256i high = blm_avx2_load(b + 128 + half * 32);
+    low = _mm256_srl_epi16(low, _mm_cvtsi32_si128((int)(part / 2 * 4)));
+    high = _mm256_srl_epi16(high, _mm_cvtsi32_si128((int)(part * 2)));
+    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4);
+    low = _mm256_or_si256(_mm256_and_si256(low, nibble), high);
+    return _mm256_sub_epi8(low, _mm256_set1_epi8(32));
+}
+
+/* The eight 6-bit scales (low half of the result) and mins of a Q4_K block: 4 + 4 in the
+ * low six bits of bytes 0-7; the others have low nibbles in bytes 8-11 and their high pair
+ * on top of the first. */
+BLM_AVX2_INLINE __m128i blm_avx2_q4_k_scales(const uint8_t *p)
+{
+    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
+    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
+    uint32_t scale = (c & four) | (a >> 6 & two) << 4, min = (c >> 4 & four) | (b >> 6 & two)
+                                                                                   << 4;
+    return _mm_setr_epi32((int)(a & six), (int)scale, (int)(b & six), (int)min);
+}
+
+BLM_AVX2_INLINE blm_avx2_block blm_avx2_scales(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    blm_avx2_block out = {{0, 0}, 0};
+    if (type == BLM_Q4_0 || type == BLM_Q8_0) {
+        float d = blm_avx2_f16(row + (size_t)i * (type == BLM_Q4_0 ? 18 : 34));
+        out.scale[0] = out.scale[1] = d;
+        out.min = type == BLM_Q4_0 ? 8 * d : 0;
+    } else if (type == BLM_Q4_K) {
+        const uint8_t *b = row + (size_t)(i / 8) * 144;
+        uint8_t packed[16];
+        _mm_storeu_si128((__m128i *)(void *)packed, blm_avx2_q4_k_scales(b + 4));
+        out.scale[0] = out.scale[1] = blm_avx2_f16(b) * (float)packed[i % 8];
+        out.min = blm_avx2_f16(b + 2) * (float)packed[8 + i % 8];
+    } else {
+        const uint8_t *b = row + (size_t)(i / 8) * 210;
+        float d = blm_avx2_f16(b + 208);
+        out.scale[0] = d * (float)(int8_t)b[192 + i % 8 * 2];
+        out.scale[1] = d * (float)(int8_t)b[193 + i % 8 * 2];
+    }
+    return out;
+}
+
+/* ---- One token, int8 ----------------------------------------------------------------- */
+
+/* Products of 32 weights with 32 activations, summed in fours; Q6_K's times their int8
+ * scales. Pairs fit 16 bits: 2 x 15 x 127, 2 x 128 x 127. Signed weights: |w| times x with
+ * w's sign, since the instruction wants one unsigned factor (x is never -128). */
+BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uint32_t i,
+                                          __m256i x, __m256i x_times_8)
+{
+    __m256i q = blm_avx2_unpack(type, row, i), pairs, factor = _mm256_set1_epi16(1);
+    if (type == BLM_Q4_0)
+        pairs = _mm256_sub_epi16(_mm256_maddubs_epi16(q, x), x_times_8);
+    else if (type == BLM_Q4_K)
+        pairs = _mm256_maddubs_epi16(q, x);
+    else
+        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+    if (type == BLM_Q6_K) {
+        const uint8_t *scale = row + (size_t)(i / 8) * 210 + 192 + i % 8 * 2;
+        factor = _mm256_setr_m128i(_mm_set1_epi16((int8_t)scale[0]),
+                                   _mm_set1_epi16((int8_t)scale[1]));
+    }
+    return _mm256_madd_epi16(pairs, factor);
+}
+
+/* The f16 factor of block i, in every lane. */
+BLM_AVX2_INLINE __m256 blm_avx2_factor(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    const uint8_t *d = type == BLM_Q4_0   ? row + (size_t)i * 18
+                       : type == BLM_Q8_0 ? row + (size_t)i * 34
+                                          : row + (size_t)(i / 8) * 210 + 208;
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(d)));
+}
+
+/* Four rows of Q4_0, Q8_0 or Q6_K with token 0. Lanes run along k; f32 sums in order of
+ * blocks. */
+BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows,
+                                       const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                     _mm256_setzero_ps()};
+    for (uint32_t i = 0; i < x->cols / 32; i++) {
+        __m256i v = blm_avx2_load(q + (size_t)i * 32);
+        __m256i v8 = _mm256_maddubs_epi16(_mm256_set1_epi8(8), v);
+        __m256 scale = _mm256_set1_ps(x->scale[i]);
+        BLM_AVX2_UNROLL
+        for (int r = 0; r < 4; r++) {
+            __m256 product = _mm256_cvtepi32_ps(blm_avx2_products(type, rows[r], i, v, v8));
+            __m256 factor = _mm256_mul_ps(blm_avx2_factor(type, rows[r], i), scale);
+            sum[r] = _mm256_fmadd_ps(product, factor, sum[r]);
+        }
+    }
+    return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
+}
+
+/* One Q4_K block of 256 with its activations, added to sum. The eight mins meet the eight
+ * scaled activation sums in one multiplication. */
+BLM_AVX2_INLINE __m256 blm_avx2_q4_k_block(const uint8_t *row, uint32_t i, const int8_t *q,
+                                           __m256 scale, __m256 scaled_sum, __m256 sum)
+{
+    const uint8_t *b = row + (size_t)i * 144;
+    __m128i packed = blm_avx2_q4_k_scales(b + 4);
+    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b)));
+    __m256 dmin = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b + 2)));
+    __m256 mins = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(packed, 8)));
+    float factor[8];
+    __m256 factors = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(packed));
+    _mm256_storeu_ps(factor, _mm256_mul_ps(_mm256_mul_ps(factors, d), scale));
+    sum = _mm256_fnmadd_ps(_mm256_mul_ps(mins, dmin), scaled_sum, sum);
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        __m256i v = blm_avx2_load(q + j * 32);
+        __m256i product = blm_avx2_products(BLM_Q4_K, b, j, v, v);
+        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(product), _mm256_set1_ps(factor[j]), sum);
+    }
+    return sum;
+}
+
+BLM_AVX2_INLINE __m128 blm_avx2_stream_q4_k(const uint8_t *const *rows, const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                     _mm256_setzero_ps()};
+    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
+        __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
+        __m256 scaled_sum = _mm256_cvtepi32_ps(blm_avx2_load(x->sum + (size_t)i * 8));
+        scaled_sum = _mm256_mul_ps(scaled_sum, scale);
+        BLM_AVX2_UNROLL
+        for (int r = 0; r < 4; r++)
+            sum[r] = blm_avx2_q4_k_block(rows[r], i, q, scale, scaled_sum, sum[r]);
+    }
+    return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
+}
+
+/* ---- One token, int16 ---------------------------------------------------------------- */
+
+BLM_AVX2_INLINE __m256 blm_avx2_row16(uint32_t type, const uint8_t *row, const blm_acts *x)
+{
+    const int16_t *q = (const int16_t *)x->q;
+    __m256 sum = _mm256_setzero_ps();
+    float mins = 0;
+    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32) {
+        __m256i w = blm_avx2_unpack(type, row, i);
+        blm_avx2_block block = blm_avx2_scales(type, row, i);
+        __m256i a = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(w));
+        __m256i b = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(w, 1));
+        a = _mm256_madd_epi16(a, blm_avx2_load(q));
+        b = _mm256_madd_epi16(b, blm_avx2_load(q + 16));
+        float scale = x->scale[i];
+        sum =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_set1_ps(block.scale[0] * scale), sum);
+        sum =
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(block.scale[1] * scale), sum);
+        mins += (float)x->sum[i] * scale * block.min;
+    }
+    return _mm256_sub_ps(sum, _mm256_setr_ps(mins, 0, 0, 0, 0, 0, 0, 0));
+}
+
+BLM_AVX2_INLINE __m128 blm_avx2_stream16(uint32_t type, const uint8_t *const *rows,
+                                         const blm_acts *x)
+{
+    __m256 sum[4];
+    BLM_AVX2_UNROLL
+    for (int r = 0; r < 4; r++)
+        sum[r] = blm_avx2_row16(type, rows[r], x);
+    return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
+}
+
+BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t type, uint32_t bits)
+{
+    for (uint64_t r = row0; r < row1; r += 4) {
+        const uint8_t *rows[4];
+        float y[4];
+        blm_avx2_rows(a, r, row1, 4, rows);
+        if (bits == 16)
+            _mm_storeu_ps(y, blm_avx2_stream16(type, rows, a->x));
+        else if (type == BLM_Q4_K)
+            _mm_storeu_ps(y, blm_avx2_stream_q4_k(rows, a->x));
+        else
+            _mm_storeu_ps(y, blm_avx2_stream(type, rows, a->x));
+        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
+    }
+}
+
+/* ---- Several tokens: the panel ------------------------------------------------------- */
+
+/* Eight rows of 32 columns. Lane r of every vector belongs to row r; a vector of q holds
+ * four (int8) or two (int16) neighbouring k of each row. */
+typedef struct blm_avx2_panel8 {
+    int8_t q[8][32];
+    float scale[2][8], min[8];
+} blm_avx2_panel8;
+
+typedef struct blm_avx2_panel16 {
+    int16_t q[16][16];
+    float scale[2][8], min[8];
+} blm_avx2_panel16;
+
+/* Transposes 8 x 8 words of 32 bits in place. */
+BLM_AVX2_INLINE void blm_avx2_transpose(__m256i *v)
+{
+    __m256i a[8], b[8];
+    BLM_AVX2_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi32(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi32(v[i], v[i + 1]);
+    }
+    BLM_AVX2_UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_unpacklo_epi64(a[i], a[i + 2]);
+        b[i + 1] = _mm256_unpackhi_epi64(a[i], a[i + 2]);
+        b[i + 2] = _mm256_unpacklo_epi64(a[i + 1], a[i + 3]);
+        b[i + 3] = _mm256_unpackhi_epi64(a[i + 1], a[i + 3]);
+    }
+    BLM_AVX2_UNROLL
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_panel_scales(uint32_t type, const uint8_t *const *rows,
+                                           uint32_t i, float *scale, float *min)
+{
+    BLM_AVX2_UNROLL
+    for (int r = 0; r < 8; r++) {
+        blm_avx2_block block = blm_avx2_scales(type, rows[r], i);
+        scale[r] = block.scale[0];
+        scale[8 + r] = block.scale[1];
+        min[r] = block.min;
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
+                                    blm_avx2_panel8 *panel)
+{
+    for (uint32_t i = 0; i < blocks; i++, panel++) {
+        __m256i v[8];
+        BLM_AVX2_UNROLL
+        for (int r = 0; r < 8; r++)
+            v[r] = blm_avx2_unpack(type, rows[r], i);
+        blm_avx2_transpose(v);
+        BLM_AVX2_UNROLL
+        for (int g = 0; g < 8; g++)
+            _mm256_storeu_si256((__m256i *)(void *)panel->q[g], v[g]);
+        blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min);
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_fill16(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
+                                     blm_avx2_panel16 *panel)
+{
+    for (uint32_t i = 0; i < blocks; i++, panel++) {
+        __m256i low[8], high[8];
+        BLM_AVX2_UNROLL
+        for (int r = 0; r < 8; r++) {
+            __m256i q = blm_avx2_unpack(type, rows[r], i);
+            low[r] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
+            high[r] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1));
+        }
+        blm_avx2_transpose(low);
+        blm_avx2_transpose(high);
+        BLM_AVX2_UNROLL
+        for (int g = 0; g < 8; g++) {
+            _mm256_storeu_si256((__m256i *)(void *)panel->q[g], low[g]);
+            _mm256_storeu_si256((__m256i *)(void *)panel->q[g + 8], high[g]);
+        }
+        blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min);
+    }
+}
+
+/* What one block adds to eight outputs of a token: sum over both halves of scale x integer
+ * sum, minus min x activation sum, all times the activations' scale. */
+BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, __m256i b,
+                                          const float *scale, const float *min, float x_scale,
+                                          int32_t x_sum)
+{
+    __m256 y = _mm256_cvtepi32_ps(a);
+    if (type == BLM_Q4_0 || type == BLM_Q4_K) {
+        __m256 offset = _mm256_mul_ps(_mm256_set1_ps((float)x_sum), _mm256_loadu_ps(min));
+        y = _mm256_fmsub_ps(y, _mm256_loadu_ps(scale), offset);
+    } else {
+        y = _mm256_mul_ps(y, _mm256_loadu_ps(scale));
+    }
+    if (type == BLM_Q6_K)
+        y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_loadu_ps(scale + 8), y);
+    return _mm256_fmadd_ps(y, _mm256_set1_ps(x_scale), sum);
+}
+
+/* The integer sums of one block for `tokens` tokens, a: both halves together (types with
+ * one scale) or the first, b: the second. In 16 bits fit all 16 pairs of a 4-bit weight
+ * (8 x 2 x 15 x 127), four pairs of a 6-bit one (4 x 2 x 32 x 127), one of an 8-bit one. */
+BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
+                                     const int8_t *const *x, uint32_t tokens, __m256i *a,
+                                     __m256i *b)
+{
+    const __m256i one = _mm256_set1_epi16(1);
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        a[t] = b[t] = _mm256_setzero_si256();
+    BLM_AVX2_UNROLL
+    for (uint32_t g = 0; g < 8; g++) {
+        __m256i q = blm_avx2_load(w->q[g]), size = _mm256_abs_epi8(q);
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            __m256i v = blm_avx2_spread4(x[t] + g * 4);
+            if (type == BLM_Q4_0 || type == BLM_Q4_K) {
+                a[t] = _mm256_add_epi16(a[t], _mm256_maddubs_epi16(q, v));
+                BLM_AVX2_IN_ORDER(a[t]);
+                continue;
+            }
+            v = _mm256_maddubs_epi16(size, _mm256_sign_epi8(v, q));
+            if (type == BLM_Q8_0)
+                a[t] = _mm256_add_epi32(a[t], _mm256_madd_epi16(v, one));
+            else if (g < 4)
+                a[t] = _mm256_add_epi16(a[t], v);
+            else
+                b[t] = _mm256_add_epi16(b[t], v);
+            BLM_AVX2_IN_ORDER(a[t]);
+            BLM_AVX2_IN_ORDER(b[t]);
+        }
+    }
+    if (type == BLM_Q8_0) return;
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        a[t] = _mm256_madd_epi16(a[t], one);
+        if (type == BLM_Q6_K) b[t] = _mm256_madd_epi16(b[t], one);
+    }
+}
+
+/* The same for int16 activations: |sum of 16 x 128 x 32767| < 2^27. */
+BLM_AVX2_INLINE void blm_avx2_block16(uint32_t type, const blm_avx2_panel16 *w,
+                                      const int16_t *const *x, uint32_t tokens, __m256i *a,
+                                      __m256i *b)
+{
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        a[t] = b[t] = _mm256_setzero_si256();
+    BLM_AVX2_UNROLL
+    for (uint32_t g = 0; g < 16; g++) {
+        __m256i q = blm_avx2_load(w->q[g]);
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            __m256i v = _mm256_madd_epi16(q, blm_avx2_spread4(x[t] + g * 2));
+            if (type == BLM_Q6_K && g >= 8)
+                b[t] = _mm256_add_epi32(b[t], v);
+            else
+                a[t] = _mm256_add_epi32(a[t], v);
+            BLM_AVX2_IN_ORDER(a[t]);
+            BLM_AVX2_IN_ORDER(b[t]);
+        }
+    }
+}
+
+/* Eight rows of the panel with `tokens` (at most 4) tokens from t0. */
+BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, uint32_t bits, const void *panel,
+                                         const blm_acts *x, uint32_t t0, uint32_t tokens,
+                                         __m256 *sum)
+{
+    const int8_t *q8[4];
+    const int16_t *q16[4];
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        q8[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
+        q16[t] = (const int16_t *)x->q + (t0 + t) * x->q_stride;
+        sum[t] = _mm256_setzero_ps();
+    }
+    for (uint32_t i = 0; i < x->cols / 32; i++) {
+        const blm_avx2_panel8 *w8 = (const blm_avx2_panel8 *)panel + i;
+        const blm_avx2_panel16 *w16 = (const blm_avx2_panel16 *)panel + i;
+        const float *scale = bits == 8 ? w8->scale[0] : w16->scale[0];
+        const float *min = bits == 8 ? w8->min : w16->min;
+        __m256i a[4], b[4];
+        if (bits == 8)
+            blm_avx2_block8(type, w8, q8, tokens, a, b);
+        else
+            blm_avx2_block16(type, w16, q16, tokens, a, b);
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            size_t at = (t0 + t) * x->block_stride + i;
+            sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], scale, min, x->scale[at],
+                                        x->sum[at]);
+            q8[t] += 32;
+            q16[t] += 32;
+        }
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
+                                           uint32_t type, uint32_t bits, uint32_t t0,
+                                           uint32_t tokens)
+{
+    __m256 sum[4];
+    __m256i mask = blm_avx2_mask(count);
+    blm_avx2_panel_tile(type, bits, a->scratch, a->x, t0, tokens, sum);
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        _mm256_maskstore_ps(a->y + (t0 + t) * a->y_stride + r, mask, sum[t]);
+}
+
+BLM_AVX2_INLINE void blm_avx2_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t type, uint32_t bits)
+{
+    uint32_t tokens = a->x->tokens, blocks = a->x->cols / 32;
+    for (uint64_t r = row0; r < row1; r += 8) {
+        uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 8);
+        const uint8_t *rows[8];
+        blm_avx2_rows(a, r, row1, 8, rows);
+        if (bits == 8)
+            blm_avx2_fill8(type, rows, blocks, (blm_avx2_panel8 *)a->scratch);
+        else
+            blm_avx2_fill16(type, rows, blocks, (blm_avx2_panel16 *)a->scratch);
+        for (; t + 4 <= tokens; t += 4)
+            blm_avx2_panel_tokens(a, r, count, type, bits, t, 4);
+        for (; t < tokens; t++)
+            blm_avx2_panel_tokens(a, r, count, type, bits, t, 1);
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t type, uint32_t bits)
+{
+    if (a->x->tokens == 1)
+        blm_avx2_one_token(a, row0, row1, type, bits);
+    else
+        blm_avx2_tokens(a, row0, row1, type, bits);
+}
+
+BLM_AVX2 void blm_avx2_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q4_0, 8);
+}
+
+BLM_AVX2 void blm_avx2_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q8_0, 8);
+}
+
+BLM_AVX2 void blm_avx2_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q4_K, 8);
+}
+
+BLM_AVX2 void blm_avx2_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q6_K, 8);
+}
+
+BLM_AVX2 void blm_avx2_matmul16_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q4_0, 16);
+}
+
+BLM_AVX2 void blm_avx2_matmul16_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q8_0, 16);
+}
+
+BLM_AVX2 void blm_avx2_matmul16_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q4_K, 16);
+}
+
+BLM_AVX2 void blm_avx2_matmul16_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_avx2_matmul(a, row0, row1, BLM_Q6_K, 16);
+}
+
+/* ---- The table ----------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k)
+{
+    k->matmul8[BLM_Q4_0] = blm_avx2_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_avx2_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_avx2_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_avx2_matmul8_q6_k;
+    k->matmul16[BLM_Q4_0] = blm_avx2_matmul16_q4_0;
+    k->matmul16[BLM_Q8_0] = blm_avx2_matmul16_q8_0;
+    k->matmul16[BLM_Q4_K] = blm_avx2_matmul16_q4_k;
+    k->matmul16[BLM_Q6_K] = blm_avx2_matmul16_q6_k;
+}
+
+#endif

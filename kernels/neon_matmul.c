@@ -1,0 +1,819 @@
+/* NEON products with quantised weights: plain, which every such processor has, with the
+ * dot-product extension (sdot) and with the matrix extension (smmla). One token: each weight
+ * is read once, where it lies, four rows at a time. Several tokens: eight rows are unpacked
+ * into the worker's scratch as a panel, then all tokens pass over it, four at a time.
+ *
+ * Functions that take a `level` or a `type` are inlined into callers that give a constant;
+ * those callers alone carry a target, so the file compiles under any flags. sdot and smmla
+ * are written as assembly: compilers hide their intrinsics from files compiled without. */
+#include "neon.h"
+
+#ifdef BLM_HAVE_NEON
+
+#if defined(__clang__)
+#define BLM_NEON_DOTPROD static __attribute__((target("dotprod")))
+#define BLM_NEON_I8MM    static __attribute__((target("dotprod,i8mm")))
+#else
+#define BLM_NEON_DOTPROD static __attribute__((target("arch=armv8.2-a+dotprod")))
+#define BLM_NEON_I8MM    static __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
+#endif
+
+enum { BLM_NEON_PLAIN, BLM_NEON_SDOT, BLM_NEON_SMMLA }; /* levels */
+
+/* ---- Small pieces -------------------------------------------------------------------- */
+
+/* sum[i] += the product of the four int8 at 4i of a and b. */
+BLM_NEON_INLINE int32x4_t blm_neon_sdot(int32x4_t sum, int8x16_t a, int8x16_t b)
+{
+    __asm__("sdot %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    return sum;
+}
+
+/* sum[i] += the product of the four int8 at 4i of a and at 4 lane of b. Volatile, as smmla
+ * below, to keep the order of the source, in which the panel's sums take turns: gcc would
+ * finish one after the other, and spill. */
+BLM_NEON_INLINE int32x4_t blm_neon_sdot_lane(int32x4_t sum, int8x16_t a, int8x16_t b,
+                                             uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[0]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    case 1:
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[1]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    case 2:
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[2]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    default:
+        __asm__ volatile("sdot %0.4s, %1.16b, %2.4b[3]" : "+w"(sum) : "w"(a), "w"(b));
+        break;
+    }
+    return sum;
+}
+
+/* sum[2 i + j] += row i of a (8 values) times row j of b. */
+BLM_NEON_INLINE int32x4_t blm_neon_smmla(int32x4_t sum, int8x16_t a, int8x16_t b)
+{
+    __asm__ volatile("smmla %0.4s, %1.16b, %2.16b" : "+w"(sum) : "w"(a), "w"(b));
+    return sum;
+}
+
+/* a - b * c[lane] */
+BLM_NEON_INLINE int32x4_t blm_neon_less(int32x4_t a, int32x4_t b, int32x4_t c, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmlsq_laneq_s32(a, b, c, 0);
+    case 1:
+        return vmlsq_laneq_s32(a, b, c, 1);
+    case 2:
+        return vmlsq_laneq_s32(a, b, c, 2);
+    default:
+        return vmlsq_laneq_s32(a, b, c, 3);
+    }
+}
+
+/* a * b[lane] */
+BLM_NEON_INLINE float32x4_t blm_neon_times(float32x4_t a, float32x4_t b, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmulq_laneq_f32(a, b, 0);
+    case 1:
+        return vmulq_laneq_f32(a, b, 1);
+    case 2:
+        return vmulq_laneq_f32(a, b, 2);
+    default:
+        return vmulq_laneq_f32(a, b, 3);
+    }
+}
+
+/* The sums of four vectors' lanes. */
+BLM_NEON_INLINE int32x4_t blm_neon_sum4(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
+{
+    return vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d));
+}
+
+/* The same for 16 bits; the sum of any four neighbouring lanes must fit them. */
+BLM_NEON_INLINE int32x4_t blm_neon_sum4_short(int16x8_t a, int16x8_t b, int16x8_t c,
+                                              int16x8_t d)
+{
+    return vpaddlq_s16(vpaddq_s16(vpaddq_s16(a, b), vpaddq_s16(c, d)));
+}
+
+/* Products of 16 weights with 16 activations, summed in twos into 16 bits. */
+BLM_NEON_INLINE int16x8_t blm_neon_pairs(int8x16_t w, int8x16_t x)
+{
+    int16x8_t sum = vmull_s8(vget_low_s8(w), vget_low_s8(x));
+    return vmlal_high_s8(sum, w, x);
+}
+
+/* The same added to sum. */
+BLM_NEON_INLINE int16x8_t blm_neon_more_pairs(int16x8_t sum, int8x16_t w, int8x16_t x)
+{
+    sum = vmlal_s8(sum, vget_low_s8(w), vget_low_s8(x));
+    return vmlal_high_s8(sum, w, x);
+}
+
+/* ---- One token: Q4_0 and Q8_0 in place ----------------------------------------------- */
+
+/* Four rows on their way. part: integer sums of each row that are never reset, since the
+ * difference from `before` costs less than four zeros; they wrap, the difference is exact. */
+typedef struct blm_neon_stream {
+    const uint8_t *row[4];
+    int32x4_t part[4], before;
+    float32x4_t sum;
+} blm_neon_stream;
+
+/* The f16 at each row's pointer, which moves on. In assembly: loads with a step that merge
+ * into a lane are more than compilers find. */
+BLM_NEON_INLINE float32x4_t blm_neon_take_scales(const uint8_t **row)
+{
+    typedef struct {
+        uint8_t bytes[2];
+    } half;
+    uint16x4_t v;
+    __asm__("ldr %h0, [%1], #2\n\t"
+            "ld1 {%0.h}[1], [%2], #2\n\t"
+            "ld1 {%0.h}[2], [%3], #2\n\t"
+            "ld1 {%0.h}[3], [%4], #2"
+            : "=&w"(v), "+r"(row[0]), "+r"(row[1]), "+r"(row[2]), "+r"(row[3])
+            : "Q"(*(const half *)row[0]), "Q"(*(const half *)row[1]),
+              "Q"(*(const half *)row[2]), "Q"(*(const half *)row[3]));
+    return blm_neon_f32_of_f16(v);
+}
+
+/* The 16 or 32 bytes at a row's pointer, which moves on. In assembly for the same reason. */
+BLM_NEON_INLINE uint8x16_t blm_neon_take16(const uint8_t **row)
+{
+    typedef struct {
+        uint8_t bytes[16];
+    } block;
+    uint8x16_t v;
+    __asm__("ldr %q0, [%1], #16" : "=w"(v), "+r"(*row) : "Q"(*(const block *)*row));
+    return v;
+}
+
+BLM_NEON_INLINE void blm_neon_take32(const uint8_t **row, int8x16_t *a, int8x16_t *b)
+{
+    typedef struct {
+        uint8_t bytes[32];
+    } block;
+    __asm__("ldp %q0, %q1, [%2], #32"
+            : "=w"(*a), "=w"(*b), "+r"(*row)
+            : "Q"(*(const block *)*row));
+}
+
+/* Integer products of 32 weights of each row with x, by lane; Q4_0's nibbles as 0..15.
+ * Without sdot, 16 bits hold a nibble's sums to the last (16 x 15 x 127), and two products
+ * of 128 x 127. */
+BLM_NEON_INLINE int32x4_t blm_neon_step_sums(uint32_t level, uint32_t type, blm_neon_stream *s,
+                                             int8x16_t x0, int8x16_t x1)
+{
+    int16x8_t pairs[4];
+    BLM_NEON_UNROLL
+    for (int r = 0; r < 4; r++) {
+        int8x16_t w0, w1;
+        if (type == BLM_Q4_0) {
+            uint8x16_t v = blm_neon_take16(&s->row[r]);
+            w0 = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+            w1 = vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
+        } else {
+            blm_neon_take32(&s->row[r], &w0, &w1);
+        }
+        if (level != BLM_NEON_PLAIN) {
+            s->part[r] = blm_neon_sdot(blm_neon_sdot(s->part[r], w0, x0), w1, x1);
+        } else if (type == BLM_Q4_0) {
+            pairs[r] = blm_neon_more_pairs(blm_neon_pairs(w0, x0), w1, x1);
+        } else {
+            s->part[r] = vpadalq_s16(s->part[r], blm_neon_pairs(w0, x0));
+            s->part[r] = vpadalq_s16(s->part[r], blm_neon_pairs(w1, x1));
+        }
+    }
+    if (level == BLM_NEON_PLAIN && type == BLM_Q4_0)
+        return blm_neon_sum4_short(pairs[0], pairs[1], pairs[2], pairs[3]);
+    int32x4_t now = blm_neon_sum4(s->part[0], s->part[1], s->part[2], s->part[3]);
+    int32x4_t sums = vsubq_s32(now, s->before);
+    s->before = now;
+    return sums;
+}
+
+/* One block. x_scale[lane] and x_sum[lane] belong to it; eight: 8 in every lane. */
+BLM_NEON_INLINE void blm_neon_step(uint32_t level, uint32_t type, blm_neon_stream *s,
+                                   const int8_t *q, float32x4_t x_scale, int32x4_t x_sum,
+                                   int32x4_t eight, uint32_t lane)
+{
+    float32x4_t scale = blm_neon_times(blm_neon_take_scales(s->row), x_scale, lane);
+    int32x4_t sums = blm_neon_step_sums(level, type, s, vld1q_s8(q), vld1q_s8(q + 16));
+    if (type == BLM_Q4_0) sums = blm_neon_less(sums, eight, x_sum, lane);
+    s->sum = vfmaq_f32(s->sum, vcvtq_f32_s32(sums), scale);
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
+                                                 const uint8_t *const *rows, const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    const float *scale = x->scale;
+    const int32_t *sum = x->sum;
+    int32x4_t zero = vdupq_n_s32(0), eight = vdupq_n_s32(8);
+    blm_neon_stream s = {
+        {rows[0], rows[1], rows[2], rows[3]}, {zero, zero, zero, zero}, zero, vdupq_n_f32(0)};
+    __asm__("" : "+w"(eight)); /* else the product becomes a shift, and one more move */
+    for (uint32_t n = x->cols / 128; n > 0; n--, q += 128, scale += 4, sum += 4) {
+        float32x4_t x_scale = vld1q_f32(scale);
+        int32x4_t x_sum = vld1q_s32(sum);
+        BLM_NEON_UNROLL
+        for (uint32_t j = 0; j < 4; j++)
+            blm_neon_step(level, type, &s, q + j * 32, x_scale, x_sum, eight, j);
+    }
+    for (uint32_t n = x->cols / 32 % 4; n > 0; n--, q += 32)
+        blm_neon_step(level, type, &s, q, vdupq_n_f32(*scale++), vdupq_n_s32(*sum++), eight, 0);
+    return s.sum;
+}
+
+/* ---- Unpacking ----------------------------------------------------------------------- */
+
+/* 32 weights, w = scale[k / 16] q - min. */
+typedef struct blm_neon_block {
+    int8x16_t q[2];
+    float scale[2], min;
+} blm_neon_block;
+
+/* Scale and min of sub-block i of a Q4_K block: the places of their bits, see scalar.c. */
+BLM_NEON_INLINE void blm_neon_q4_k_scale(const uint8_t *p, uint32_t i, float *scale, float *min)
+{
+    uint32_t s, m;
+    if (i < 4) {
+        s = p[i] & 63u;
+        m = p[i + 4] & 63u;
+    } else {
+        s = (p[i + 4] & 15u) | (uint32_t)p[i - 4] >> 6 << 4;
+        m = (uint32_t)p[i + 4] >> 4 | (uint32_t)p[i] >> 6 << 4;
+    }
+    *scale = (float)s;
+    *min = (float)m;
+}
+
+/* 32 weights of Q4_K: the low (i even) or high nibbles of 32 bytes. */
+BLM_NEON_INLINE void blm_neon_unpack_q4_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vld1q_u8(b + 16 + i / 2 * 32 + j * 16);
+        v = i % 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
+        out->q[j] = vreinterpretq_s8_u8(v);
+    }
+    blm_neon_q4_k_scale(b + 4, i, &out->scale[0], &out->min);
+    out->scale[0] = out->scale[1] = out->scale[0] * blm_neon_f16(b);
+    out->min *= blm_neon_f16(b + 2);
+}
+
+/* 32 weights of Q6_K: nibbles of 32 bytes, pairs of bits of 32 others, two scales. */
+BLM_NEON_INLINE void blm_neon_unpack_q6_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    const uint8_t *low = b + i / 4 * 64 + i % 2 * 32, *high = b + 128 + i / 4 * 32;
+    const int8x16_t high_shift = vdupq_n_s8((int8_t)(4 - (int)(i % 4 * 2)));
+    float d = blm_neon_f16(b + 208);
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vld1q_u8(low + j * 16);
+        v = i % 4 / 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
+        uint8x16_t h = vandq_u8(vshlq_u8(vld1q_u8(high + j * 16), high_shift), vdupq_n_u8(48));
+        out->q[j] = vsubq_s8(vreinterpretq_s8_u8(vorrq_u8(v, h)), vdupq_n_s8(32));
+        out->scale[j] = d * (float)(int8_t)b[192 + i * 2 + j];
+    }
+}
+
+BLM_NEON_INLINE blm_neon_block blm_neon_unpack(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    blm_neon_block out;
+    out.min = 0;
+    if (type == BLM_Q4_0) {
+        const uint8_t *b = row + (size_t)i * 18;
+        uint8x16_t v = vld1q_u8(b + 2);
+        out.q[0] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+        out.q[0] = vsubq_s8(out.q[0], vdupq_n_s8(8));
+        out.q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(v, 4)), vdupq_n_s8(8));
+        out.scale[0] = out.scale[1] = blm_neon_f16(b);
+    } else if (type == BLM_Q8_0) {
+        const uint8_t *b = row + (size_t)i * 34;
+        out.q[0] = vld1q_s8((const int8_t *)b + 2);
+        out.q[1] = vld1q_s8((const int8_t *)b + 18);
+        out.scale[0] = out.scale[1] = blm_neon_f16(b);
+    } else if (type == BLM_Q4_K) {
+        blm_neon_unpack_q4_k(row + (size_t)(i / 8) * 144, i % 8, &out);
+    } else {
+        blm_neon_unpack_q6_k(row + (size_t)(i / 8) * 210, i % 8, &out);
+    }
+    return out;
+}
+
+/* ---- One token: Q4_K and Q6_K in place ----------------------------------------------- */
+
+/* a + b * c[lane] */
+BLM_NEON_INLINE int32x4_t blm_neon_more(int32x4_t a, int32x4_t b, int32x4_t c, uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vmlaq_laneq_s32(a, b, c, 0);
+    case 1:
+        return vmlaq_laneq_s32(a, b, c, 1);
+    case 2:
+        return vmlaq_laneq_s32(a, b, c, 2);
+    default:
+        return vmlaq_laneq_s32(a, b, c, 3);
+    }
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_more_f32(float32x4_t a, float32x4_t b, float32x4_t c,
+                                              uint32_t lane)
+{
+    switch (lane) {
+    case 0:
+        return vfmaq_laneq_f32(a, b, c, 0);
+    case 1:
+        return vfmaq_laneq_f32(a, b, c, 1);
+    case 2:
+        return vfmaq_laneq_f32(a, b, c, 2);
+    default:
+        return vfmaq_laneq_f32(a, b, c, 3);
+    }
+}
+
+/* Four sums of a quarter of 16 products each. */
+BLM_NEON_INLINE int32x4_t blm_neon_dot16(uint32_t level, int8x16_t w, int8x16_t x)
+{
+    if (level == BLM_NEON_PLAIN) return vpaddlq_s16(blm_neon_pairs(w, x));
+    return blm_neon_sdot(vdupq_n_s32(0), w, x);
+}
+
+/* Four sums of 32 products with nibbles. */
+BLM_NEON_INLINE int32x4_t blm_neon_dot32(uint32_t level, const int8x16_t *w, int8x16_t x0,
+                                         int8x16_t x1)
+{
+    if (level == BLM_NEON_PLAIN)
+        return vpaddlq_s16(blm_neon_more_pairs(blm_neon_pairs(w[0], x0), w[1], x1));
+    return blm_neon_sdot(blm_neon_sdot(vdupq_n_s32(0), w[0], x0), w[1], x1);
+}
+
+/* Eight unsigned bytes as floats. */
+BLM_NEON_INLINE void blm_neon_bytes(uint64_t bytes, float32x4_t out[2])
+{
+    uint16x8_t wide = vmovl_u8(vcreate_u8(bytes));
+    out[0] = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+    out[1] = vcvtq_f32_u32(vmovl_high_u16(wide));
+}
+
+/* The eight scales and mins of a Q4_K block, see scalar.c. */
+BLM_NEON_INLINE void blm_neon_q4_k_scales(const uint8_t *p, float32x4_t scale[2],
+                                          float32x4_t min[2])
+{
+    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
+    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
+    uint32_t high_scale = (c & four) | (a >> 6 & two) << 4;
+    uint32_t high_min = (c >> 4 & four) | (b >> 6 & two) << 4;
+    blm_neon_bytes((a & six) | (uint64_t)high_scale << 32, scale);
+    blm_neon_bytes((b & six) | (uint64_t)high_min << 32, min);
+}
+
+/* One block of 256 of a row with q, added to sum; x_scale: of its eight blocks of 32;
+ * x_sum: their activations' sums, times x_scale. */
+BLM_NEON_INLINE float32x4_t blm_neon_q4_k_block(uint32_t level, const uint8_t *b,
+                                                const int8_t *q, const float32x4_t *x_scale,
+                                                const float32x4_t *x_sum, float32x4_t sum)
+{
+    float d = blm_neon_f16(b), dmin = blm_neon_f16(b + 2);
+    float32x4_t factor[2], min[2];
+    blm_neon_q4_k_scales(b + 4, factor, min);
+    BLM_NEON_UNROLL
+    for (uint32_t h = 0; h < 2; h++) {
+        sum = vfmsq_f32(sum, vmulq_n_f32(min[h], dmin), x_sum[h]);
+        factor[h] = vmulq_f32(vmulq_n_f32(factor[h], d), x_scale[h]);
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 8; j++, q += 32) {
+        blm_neon_block w = blm_neon_unpack(BLM_Q4_K, b, j);
+        int32x4_t products = blm_neon_dot32(level, w.q, vld1q_s8(q), vld1q_s8(q + 16));
+        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+    }
+    return sum;
+}
+
+/* The same for Q6_K, whose int8 scales multiply integers. */
+BLM_NEON_INLINE float32x4_t blm_neon_q6_k_block(uint32_t level, const uint8_t *b,
+                                                const int8_t *q, const float32x4_t *x_scale,
+                                                float32x4_t sum)
+{
+    float d = blm_neon_f16(b + 208);
+    float32x4_t factor[2] = {vmulq_n_f32(x_scale[0], d), vmulq_n_f32(x_scale[1], d)};
+    int8x16_t scales = vld1q_s8((const int8_t *)b + 192);
+    int16x8_t low = vmovl_s8(vget_low_s8(scales)), high = vmovl_high_s8(scales);
+    int32x4_t scale[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+                          vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 8; j++, q += 32) {
+        blm_neon_block w = blm_neon_unpack(BLM_Q6_K, b, j);
+        int32x4_t products = vdupq_n_s32(0);
+        products = blm_neon_more(products, blm_neon_dot16(level, w.q[0], vld1q_s8(q)),
+                                 scale[j / 2], j % 2 * 2);
+        products = blm_neon_more(products, blm_neon_dot16(level, w.q[1], vld1q_s8(q + 16)),
+                                 scale[j / 2], j % 2 * 2 + 1);
+        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+    }
+    return sum;
+}
+
+/* One row with token 0: sums of every fourth column. */
+BLM_NEON_INLINE float32x4_t blm_neon_row_k(uint32_t level, uint32_t type, const uint8_t *b,
+                                           const blm_acts *x)
+{
+    const int8_t *q = (const int8_t *)x->q;
+    float32x4_t sum = vdupq_n_f32(0);
+    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
+        float32x4_t scale[2], x_sum[2];
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            scale[h] = vld1q_f32(x->scale + i * 8 + h * 4);
+            x_sum[h] = vmulq_f32(vcvtq_f32_s32(vld1q_s32(x->sum + i * 8 + h * 4)), scale[h]);
+        }
+        sum = type == BLM_Q4_K ? blm_neon_q4_k_block(level, b, q, scale, x_sum, sum)
+                               : blm_neon_q6_k_block(level, b, q, scale, sum);
+        b += type == BLM_Q4_K ? 144 : 210;
+    }
+    return sum;
+}
+
+/* Row by row: a block's scales and nibbles of more would not fit the registers. */
+BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
+                                              const uint8_t *const *rows, const blm_acts *x)
+{
+    float32x4_t sum[4];
+    for (uint32_t r = 0; r < 4; r++)
+        sum[r] = blm_neon_row_k(level, type, rows[r], x);
+    return blm_neon_sum4_f32(sum);
+}
+
+BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t level, uint32_t type)
+{
+    for (uint64_t r = row0; r < row1; r += 4) {
+        const uint8_t *rows[4];
+        float y[4];
+        blm_neon_rows(a, r, row1, 4, rows);
+        if (type == BLM_Q4_0 || type == BLM_Q8_0)
+            vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
+        else
+            vst1q_f32(y, blm_neon_stream_k(level, type, rows, a->x));
+        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
+    }
+}
+
+/* ---- Several tokens: the panel ------------------------------------------------------- */
+
+/* Eight rows of 32 columns, in the order in which they are multiplied.
+ *   plain  [row][32]
+ *   sdot   [row / 4][k / 4][row % 4][4]
+ *   smmla  [row / 2][k / 8][row % 2][8] */
+typedef struct blm_neon_panel {
+    int8_t q[256];
+    float scale[2][8], min[8];
+} blm_neon_panel;
+
+/* Writes rows r .. r + 3 of the panel. */
+BLM_NEON_INLINE void blm_neon_fill_rows(uint32_t level, const blm_neon_block *block, uint32_t r,
+                                        int8_t *q)
+{
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        if (level == BLM_NEON_PLAIN) {
+            BLM_NEON_UNROLL
+            for (uint32_t i = 0; i < 4; i++)
+                vst1q_s8(q + (r + i) * 32 + j * 16, block[i].q[j]);
+        } else if (level == BLM_NEON_SDOT) {
+            int32x4x4_t v = {
+                {vreinterpretq_s32_s8(block[0].q[j]), vreinterpretq_s32_s8(block[1].q[j]),
+                 vreinterpretq_s32_s8(block[2].q[j]), vreinterpretq_s32_s8(block[3].q[j])}};
+            vst4q_s32((int32_t *)(void *)(q + r * 32 + j * 64), v);
+        } else {
+            BLM_NEON_UNROLL
+            for (uint32_t i = 0; i < 4; i += 2) {
+                int64x2x2_t v = {{vreinterpretq_s64_s8(block[i].q[j]),
+                                  vreinterpretq_s64_s8(block[i + 1].q[j])}};
+                vst2q_s64((int64_t *)(void *)(q + (r + i) * 32 + j * 32), v);
+            }
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_fill(uint32_t level, uint32_t type, const uint8_t *const *rows,
+                                   uint32_t blocks, blm_neon_panel *panel)
+{
+    for (uint32_t i = 0; i < blocks; i++, panel++) {
+        for (uint32_t r = 0; r < 8; r += 4) {
+            blm_neon_block block[4];
+            BLM_NEON_UNROLL
+            for (uint32_t j = 0; j < 4; j++) {
+                block[j] = blm_neon_unpack(type, rows[r + j], i);
+                panel->scale[0][r + j] = block[j].scale[0];
+                panel->scale[1][r + j] = block[j].scale[1];
+                panel->min[r + j] = block[j].min;
+            }
+            blm_neon_fill_rows(level, block, r, panel->q);
+        }
+    }
+}
+
+/* Integer sums over columns [k0, k0 + n) of a block, n 16 or 32: sum[t][h], lanes: rows 4h
+ * .. 4h + 3. Plain: in 16 bits fit four times four products of 15 x 127, four times two of
+ * 32 x 127, two of 128 x 127. */
+BLM_NEON_INLINE void blm_neon_sums_plain(uint32_t type, const int8_t *w, const int8_t *const *x,
+                                         uint32_t tokens, uint32_t k0, uint32_t n,
+                                         int32x4_t sum[4][2])
+{
+    BLM_NEON_UNROLL
+    for (uint32_t h = 0; h < 2; h++) {
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++) {
+            int8x16_t x0 = vld1q_s8(x[t] + k0), x1 = vld1q_s8(x[t] + k0 + n - 16);
+            int16x8_t a[4];
+            int32x4_t part[4];
+            BLM_NEON_UNROLL
+            for (uint32_t r = 0; r < 4; r++) {
+                const int8_t *row = w + (h * 4 + r) * 32 + k0;
+                a[r] = blm_neon_pairs(vld1q_s8(row), x0);
+                if (n == 16) continue;
+                int8x16_t w1 = vld1q_s8(row + 16);
+                if (type == BLM_Q8_0) {
+                    part[r] = vpaddlq_s16(a[r]);
+                    part[r] = vpadalq_s16(part[r], blm_neon_pairs(w1, x1));
+                } else {
+                    a[r] = blm_neon_more_pairs(a[r], w1, x1);
+                }
+            }
+            sum[t][h] = type == BLM_Q8_0 ? blm_neon_sum4(part[0], part[1], part[2], part[3])
+                                         : blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_sums_sdot(const int8_t *w, const int8_t *const *x,
+                                        uint32_t tokens, uint32_t k0, uint32_t n,
+                                        int32x4_t sum[4][2])
+{
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        sum[t][0] = sum[t][1] = vdupq_n_s32(0);
+    BLM_NEON_UNROLL
+    for (uint32_t k = k0; k < k0 + n; k += 16) {
+        int8x16_t v[4];
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            v[t] = vld1q_s8(x[t] + k);
+        BLM_NEON_UNROLL
+        for (uint32_t g = 0; g < 4; g += 2) {
+            const int8_t *group = w + (k + g * 4) * 4;
+            int8x16_t q[2][2] = {{vld1q_s8(group), vld1q_s8(group + 128)},
+                                 {vld1q_s8(group + 16), vld1q_s8(group + 144)}};
+            BLM_NEON_UNROLL
+            for (uint32_t e = 0; e < 2; e++) {
+                BLM_NEON_UNROLL
+                for (uint32_t t = 0; t < tokens; t++) {
+                    sum[t][0] = blm_neon_sdot_lane(sum[t][0], q[e][0], v[t], g + e);
+                    sum[t][1] = blm_neon_sdot_lane(sum[t][1], q[e][1], v[t], g + e);
+                }
+            }
+        }
+    }
+}
+
+/* Tokens by pairs; a last one alone is its own partner. */
+BLM_NEON_INLINE void blm_neon_sums_smmla(const int8_t *w, const int8_t *const *x,
+                                         uint32_t tokens, uint32_t k0, uint32_t n,
+                                         int32x4_t sum[4][2])
+{
+    int32x4_t part[2][4]; /* [pair of tokens][pair of rows] */
+    BLM_NEON_UNROLL
+    for (uint32_t p = 0; p < 4; p++)
+        part[0][p] = part[1][p] = vdupq_n_s32(0);
+    BLM_NEON_UNROLL
+    for (uint32_t k = k0; k < k0 + n; k += 16) {
+        int64x2_t v[2][2]; /* [pair of tokens][half] */
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t += 2) {
+            int64x2_t a = vreinterpretq_s64_s8(vld1q_s8(x[t] + k));
+            int64x2_t b = vreinterpretq_s64_s8(vld1q_s8(x[BLM_MIN(t + 1, tokens - 1)] + k));
+            v[t / 2][0] = vzip1q_s64(a, b);
+            v[t / 2][1] = vzip2q_s64(a, b);
+        }
+        BLM_NEON_UNROLL
+        for (uint32_t p = 0; p < 4; p++) {
+            int8x16_t q[2] = {vld1q_s8(w + p * 64 + k * 2), vld1q_s8(w + p * 64 + k * 2 + 16)};
+            BLM_NEON_UNROLL
+            for (uint32_t i = 0; i < (tokens + 1) / 2 * 2; i++) {
+                int8x16_t pair = vreinterpretq_s8_s64(v[i / 2][i % 2]);
+                part[i / 2][p] = blm_neon_smmla(part[i / 2][p], q[i % 2], pair);
+            }
+        }
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            int32x4_t a = part[t / 2][h * 2], b = part[t / 2][h * 2 + 1];
+            sum[t][h] = t % 2 ? vuzp2q_s32(a, b) : vuzp1q_s32(a, b);
+        }
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_sums(uint32_t level, uint32_t type, const int8_t *w,
+                                   const int8_t *const *x, uint32_t tokens, uint32_t k0,
+                                   uint32_t n, int32x4_t sum[4][2])
+{
+    if (level == BLM_NEON_PLAIN)
+        blm_neon_sums_plain(type, w, x, tokens, k0, n, sum);
+    else if (level == BLM_NEON_SDOT)
+        blm_neon_sums_sdot(w, x, tokens, k0, n, sum);
+    else
+        blm_neon_sums_smmla(w, x, tokens, k0, n, sum);
+}
+
+/* Adds one block's share to the outputs y[t][h] of `tokens` tokens from t0. */
+BLM_NEON_INLINE void blm_neon_panel_block(uint32_t level, uint32_t type,
+                                          const blm_neon_panel *w, const blm_acts *x,
+                                          const int8_t *const *q, uint32_t i, uint32_t t0,
+                                          uint32_t tokens, float32x4_t y[4][2])
+{
+    const uint32_t parts = type == BLM_Q6_K ? 2 : 1;
+    BLM_NEON_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        int32x4_t sum[4][2];
+        blm_neon_sums(level, type, w->q, q, tokens, part * 16, 32 / parts, sum);
+        BLM_NEON_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            float32x4_t scale = vld1q_f32(w->scale[part] + h * 4);
+            float32x4_t min = vld1q_f32(w->min + h * 4);
+            BLM_NEON_UNROLL
+            for (uint32_t t = 0; t < tokens; t++) {
+                size_t at = (t0 + t) * x->block_stride + i;
+                float32x4_t v = vcvtq_f32_s32(sum[t][h]);
+                if (type == BLM_Q4_K) {
+                    float factor = x->scale[at];
+                    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x->sum[at]);
+                    y[t][h] = vfmaq_n_f32(y[t][h], v, factor);
+                } else {
+                    y[t][h] = vfmaq_f32(y[t][h], v, vmulq_n_f32(scale, x->scale[at]));
+                }
+            }
+        }
+    }
+}
+
+/* Eight rows of the panel, `count` of them real, with `tokens` (at most 4) tokens from t0. */
+BLM_NEON_INLINE void blm_neon_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
+                                           uint32_t level, uint32_t type, uint32_t t0,
+                                           uint32_t tokens)
+{
+    const blm_neon_panel *panel = (const blm_neon_panel *)a->scratch;
+    const blm_acts *x = a->x;
+    const int8_t *q[4];
+    float32x4_t y[4][2];
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        q[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
+        y[t][0] = y[t][1] = vdupq_n_f32(0);
+    }
+    for (uint32_t i = 0; i < x->cols / 32; i++) {
+        blm_neon_panel_block(level, type, panel + i, x, q, i, t0, tokens, y);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            q[t] += 32;
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        float out[8];
+        vst1q_f32(out, y[t][0]);
+        vst1q_f32(out + 4, y[t][1]);
+        memcpy(a->y + (t0 + t) * a->y_stride + r, out, count * sizeof *out);
+    }
+}
+
+BLM_NEON_INLINE void blm_neon_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t level, uint32_t type)
+{
+    uint32_t tokens = a->x->tokens;
+    for (uint64_t r = row0; r < row1; r += 8) {
+        uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 8);
+        const uint8_t *rows[8];
+        blm_neon_rows(a, r, row1, 8, rows);
+        blm_neon_fill(level, type, rows, a->x->cols / 32, (blm_neon_panel *)a->scratch);
+        for (; t + 4 <= tokens; t += 4)
+            blm_neon_panel_tokens(a, r, count, level, type, t, 4);
+        for (; t < tokens; t++)
+            blm_neon_panel_tokens(a, r, count, level, type, t, 1);
+    }
+}
+
+/* smmla needs two tokens: one goes the way of the level below, if there is one. */
+BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                     uint32_t level, uint32_t type)
+{
+    if (a->x->tokens == 1)
+        blm_neon_one_token(a, row0, row1, BLM_MIN(level, BLM_NEON_SDOT), type);
+    else
+        blm_neon_tokens(a, row0, row1, level, type);
+}
+
+static void blm_neon_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_0);
+}
+
+static void blm_neon_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q8_0);
+}
+
+static void blm_neon_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_K);
+}
+
+static void blm_neon_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q6_K);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_0);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q8_0);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_K);
+}
+
+BLM_NEON_DOTPROD void blm_dotprod_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0,
+                                               uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q6_K);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_0);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q8_0);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_K);
+}
+
+BLM_NEON_I8MM void blm_i8mm_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q6_K);
+}
+
+/* ---- The tables ---------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k)
+{
+    k->matmul8[BLM_Q4_0] = blm_neon_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_neon_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_neon_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_neon_matmul8_q6_k;
+}
+
+BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
+{
+    k->name = "dotprod";
+    k->matmul8[BLM_Q4_0] = blm_dotprod_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_dotprod_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_dotprod_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_dotprod_matmul8_q6_k;
+}
+
+BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k)
+{
+    k->name = "i8mm";
+    k->matmul8[BLM_Q4_0] = blm_i8mm_matmul8_q4_0;
+    k->matmul8[BLM_Q8_0] = blm_i8mm_matmul8_q8_0;
+    k->matmul8[BLM_Q4_K] = blm_i8mm_matmul8_q4_k;
+    k->matmul8[BLM_Q6_K] = blm_i8mm_matmul8_q6_k;
+}
+
+#endif
