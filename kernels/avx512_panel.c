@@ -206,11 +206,23 @@ BLM_AVX512_INLINE void blm_avx512_add_to(float *y, uint64_t count, int first, __
     _mm512_mask_storeu_ps(y, mask, v);
 }
 
+/* Asks for block i of the 32 rows from r: a line of each. Only a hint, which may point
+ * anywhere. */
+BLM_AVX512_INLINE void blm_avx512_panel_ahead(uint32_t type, const blm_tensor *w, uint64_t r,
+                                              uint32_t i)
+{
+    const uint32_t eight = type == BLM_Q8_0 ? 272 : type == BLM_Q6_K ? 210 : 144; /* bytes */
+    uintptr_t p = (uintptr_t)w->data + (uintptr_t)(r * w->row_bytes + (uint64_t)i * eight / 8);
+    for (uint32_t j = 0; j < 32; j++, p += (uintptr_t)w->row_bytes)
+        _mm_prefetch((const char *)p, _MM_HINT_T0);
+}
+
 /* Blocks [i0, i1) of `count` rows from r with `tokens` tokens from t0, of which those before
- * t1 are real: in place of others the last one is computed again. */
+ * t1 are real: in place of others the last one is computed again. The panel's first tile
+ * brings the next panel's weights near, block by block. */
 BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, uint64_t r,
                                        uint64_t count, uint32_t i0, uint32_t i1, uint32_t t0,
-                                       uint32_t t1, uint32_t tokens)
+                                       uint32_t t1, uint32_t tokens, int first)
 {
     const blm_avx512_panel *w = (const blm_avx512_panel *)a->scratch;
     const int8_t *q[BLM_AVX512_TOKENS];
@@ -224,6 +236,7 @@ BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, 
         sum[0][t] = sum[1][t] = _mm512_setzero_ps();
     }
     for (uint32_t i = i0; i < i1; i++, w++) {
+        if (first) blm_avx512_panel_ahead(type, a->w, r + 32, i);
         blm_avx512_block(type, w, a->x, at, tokens, q, sum);
         BLM_AVX512_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
@@ -247,10 +260,10 @@ BLM_AVX512_INLINE void blm_avx512_tiles(uint32_t type, const blm_matmul_args *a,
     for (uint32_t t = t0; t < t1;) {
         uint32_t rest = (t1 - t) % BLM_AVX512_TOKENS;
         if (rest == 0 || rest == 5) {
-            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 6);
+            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 6, t == t0);
             t += 6;
         } else {
-            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 4);
+            blm_avx512_tile(type, a, r, count, i0, i1, t, t1, 4, t == t0);
             t += 4;
         }
     }
