@@ -14,9 +14,11 @@
 enum { BLM_AVX512_BLOCK = BLM_ATTEND_BLOCK, BLM_AVX512_TILE = 4 };
 
 /* Greatest lengths, of which products stay below 2^31 whatever is rounded up: of queries and
- * keys of up to 400,000 dimensions; of weights and of values of a block. A weight has to fit
- * an int16 by its length alone. */
+ * keys of up to 400,000 dimensions; of queries of d dimensions that meet int8 keys, times the
+ * root of d; of weights and of values of a block. A weight has to fit an int16 by its length
+ * alone. */
 #define BLM_AVX512_ROW_LENGTH    46000.0f
+#define BLM_AVX512_INT8_LENGTH   16.7e6f
 #define BLM_AVX512_WEIGHT_LENGTH 32700.0f
 #define BLM_AVX512_COLUMN_LENGTH 65500.0f
 
@@ -29,6 +31,7 @@ typedef struct blm_avx512_many {
     int32_t *k;            /* [head_dim / 2, up][64 keys]: pairs of int16 */
     int32_t *v;            /* [32 pairs of keys][dims]                    */
     float *k_scale;        /* [64], with 1 / log(2): weights are 2^score  */
+    float *row_scale;      /* [64], of int8 value rows, in the panel's order of keys */
     float *v_scale;        /* [dims]                                      */
     float *q_scale;        /* [count up to fours]                         */
     float *most, *sum;     /* greatest score so far, sum of weights       */
@@ -55,20 +58,20 @@ BLM_AVX512_INLINE __m512 blm_avx512_factor(__m512 most, __m512 squares, float le
 }
 
 /* Rounds a row of n values; returns what the integers have to be multiplied with. */
-BLM_AVX512_INLINE float blm_avx512_round_row(uint32_t type, const uint8_t *row, uint32_t n,
+BLM_AVX512_INLINE float blm_avx512_round_row(const float *row, uint32_t n, float length,
                                              int16_t *to)
 {
     __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (uint32_t d = 0; d < n; d += 16) {
-        __m512 x = blm_avx512_floats(type, row, d, BLM_MIN(n - d, 16));
+        __m512 x = blm_avx512_get(row, d, n);
         most = _mm512_max_ps(_mm512_abs_ps(x), most);
         squares = _mm512_fmadd_ps(x, x, squares);
     }
     most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
     squares = _mm512_set1_ps(_mm512_reduce_add_ps(squares));
-    const __m512 factor = blm_avx512_factor(most, squares, BLM_AVX512_ROW_LENGTH);
+    const __m512 factor = blm_avx512_factor(most, squares, length);
     for (uint32_t d = 0; d < n; d += 16) {
-        __m512 x = blm_avx512_floats(type, row, d, BLM_MIN(n - d, 16));
+        __m512 x = blm_avx512_get(row, d, n);
         blm_avx512_put_words(to + d, _mm512_mul_ps(x, factor));
     }
     return 1 / _mm512_cvtss_f32(factor);
@@ -77,12 +80,15 @@ BLM_AVX512_INLINE float blm_avx512_round_row(uint32_t type, const uint8_t *row, 
 BLM_AVX512 static void blm_avx512_query_panel(const blm_avx512_many *m)
 {
     const blm_attend_args *a = m->a;
+    const float length = m->type == BLM_F32
+                             ? BLM_AVX512_ROW_LENGTH
+                             : BLM_AVX512_INT8_LENGTH / blm_sqrtf((float)m->dims);
     for (uint32_t t = 0; t < m->count; t++) {
         const float *q = a->q + (m->first + t) * a->q_stride;
         blm_avx512_ask(q + 8 * a->q_stride, a->head_dim * sizeof *q);
         memset(a->out + (m->first + t) * a->out_stride, 0, a->head_dim * sizeof *q);
-        m->q_scale[t] = blm_avx512_round_row(BLM_F32, (const uint8_t *)q, a->head_dim,
-                                             m->q + (size_t)t * m->dims);
+        m->q_scale[t] =
+            blm_avx512_round_row(q, a->head_dim, length, m->q + (size_t)t * m->dims);
         m->most[t] = -__builtin_inff();
         m->sum[t] = 0;
     }
@@ -99,6 +105,22 @@ static inline uint32_t blm_avx512_key_of(uint32_t vector, uint32_t lane)
     return vector / 2 * 32 + lane / 4 * 8 + vector % 2 * 4 + lane % 4;
 }
 
+/* A key's row as int16; returns what it has to be multiplied with. Int8 stays what it is. */
+BLM_AVX512_INLINE float blm_avx512_key_row(const blm_avx512_many *m, uint32_t type, size_t key,
+                                           int16_t *to)
+{
+    const blm_attend_args *a = m->a;
+    const uint8_t *row = a->k + key * a->k_stride;
+    if (type == BLM_F32)
+        return blm_avx512_round_row((const float *)(const void *)row, a->head_dim,
+                                    BLM_AVX512_ROW_LENGTH, to);
+    for (uint32_t d = 0; d < a->head_dim; d += 32) {
+        __m256i v = _mm256_maskz_loadu_epi8(blm_avx512_mask32(a->head_dim - d), row + d);
+        _mm512_storeu_si512(to + d, _mm512_cvtepi8_epi16(v));
+    }
+    return blm_f32_of_f16(blm_load_u16(a->k_scale + key * a->k_scale_stride));
+}
+
 /* Fills vector `c` of the panel's four, from a block of `keys`: those that are lacking become
  * 0. The place of the values serves for the rows on their way. */
 BLM_AVX512_INLINE void blm_avx512_turn_keys(const blm_avx512_many *m, uint32_t type, uint32_t c,
@@ -109,18 +131,18 @@ BLM_AVX512_INLINE void blm_avx512_turn_keys(const blm_avx512_many *m, uint32_t t
     const uint8_t *rows[16];
     for (uint32_t r = 0; r < 16; r++) {
         int16_t *row = (int16_t *)(void *)m->v + (size_t)r * m->dims;
+        uint32_t j = blm_avx512_key_of(c, r), at = c * 16 + r;
         rows[r] = (const uint8_t *)row;
-        uint32_t j = blm_avx512_key_of(c, r);
-        m->k_scale[c * 16 + r] = 0;
+        m->k_scale[at] = m->row_scale[at] = 0;
         if (j >= keys) {
             memset(row, 0, m->dims * sizeof *row);
             continue;
         }
-        size_t at = m->begin + (size_t)j;
-        float scale = blm_avx512_round_row(type, a->k + at * a->k_stride, a->head_dim, row);
+        size_t key = m->begin + (size_t)j;
+        m->k_scale[at] = blm_avx512_key_row(m, type, key, row) * 1.44269504f;
         if (type == BLM_AVX512_INT8)
-            scale *= blm_f32_of_f16(blm_load_u16(a->k_scale + at * a->k_scale_stride));
-        m->k_scale[c * 16 + r] = scale * 1.44269504f;
+            m->row_scale[at] =
+                blm_f32_of_f16(blm_load_u16(a->v_scale + key * a->v_scale_stride));
     }
     for (uint32_t i = 0; i < pairs; i += 4) {
         __m512i v[4];
@@ -130,32 +152,24 @@ BLM_AVX512_INLINE void blm_avx512_turn_keys(const blm_avx512_many *m, uint32_t t
     }
 }
 
-/* Dimensions [d, d + n) of a value row. */
-BLM_AVX512_INLINE __m512 blm_avx512_value_part(const blm_avx512_many *m, uint32_t type,
-                                               uint32_t j, uint32_t d, uint32_t n,
-                                               const float *scale)
+/* Rounds 16 columns of the block's values and puts rows 2i and 2i + 1 side by side. */
+BLM_AVX512_INLINE void blm_avx512_turn_values_f32(const blm_avx512_many *m, uint32_t d,
+                                                  uint32_t n, uint32_t keys)
 {
     const blm_attend_args *a = m->a;
-    __m512 v = blm_avx512_floats(type, a->v + (m->begin + (size_t)j) * a->v_stride, d, n);
-    return type == BLM_AVX512_INT8 ? _mm512_mul_ps(v, _mm512_set1_ps(scale[j])) : v;
-}
-
-/* Rounds 16 columns of the block's values and puts rows 2i and 2i + 1 side by side. */
-BLM_AVX512_INLINE void blm_avx512_turn_values(const blm_avx512_many *m, uint32_t type,
-                                              uint32_t d, uint32_t n, uint32_t keys,
-                                              const float *row_scale)
-{
+    const uint8_t *rows = a->v + (size_t)m->begin * a->v_stride;
     __m512 most = _mm512_setzero_ps(), squares = _mm512_setzero_ps();
     for (uint32_t j = 0; j < keys; j++) {
-        __m512 x = blm_avx512_value_part(m, type, j, d, n, row_scale);
+        __m512 x = blm_avx512_floats(BLM_F32, rows + j * a->v_stride, d, n);
         most = _mm512_max_ps(_mm512_abs_ps(x), most);
         squares = _mm512_fmadd_ps(x, x, squares);
     }
     const __m512 factor = blm_avx512_factor(most, squares, BLM_AVX512_COLUMN_LENGTH);
     _mm512_storeu_ps(m->v_scale + d, _mm512_div_ps(_mm512_set1_ps(1), factor));
     for (uint32_t j = 0; j < keys; j += 2) {
-        __m512 x = blm_avx512_value_part(m, type, j, d, n, row_scale), y = _mm512_setzero_ps();
-        if (j + 1 < keys) y = blm_avx512_value_part(m, type, j + 1, d, n, row_scale);
+        const uint8_t *row = rows + j * a->v_stride;
+        __m512 x = blm_avx512_floats(BLM_F32, row, d, n), y = _mm512_setzero_ps();
+        if (j + 1 < keys) y = blm_avx512_floats(BLM_F32, row + a->v_stride, d, n);
         __m512i low = _mm512_cvtps_epi32(_mm512_mul_ps(x, factor));
         __m512i high = _mm512_cvtps_epi32(_mm512_mul_ps(y, factor));
         low = _mm512_mask_mov_epi16(low, 0xAAAAAAAAu, _mm512_slli_epi32(high, 16));
@@ -163,18 +177,35 @@ BLM_AVX512_INLINE void blm_avx512_turn_values(const blm_avx512_many *m, uint32_t
     }
 }
 
+/* Int8 values stay what they are: their rows' scales go into the weights. */
+BLM_AVX512_INLINE void blm_avx512_turn_values_q8(const blm_avx512_many *m, uint32_t d,
+                                                 uint32_t n, uint32_t keys)
+{
+    const blm_attend_args *a = m->a;
+    const uint8_t *rows = a->v + (size_t)m->begin * a->v_stride + d;
+    const __mmask16 mask = blm_avx512_mask(n);
+    _mm512_storeu_ps(m->v_scale + d, _mm512_set1_ps(1));
+    for (uint32_t j = 0; j < keys; j += 2) {
+        const uint8_t *row = rows + j * a->v_stride;
+        __m128i x = _mm_maskz_loadu_epi8(mask, row), y = _mm_setzero_si128();
+        if (j + 1 < keys) y = _mm_maskz_loadu_epi8(mask, row + a->v_stride);
+        __m256i both = _mm256_set_m128i(_mm_unpackhi_epi8(x, y), _mm_unpacklo_epi8(x, y));
+        _mm512_storeu_si512(m->v + (size_t)(j / 2) * m->dims + d, _mm512_cvtepi8_epi16(both));
+    }
+}
+
 /* Both panels of a block. */
 BLM_AVX512_INLINE void blm_avx512_turn(const blm_avx512_many *m, uint32_t type, uint32_t keys)
 {
-    const blm_attend_args *a = m->a;
-    float row_scale[BLM_AVX512_BLOCK];
     for (uint32_t c = 0; c < BLM_AVX512_BLOCK / 16; c++)
         blm_avx512_turn_keys(m, type, c, keys);
-    for (uint32_t j = 0; type == BLM_AVX512_INT8 && j < keys; j++)
-        row_scale[j] =
-            blm_f32_of_f16(blm_load_u16(a->v_scale + (m->begin + j) * a->v_scale_stride));
-    for (uint32_t d = 0; d < a->head_dim; d += 16)
-        blm_avx512_turn_values(m, type, d, BLM_MIN(a->head_dim - d, 16), keys, row_scale);
+    for (uint32_t d = 0; d < m->a->head_dim; d += 16) {
+        uint32_t n = BLM_MIN(m->a->head_dim - d, 16);
+        if (type == BLM_F32)
+            blm_avx512_turn_values_f32(m, d, n, keys);
+        else
+            blm_avx512_turn_values_q8(m, d, n, keys);
+    }
 }
 
 BLM_AVX512 static void blm_avx512_turn_f32(const blm_avx512_many *m, uint32_t keys)
@@ -283,6 +314,19 @@ BLM_AVX512_INLINE __m512 blm_avx512_exp2(__m512 x)
     return _mm512_scalef_ps(p, n);
 }
 
+/* Weights times the scales of the value rows that they meet. */
+BLM_AVX512_INLINE void blm_avx512_scale_weights(const blm_avx512_many *m,
+                                                __m512 (*s)[BLM_AVX512_TILE])
+{
+    BLM_AVX512_UNROLL
+    for (int c = 0; c < 4; c++) {
+        const __m512 scale = _mm512_loadu_ps(m->row_scale + c * 16);
+        BLM_AVX512_UNROLL
+        for (int i = 0; i < 4; i++)
+            s[i][c] = _mm512_mul_ps(s[i][c], scale);
+    }
+}
+
 /* Scores of four queries into weights, 2^(score - greatest), rounded to int16. */
 BLM_AVX512 static void blm_avx512_weigh4(const blm_avx512_many *m, uint32_t t,
                                          __m512 (*s)[BLM_AVX512_TILE], blm_avx512_weights4 *w)
@@ -305,13 +349,19 @@ BLM_AVX512 static void blm_avx512_weigh4(const blm_avx512_many *m, uint32_t t,
         for (int c = 0; c < 4; c++) {
             s[i][c] = blm_avx512_exp2(_mm512_fmsub_ps(s[i][c], scale, least));
             sums[i] = c ? _mm512_add_ps(sums[i], s[i][c]) : s[i][c];
-            squares[i] = c ? _mm512_fmadd_ps(s[i][c], s[i][c], squares[i])
-                           : _mm512_mul_ps(s[i][c], s[i][c]);
         }
+    }
+    if (m->type == BLM_AVX512_INT8) blm_avx512_scale_weights(m, s);
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        squares[i] = _mm512_mul_ps(s[i][0], s[i][0]);
+        BLM_AVX512_UNROLL
+        for (int c = 1; c < 4; c++)
+            squares[i] = _mm512_fmadd_ps(s[i][c], s[i][c], squares[i]);
     }
     __m512 sum = _mm512_broadcast_f32x4(_mm_loadu_ps(m->sum + t));
     sum = _mm512_fmadd_ps(sum, fade, blm_avx512_add4(sums));
-    /* a block that weighs less than 1e-15 of the best key is nothing */
+    /* a block that weighs next to nothing beside the best key is nothing */
     __m512 length = _mm512_max_ps(blm_avx512_add4(squares), _mm512_set1_ps(1e-30f));
     __m512 factor =
         _mm512_mul_ps(_mm512_rsqrt14_ps(length), _mm512_set1_ps(BLM_AVX512_WEIGHT_LENGTH));
@@ -463,7 +513,8 @@ BLM_PRIVATE void blm_avx512_attend_many(const blm_attend_args *a, uint32_t type)
     m.v = m.k + (size_t)m.dims / 2 * BLM_AVX512_BLOCK;
     m.v_scale = (float *)(void *)(m.v + (size_t)m.dims * BLM_AVX512_BLOCK / 2);
     m.k_scale = m.v_scale + m.dims;
-    m.q = (int16_t *)(void *)(m.k_scale + BLM_AVX512_BLOCK);
+    m.row_scale = m.k_scale + BLM_AVX512_BLOCK;
+    m.q = (int16_t *)(void *)(m.row_scale + BLM_AVX512_BLOCK);
     m.q_scale = (float *)(void *)(m.q + tiles * m.dims);
     m.most = m.q_scale + tiles;
     m.sum = m.most + tiles;

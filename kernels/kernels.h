@@ -92,7 +92,7 @@ static inline BLM_UNUSED uint64_t blm_attend_scratch_bytes(uint64_t queries, uin
 {
     uint64_t scores = (keys + 15) / 16 * 16 * BLM_ATTEND_GROUP * sizeof(float);
     uint64_t at_once = (BLM_MIN(queries, BLM_ATTEND_PASS) + 15) / 16 * 16;
-    uint64_t dims = (head_dim + 31) / 32 * 32, floats = dims + BLM_ATTEND_BLOCK + 3 * at_once;
+    uint64_t dims = (head_dim + 31) / 32 * 32, floats = dims + 2 * BLM_ATTEND_BLOCK + 3 * at_once;
     uint64_t words = dims * at_once + 2 * dims * BLM_ATTEND_BLOCK;
     return BLM_MAX(scores, words * sizeof(int16_t) + floats * sizeof(float));
 }
