@@ -1,6 +1,5 @@
-/* AVX-512 products with one token: decode. Each weight is read once, where it lies, four
- * rows at a time, with requests for memory running one group of rows ahead; lanes run along
- * k. Weights are made unsigned, as the dot-product instruction wants its first factor:
+/* AVX-512 products with one token: decode. Each weight is read once, where it lies, with
+ * requests for memory running ahead; lanes run along k. Weights are made unsigned, as the dot-product instruction wants its first factor:
  * w = q - zero. The sums of the activations take the zero off again. */
 #include "avx512.h"
 
@@ -257,74 +256,134 @@ BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t r
 
 /* ---- One token, Q4_0 with free permutations of bytes ----------------------------------- */
 
-/* 128 activations, for four blocks of Q4_0 side by side: those that meet low nibbles, those
- * that meet high ones, and scales and offsets as above, four lanes to a block. */
-typedef struct blm_avx512_acts4 {
-    __m512i low, high, offset;
-    __m512 scale;
-} blm_avx512_acts4;
+/* Sixteen blocks of Q4_0 at a time, in four groups of four: 288 bytes, which take five loads.
+ * One row after the other, as memory is fastest. */
+enum { BLM_AVX512_Q4_0_STEP = 16, BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_Q4_0_STEP };
 
-BLM_AVX512_INLINE blm_avx512_acts4 blm_avx512_acts128(const blm_acts *x, uint32_t i)
+/* How far ahead memory is asked for, in bytes. */
+enum { BLM_AVX512_STREAM_AHEAD = 7168 };
+
+/* The activations that meet them: by group those of low and those of high nibbles; then -8
+ * times the sums of the blocks, and their scales, block c of group g in lane 4c + g. */
+typedef struct blm_avx512_acts16 {
+    __m512i low[4], high[4], offset;
+    __m512 scale;
+} blm_avx512_acts16;
+
+/* The first n of 64 bytes; n may lie outside 0..64. */
+BLM_AVX512_INLINE __mmask64 blm_avx512_bytes(int64_t n)
 {
-    const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i eight = _mm512_set1_epi8(8);
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
-    __m512i a = _mm512_loadu_si512(q), b = _mm512_loadu_si512(q + 64);
-    __m512 scale = _mm512_castps128_ps512(_mm_loadu_ps(x->scale + i));
-    blm_avx512_acts4 out;
-    out.low = _mm512_shuffle_i32x4(a, b, 0x88);
-    out.high = _mm512_shuffle_i32x4(a, b, 0xDD);
-    out.scale = _mm512_permutexvar_ps(spread, scale);
-    __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eight, out.low);
-    sums = _mm512_dpbusd_epi32(sums, eight, out.high);
-    out.offset = _mm512_sub_epi32(_mm512_setzero_si512(), sums);
-    return out;
+    return n >= 64 ? ~(__mmask64)0 : n <= 0 ? 0 : ((__mmask64)1 << n) - 1;
 }
 
-/* Four blocks of Q4_0, 72 bytes: most of them, factors included, come in one load and are
- * put in place by permutations. */
-BLM_AVX512_VBMI_INLINE __m512 blm_avx512_four_blocks(const uint8_t *b, blm_avx512_acts4 x,
-                                                     __m512 sum)
+/* The first n bytes at p, at most 64, and zeros. They straddle cache lines: the empty assembly
+ * keeps gcc from reading them again for every use. */
+BLM_AVX512_INLINE __m512i blm_avx512_load_once(const uint8_t *p, int64_t n)
 {
-    const __m512i place =
+    __m512i v =
+        n >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(blm_avx512_bytes(n), p);
+    __asm__("" : "+v"(v));
+    return v;
+}
+
+/* Blocks [i, i + 16) of a token, zeros after the last one. */
+BLM_AVX512_INLINE void blm_avx512_acts_of_16(const blm_acts *x, uint32_t i,
+                                             blm_avx512_acts16 *out)
+{
+    const __m512i turn =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_Q4_0_STEP);
+    const __mmask16 mask = blm_avx512_mask(left);
+    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
+    for (int g = 0; g < 4; g++) {
+        int64_t bytes = (int64_t)left * 32 - g * 128;
+        __m512i a = _mm512_maskz_loadu_epi8(blm_avx512_bytes(bytes), q + g * 128);
+        __m512i b = _mm512_maskz_loadu_epi8(blm_avx512_bytes(bytes - 64), q + g * 128 + 64);
+        out->low[g] = _mm512_shuffle_i32x4(a, b, 0x88);
+        out->high[g] = _mm512_shuffle_i32x4(a, b, 0xDD);
+    }
+    __m512i sum = _mm512_maskz_loadu_epi32(mask, x->sum + i);
+    sum = _mm512_mullo_epi32(_mm512_permutexvar_epi32(turn, sum), _mm512_set1_epi32(-8));
+    out->offset = sum;
+    out->scale = _mm512_permutexvar_ps(turn, _mm512_maskz_loadu_ps(mask, x->scale + i));
+}
+
+/* The 16 f16 factors of the blocks in v, block c of group g in place 4c + g: it is word
+ * 36g + 9c. */
+BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_factors(const __m512i *v)
+{
+    const __m512i word = _mm512_setr_epi64(0x006C004800240000, 0x00750051002D0009,
+                                           0x007E005A00360012, 0x00870063003F001B, 0, 0, 0, 0);
+    __m512i d = _mm512_permutex2var_epi16(v[0], word, v[1]);
+    d = _mm512_mask_permutexvar_epi16(d, 0x0444, word, v[2]);
+    d = _mm512_mask_permutexvar_epi16(d, 0x4888, word, v[3]);
+    d = _mm512_mask_permutexvar_epi16(d, 0x8000, word, v[4]);
+    return _mm512_cvtph_ps(_mm512_castsi512_si256(d));
+}
+
+/* The products of group g, a block's in four lanes side by side, each at most 8 * 15 * 127. */
+BLM_AVX512_VBMI_INLINE __m512i blm_avx512_q4_0_group(const __m512i *v,
+                                                     const blm_avx512_acts16 *x, int g)
+{
+    const __m512i first = /* byte i of block c: 18c + 2 + i */
         _mm512_setr_epi64(0x0908070605040302, 0x11100F0E0D0C0B0A, 0x1B1A191817161514,
-                          0x232221201F1E1D1C, 0x2D2C2B2A29282726, 0x3534333231302F2E, 0, 0);
-    const __m512i factors =
-        _mm512_setr_epi64(0x0100010001000100, 0x1312131213121312, 0x2524252425242524,
-                          0x3736373637363736, 0, 0, 0, 0);
+                          0x232221201F1E1D1C, 0x2D2C2B2A29282726, 0x3534333231302F2E,
+                          0x3F3E3D3C3B3A3938, 0x4746454443424140);
+    const __m512i place = _mm512_add_epi8(first, _mm512_set1_epi8((char)(8 * g)));
     const __m512i nibble = _mm512_set1_epi8(15);
-    __m512i v = _mm512_loadu_si512(b);
-    __m512i d = _mm512_permutexvar_epi8(factors, v);
-    v = _mm512_permutexvar_epi8(place, v);
-    v = _mm512_mask_broadcast_i32x4(v, 0xF000, blm_avx512_load16(b + 56));
-    __m512i n = _mm512_dpbusd_epi32(x.offset, _mm512_and_si512(v, nibble), x.low);
-    v = _mm512_and_si512(_mm512_srli_epi16(v, 4), nibble);
-    n = _mm512_dpbusd_epi32(n, v, x.high);
-    __m512 factor = _mm512_mul_ps(_mm512_cvtph_ps(_mm512_castsi512_si256(d)), x.scale);
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(n), factor, sum);
+    __m512i w = _mm512_permutex2var_epi8(v[g], place, v[g + 1]), sum = _mm512_setzero_si512();
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(w, nibble), x->low[g]);
+    w = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
+    return _mm512_dpbusd_epi32(sum, w, x->high[g]);
+}
+
+/* Sixteen blocks, or the first `bytes`. Lanes are added in pairs as int16, which they fit. */
+BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_step(const uint8_t *b, int64_t bytes,
+                                                   const blm_avx512_acts16 *x, __m512 sum)
+{
+    const __m512i one = _mm512_set1_epi16(1);
+    __m512i v[5], n[4];
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 5; i++)
+        v[i] = blm_avx512_load_once(b + i * 64, bytes - i * 64);
+    BLM_AVX512_UNROLL
+    for (int g = 0; g < 4; g++)
+        n[g] = blm_avx512_q4_0_group(v, x, g);
+    n[0] = _mm512_madd_epi16(_mm512_packs_epi32(n[0], n[1]), one);
+    n[2] = _mm512_madd_epi16(_mm512_packs_epi32(n[2], n[3]), one);
+    n[0] = _mm512_dpwssd_epi32(x->offset, _mm512_packs_epi32(n[0], n[2]), one);
+    __m512 factor = _mm512_mul_ps(blm_avx512_q4_0_factors(v), x->scale);
+    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(n[0]), factor, sum);
+}
+
+BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_row(const uint8_t *row, uint64_t row_bytes,
+                                                  const blm_avx512_acts16 *x)
+{
+    __m512 sum = _mm512_setzero_ps();
+    const uint8_t *b = row, *end = row + row_bytes;
+    for (; end - b >= BLM_AVX512_Q4_0_BYTES; b += BLM_AVX512_Q4_0_BYTES, x++) {
+        BLM_AVX512_UNROLL
+        for (uintptr_t at = 0; at < BLM_AVX512_Q4_0_BYTES; at += 64)
+            _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at),
+                         _MM_HINT_T0);
+        sum = blm_avx512_q4_0_step(b, BLM_AVX512_Q4_0_BYTES, x, sum);
+    }
+    return b < end ? blm_avx512_q4_0_step(b, end - b, x, sum) : sum;
 }
 
 BLM_PRIVATE BLM_AVX512_VBMI void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a,
                                                                  uint64_t row0, uint64_t row1)
 {
+    blm_avx512_acts16 *x = (blm_avx512_acts16 *)a->scratch;
     const uint32_t blocks = a->x->cols / 32;
+    for (uint32_t i = 0; i < blocks; i += BLM_AVX512_Q4_0_STEP)
+        blm_avx512_acts_of_16(a->x, i, x + i / BLM_AVX512_Q4_0_STEP);
     for (uint64_t r = row0; r < row1; r += 4) {
-        const uint8_t *rows[4];
         __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                          _mm512_setzero_ps()};
-        uint32_t i = 0;
-        blm_avx512_rows(a, r, row1, 4, rows);
-        for (; i + 4 <= blocks; i += 4) {
-            const blm_avx512_acts4 v = blm_avx512_acts128(a->x, i);
-            BLM_AVX512_UNROLL
-            for (int j = 0; j < 4; j++) {
-                const uint8_t *b = rows[j] + (size_t)i * 18;
-                blm_avx512_ahead(b, a->w->row_bytes);
-                blm_avx512_ahead(b + 36, a->w->row_bytes);
-                sum[j] = blm_avx512_four_blocks(b, v, sum[j]);
-            }
-        }
-        blm_avx512_stream(BLM_Q4_0, rows, a->x, i, sum);
+        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++)
+            sum[i] =
+                blm_avx512_q4_0_row(a->w->data + (r + i) * a->w->row_bytes, a->w->row_bytes, x);
         blm_avx512_put4(a->y + r, row1 - r, sum);
     }
 }
