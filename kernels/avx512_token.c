@@ -1,11 +1,12 @@
 /* AVX-512 products with one token: decode. Each weight is read once, where it lies, with
- * requests for memory running ahead; lanes run along k. Weights are made unsigned, as the dot-product instruction wants its first factor:
- * w = q - zero. The sums of the activations take the zero off again. */
+ * requests for memory running ahead; lanes run along k. Weights are made unsigned, as the
+ * dot-product instruction wants its first factor: w = q - zero. The sums of the activations
+ * take the zero off again. */
 #include "avx512.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 
-/* The same for four. */
+/* The sums over the lanes of four vectors. */
 BLM_AVX512_INLINE __m128 blm_avx512_sum4(const __m512 *v)
 {
     __m256 s[4];
