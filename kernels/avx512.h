@@ -174,16 +174,17 @@ BLM_AVX512_INLINE void blm_avx512_pieces(const uint8_t *const *rows, size_t at, 
     v[3] = _mm512_unpackhi_epi64(c, d);
 }
 
-/* The eight 6-bit scales (low half of the result) and mins of a Q4_K block: 4 + 4 in the
+/* The eight 6-bit scales (low half of the result) and mins of the Q4_K block b: 4 + 4 in the
  * low six bits of bytes 0-7; the others have low nibbles in bytes 8-11 and their high pair
  * on top of the first. */
-BLM_AVX512_INLINE __m128i blm_avx512_q4_k_scales(const uint8_t *p)
+BLM_AVX512_INLINE __m128i blm_avx512_q4_k_scales(const uint8_t *b)
 {
-    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
-    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
-    uint32_t scale = (c & four) | (a >> 6 & two) << 4;
-    uint32_t min = (c >> 4 & four) | (b >> 6 & two) << 4;
-    return _mm_setr_epi32((int)(a & six), (int)scale, (int)(b & six), (int)min);
+    const int six = 0x3F3F3F3F, four = 0x0F0F0F0F, top = 0x30303030;
+    __m128i v = blm_avx512_load16(b); /* words 1 to 3 */
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi32(v, 0xED), _mm_setr_epi32(0, 0, 0, 4));
+    __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(v, 0xA5), 2);
+    low = _mm_and_si128(low, _mm_setr_epi32(six, four, six, four));
+    return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, top, 0, top)));
 }
 
 /* Products with one token: of any type, and of Q4_0 where bytes can be permuted freely. */

@@ -26,19 +26,15 @@ BLM_AVX512_INLINE void blm_avx512_put4(float *y, uint64_t count, const __m512 *s
     _mm_mask_storeu_ps(y, mask, blm_avx512_sum4(sum));
 }
 
-/* Asks for what lies one group of four rows ahead; only a hint, which may point anywhere. */
-BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *p, uint64_t row_bytes)
-{
-    _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)(4 * row_bytes)), _MM_HINT_T0);
-}
+/* How far ahead of the weights memory is asked for, in bytes. */
+enum { BLM_AVX512_STREAM_AHEAD = 7168 };
 
-/* The same for a whole block of a K type. */
-BLM_AVX512_INLINE void blm_avx512_block_ahead(const uint8_t *b, uint32_t bytes,
-                                              uint64_t row_bytes)
+/* Asks for `bytes` of what follows b at that distance; only a hint, which may point anywhere. */
+BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
 {
     BLM_AVX512_UNROLL
     for (uint32_t at = 0; at < bytes; at += 64)
-        blm_avx512_ahead(b + at, row_bytes);
+        _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at), _MM_HINT_T0);
 }
 
 /* ---- One token, quantised weights ---------------------------------------------------- */
@@ -112,22 +108,18 @@ BLM_AVX512_INLINE __m512 blm_avx512_multiply(blm_avx512_weights w, blm_avx512_ac
     return _mm512_fmadd_ps(product, _mm512_mul_ps(w.factor, x.scale), sum);
 }
 
-/* Four rows of Q4_0 or Q8_0 from block `first` on. */
-BLM_AVX512_INLINE void blm_avx512_stream(uint32_t type, const uint8_t *const *rows,
-                                         const blm_acts *x, uint32_t first, __m512 *sum)
+/* A row of Q4_0 or Q8_0. */
+BLM_AVX512_INLINE __m512 blm_avx512_row(uint32_t type, const uint8_t *b, uint32_t blocks,
+                                        const blm_avx512_acts *x)
 {
-    const uint32_t size = type == BLM_Q4_0 ? 18 : 34, blocks = x->cols / 32;
-    for (uint32_t i = first; i < blocks; i += 2) {
-        const int whole = i + 1 < blocks;
-        const blm_avx512_acts v = blm_avx512_acts64(type, x, i, whole);
-        BLM_AVX512_UNROLL
-        for (int r = 0; r < 4; r++) {
-            const uint8_t *b = rows[r] + (size_t)i * size, *next = whole ? b + size : b;
-            blm_avx512_ahead(b, (uint64_t)blocks * size);
-            if (type == BLM_Q8_0) blm_avx512_ahead(next, (uint64_t)blocks * size);
-            sum[r] = blm_avx512_multiply(blm_avx512_two_blocks(type, b, next), v, sum[r]);
-        }
+    const uint32_t size = type == BLM_Q4_0 ? 18 : 34;
+    __m512 sum = _mm512_setzero_ps();
+    for (uint32_t i = 0; i < blocks; i += 2, b += 2 * size, x++) {
+        const uint8_t *next = i + 1 < blocks ? b + size : b;
+        blm_avx512_ahead(b, 2 * size);
+        sum = blm_avx512_multiply(blm_avx512_two_blocks(type, b, next), *x, sum);
     }
+    return sum;
 }
 
 BLM_AVX512_INLINE __m512 blm_avx512_spread_f16(const uint8_t *p)
@@ -143,50 +135,50 @@ BLM_AVX512_INLINE __m512 blm_avx512_two_halves(const uint8_t *p)
     return _mm512_cvtph_ps(_mm256_mask_mov_epi16(first, 0xFF00, second));
 }
 
-/* One Q4_K block of 256 and its activations, added to sum. Scales and mins lie in lanes
+/* One Q4_K block of 256 and its activations, added to two sums. Scales and mins lie in lanes
  * 0-7 and 8-15 of one vector; x_scale holds the activations' scales in the lower and, times
  * the sums and negated, in the upper half. */
-BLM_AVX512_INLINE __m512 blm_avx512_q4_k_block(const uint8_t *b, const int8_t *q,
-                                               __m512 x_scale, __m512 sum)
+BLM_AVX512_INLINE void blm_avx512_q4_k_block(const uint8_t *b, const int8_t *q, __m512 x_scale,
+                                             __m512 *sum)
 {
     const __m512i low = _mm512_set1_epi32(0x0F0F0F0F);
     const __m512i nibbles = _mm512_mask_slli_epi32(low, 0xFF00, low, 4);
     const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-    __m512 factors = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(blm_avx512_q4_k_scales(b + 4)));
+    __m512 factors = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(blm_avx512_q4_k_scales(b)));
     factors = _mm512_mul_ps(_mm512_mul_ps(factors, blm_avx512_two_halves(b)), x_scale);
-    sum = _mm512_mask_add_ps(sum, 0xFF00, sum, factors);
+    sum[1] = _mm512_mask_add_ps(sum[1], 0xFF00, sum[1], factors);
     BLM_AVX512_UNROLL
     for (int j = 0; j < 4; j++) {
         __m512i w = _mm512_broadcast_i64x4(blm_avx512_load32(b + 16 + j * 32));
         w = _mm512_and_si512(w, nibbles);
-        __m512i v =
-            _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_loadu_si512(q + j * 64));
+        w = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_loadu_si512(q + j * 64));
         __m512i lanes = _mm512_add_epi32(pick, _mm512_set1_epi32(j * 2));
-        sum =
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(v), _mm512_permutexvar_ps(lanes, factors), sum);
+        __m512 factor = _mm512_permutexvar_ps(lanes, factors);
+        sum[j & 1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(w), factor, sum[j & 1]);
     }
-    return sum;
 }
 
-BLM_AVX512_INLINE void blm_avx512_stream_q4_k(const uint8_t *const *rows, const blm_acts *x,
-                                              __m512 *sum)
+/* The scales of the activations of a block of 256 as the block wants them. */
+BLM_AVX512_INLINE __m512 blm_avx512_q4_k_acts(const blm_acts *x, uint32_t i)
 {
     const float t = 0.0625f; /* high nibbles stay where they are, 16 times too large */
-    const int8_t *q = (const int8_t *)x->q;
-    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
-        __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
-        __m256 x_sum = _mm256_cvtepi32_ps(blm_avx512_load32(x->sum + (size_t)i * 8));
-        __m256 mins = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), x_sum), scale);
-        scale = _mm256_mul_ps(scale, _mm256_setr_ps(1, t, 1, t, 1, t, 1, t));
-        __m512d both = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(scale)),
-                                          _mm256_castps_pd(mins), 1);
-        BLM_AVX512_UNROLL
-        for (int r = 0; r < 4; r++) {
-            const uint8_t *b = rows[r] + (size_t)i * 144;
-            blm_avx512_block_ahead(b, 144, (uint64_t)x->cols / 256 * 144);
-            sum[r] = blm_avx512_q4_k_block(b, q, _mm512_castpd_ps(both), sum[r]);
-        }
+    __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
+    __m256 x_sum = _mm256_cvtepi32_ps(blm_avx512_load32(x->sum + (size_t)i * 8));
+    __m256 mins = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), x_sum), scale);
+    scale = _mm256_mul_ps(scale, _mm256_setr_ps(1, t, 1, t, 1, t, 1, t));
+    return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(scale)),
+                                               _mm256_castps_pd(mins), 1));
+}
+
+BLM_AVX512_INLINE __m512 blm_avx512_row_q4_k(const uint8_t *b, uint32_t blocks, const int8_t *q,
+                                             const __m512 *x)
+{
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (uint32_t i = 0; i < blocks; i++, b += 144, q += 256) {
+        blm_avx512_ahead(b, 144);
+        blm_avx512_q4_k_block(b, q, x[i], sum);
     }
+    return _mm512_add_ps(sum[0], sum[1]);
 }
 
 /* 64 of the 256 weights of a Q6_K block, 0..63: low nibbles of 64 bytes, then their high
@@ -205,52 +197,53 @@ BLM_AVX512_INLINE __m512i blm_avx512_q6_k_64(const uint8_t *b, int j)
     return _mm512_or_si512(low, _mm512_slli_epi64(high, 4));
 }
 
-BLM_AVX512_INLINE void blm_avx512_stream_q6_k(const uint8_t *const *rows, const blm_acts *x,
-                                              __m512 *sum)
+BLM_AVX512_INLINE __m512 blm_avx512_row_q6_k(const uint8_t *b, const blm_acts *a,
+                                             const blm_avx512_acts *x)
 {
     const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    for (uint32_t i = 0; i < x->cols / 256; i++) {
-        __m512 scale = _mm512_castps256_ps512(_mm256_loadu_ps(x->scale + (size_t)i * 8));
-        __m512 factors[4];
-        scale = _mm512_permutexvar_ps(twice, scale);
+    __m512 sum = _mm512_setzero_ps();
+    for (uint32_t i = 0; i < a->cols / 256; i++, b += 210) {
+        __m512 scale = _mm512_castps256_ps512(_mm256_loadu_ps(a->scale + (size_t)i * 8));
+        blm_avx512_ahead(b, 210);
+        __m512i s = _mm512_cvtepi8_epi32(blm_avx512_load16(b + 192));
+        __m512 factors = _mm512_mul_ps(_mm512_cvtepi32_ps(s), blm_avx512_spread_f16(b + 208));
+        factors = _mm512_mul_ps(factors, _mm512_permutexvar_ps(twice, scale));
         BLM_AVX512_UNROLL
-        for (int r = 0; r < 4; r++) {
-            const uint8_t *b = rows[r] + (size_t)i * 210;
-            blm_avx512_block_ahead(b, 210, (uint64_t)x->cols / 256 * 210);
-            __m512i s = _mm512_cvtepi8_epi32(blm_avx512_load16(b + 192));
-            factors[r] = _mm512_mul_ps(_mm512_cvtepi32_ps(s), blm_avx512_spread_f16(b + 208));
-            factors[r] = _mm512_mul_ps(factors[r], scale);
-        }
-        BLM_AVX512_UNROLL
-        for (int j = 0; j < 4; j++) {
-            blm_avx512_acts v = blm_avx512_acts64(BLM_Q6_K, x, i * 8 + (uint32_t)j * 2, 1);
+        for (int j = 0; j < 4; j++, x++) {
             __m512i lanes = _mm512_add_epi32(pick, _mm512_set1_epi32(j * 4));
-            BLM_AVX512_UNROLL
-            for (int r = 0; r < 4; r++) {
-                __m512i q = blm_avx512_q6_k_64(rows[r] + (size_t)i * 210, j);
-                q = _mm512_dpbusd_epi32(v.offset, q, v.q);
-                sum[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(q),
-                                         _mm512_permutexvar_ps(lanes, factors[r]), sum[r]);
-            }
+            __m512i q = _mm512_dpbusd_epi32(x->offset, blm_avx512_q6_k_64(b, j), x->q);
+            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(q), _mm512_permutexvar_ps(lanes, factors),
+                                  sum);
         }
     }
+    return sum;
 }
 
 BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t row0,
                                             uint64_t row1, uint32_t type)
 {
+    blm_avx512_acts *acts = (blm_avx512_acts *)a->scratch;
+    __m512 *scales = (__m512 *)a->scratch;
+    const uint32_t blocks = a->x->cols / 32;
+    if (type == BLM_Q4_K)
+        for (uint32_t i = 0; i < blocks / 8; i++)
+            scales[i] = blm_avx512_q4_k_acts(a->x, i);
+    else
+        for (uint32_t i = 0; i < blocks; i += 2)
+            acts[i / 2] = blm_avx512_acts64(type, a->x, i, i + 1 < blocks);
     for (uint64_t r = row0; r < row1; r += 4) {
-        const uint8_t *rows[4];
         __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                          _mm512_setzero_ps()};
-        blm_avx512_rows(a, r, row1, 4, rows);
-        if (type == BLM_Q4_K)
-            blm_avx512_stream_q4_k(rows, a->x, sum);
-        else if (type == BLM_Q6_K)
-            blm_avx512_stream_q6_k(rows, a->x, sum);
-        else
-            blm_avx512_stream(type, rows, a->x, 0, sum);
+        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++) {
+            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
+            if (type == BLM_Q4_K)
+                sum[i] = blm_avx512_row_q4_k(row, blocks / 8, (const int8_t *)a->x->q, scales);
+            else if (type == BLM_Q6_K)
+                sum[i] = blm_avx512_row_q6_k(row, a->x, acts);
+            else
+                sum[i] = blm_avx512_row(type, row, blocks, acts);
+        }
         blm_avx512_put4(a->y + r, row1 - r, sum);
     }
 }
@@ -260,9 +253,6 @@ BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t r
 /* Sixteen blocks of Q4_0 at a time, in four groups of four: 288 bytes, which take five loads.
  * One row after the other, as memory is fastest. */
 enum { BLM_AVX512_Q4_0_STEP = 16, BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_Q4_0_STEP };
-
-/* How far ahead memory is asked for, in bytes. */
-enum { BLM_AVX512_STREAM_AHEAD = 7168 };
 
 /* The activations that meet them: by group those of low and those of high nibbles; then -8
  * times the sums of the blocks, and their scales, block c of group g in lane 4c + g. */
@@ -363,10 +353,7 @@ BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_row(const uint8_t *row, uint64_t r
     __m512 sum = _mm512_setzero_ps();
     const uint8_t *b = row, *end = row + row_bytes;
     for (; end - b >= BLM_AVX512_Q4_0_BYTES; b += BLM_AVX512_Q4_0_BYTES, x++) {
-        BLM_AVX512_UNROLL
-        for (uintptr_t at = 0; at < BLM_AVX512_Q4_0_BYTES; at += 64)
-            _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at),
-                         _MM_HINT_T0);
+        blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
         sum = blm_avx512_q4_0_step(b, BLM_AVX512_Q4_0_BYTES, x, sum);
     }
     return b < end ? blm_avx512_q4_0_step(b, end - b, x, sum) : sum;
@@ -391,24 +378,36 @@ BLM_PRIVATE BLM_AVX512_VBMI void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmu
 
 /* ---- One token, float weights ---------------------------------------------------------- */
 
+BLM_AVX512_INLINE __m512 blm_avx512_float_row(uint32_t type, const uint8_t *row, const float *x,
+                                              uint32_t cols)
+{
+    const uint32_t size = type == BLM_F32 ? 4 : 2;
+    __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                     _mm512_setzero_ps()};
+    uint32_t k = 0;
+    for (; cols - k >= 64; k += 64) {
+        blm_avx512_ahead(row + (size_t)k * size, 64 * size);
+        BLM_AVX512_UNROLL
+        for (uint32_t i = 0; i < 4; i++)
+            sum[i] = _mm512_fmadd_ps(blm_avx512_floats(type, row, k + i * 16, 16),
+                                     _mm512_loadu_ps(x + k + i * 16), sum[i]);
+    }
+    for (; k < cols; k += 16) {
+        __m512 w = blm_avx512_floats(type, row, k, BLM_MIN(cols - k, 16));
+        sum[0] = _mm512_fmadd_ps(w, blm_avx512_get(x, k, cols), sum[0]);
+    }
+    return _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
+}
+
 BLM_AVX512_INLINE void blm_avx512_float_one(const blm_matmul_args *a, uint64_t row0,
                                             uint64_t row1, uint32_t type)
 {
-    uint32_t cols = a->x->cols;
     for (uint64_t r = row0; r < row1; r += 4) {
-        const uint8_t *rows[4];
         __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                          _mm512_setzero_ps()};
-        blm_avx512_rows(a, r, row1, 4, rows);
-        for (uint32_t k = 0; k < cols; k += 16) {
-            uint32_t n = BLM_MIN(cols - k, 16);
-            __m512 x = blm_avx512_get(a->x->f32, k, cols);
-            BLM_AVX512_UNROLL
-            for (int i = 0; i < 4; i++) {
-                uint32_t size = type == BLM_F32 ? 4 : 2;
-                blm_avx512_ahead(rows[i] + (size_t)k * size, (uint64_t)cols * size);
-                sum[i] = _mm512_fmadd_ps(blm_avx512_floats(type, rows[i], k, n), x, sum[i]);
-            }
+        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++) {
+            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
+            sum[i] = blm_avx512_float_row(type, row, a->x->f32, a->x->cols);
         }
         blm_avx512_put4(a->y + r, row1 - r, sum);
     }
