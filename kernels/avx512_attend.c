@@ -78,19 +78,13 @@ static inline uint32_t blm_avx512_seen(const blm_avx512_group *g, uint32_t t)
     return g->a->keys + (g->first + t) * g->a->keys_step;
 }
 
-/* Asks for one half of key and value row r of the next block: two streams, evenly. Only a
- * hint, which may point anywhere. */
-BLM_AVX512_INLINE void blm_avx512_rows_ahead(const blm_avx512_group *g, uint32_t row_bytes,
-                                             uint32_t r, uint32_t half)
+/* Asks for row r of those at `rows`; only a hint, which may point anywhere. */
+BLM_AVX512_INLINE void blm_avx512_row_ahead(const uint8_t *rows, size_t stride,
+                                            uint32_t row_bytes, uint32_t r)
 {
-    uint32_t middle = (row_bytes / 2 + 63) / 64 * 64;
-    uint32_t begin = half ? middle : 0, end = half ? row_bytes : middle;
-    uintptr_t k = (uintptr_t)g->k_ahead + r * g->a->k_stride;
-    uintptr_t v = (uintptr_t)g->v_ahead + r * g->a->v_stride;
-    for (uint32_t i = begin; i < end; i += 64) {
-        _mm_prefetch((const char *)(k + i), _MM_HINT_T0);
-        _mm_prefetch((const char *)(v + i), _MM_HINT_T0);
-    }
+    uintptr_t p = (uintptr_t)rows + r * stride;
+    for (uint32_t i = 0; i < row_bytes; i += 64)
+        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
 }
 
 /* Dimensions [d, d + n) of 16 / queries keys with `queries` queries, lanes along d. */
@@ -143,6 +137,7 @@ BLM_AVX512_INLINE void blm_avx512_score_tile(blm_avx512_group *g, uint32_t type,
                                              uint32_t last)
 {
     const uint32_t keys = 16 / queries, head_dim = g->a->head_dim;
+    const uint32_t row_bytes = head_dim * blm_avx512_size(type);
     const uint8_t *row[16];
     __m512 sum[16];
     uint32_t d = 0;
@@ -152,7 +147,7 @@ BLM_AVX512_INLINE void blm_avx512_score_tile(blm_avx512_group *g, uint32_t type,
     BLM_AVX512_UNROLL
     for (uint32_t r = 0; r < keys; r++) {
         row[r] = g->a->k + (size_t)BLM_MIN(j0 + r0 + r, last) * g->a->k_stride;
-        blm_avx512_rows_ahead(g, head_dim * blm_avx512_size(type), r0 + r, 0);
+        blm_avx512_row_ahead(g->k_ahead, g->a->k_stride, row_bytes, r0 + r);
     }
     if (type == BLM_AVX512_INT8) {
         for (; d < head_dim; d += 32)
@@ -282,6 +277,7 @@ BLM_AVX512_INLINE void blm_avx512_value_tile(const blm_avx512_group *g, uint32_t
                                              uint32_t d, uint32_t chunks, uint32_t n)
 {
     const blm_attend_args *a = g->a;
+    const uint32_t row_bytes = a->head_dim * blm_avx512_size(type);
     __m512 sum[BLM_AVX512_QUERIES][BLM_AVX512_MOST_CHUNKS];
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
@@ -296,7 +292,7 @@ BLM_AVX512_INLINE void blm_avx512_value_tile(const blm_avx512_group *g, uint32_t
     for (uint32_t j = j0; j < j1; j++) {
         const uint8_t *row = a->v + j * a->v_stride;
         __m512 v[BLM_AVX512_MOST_CHUNKS];
-        if (d == 0) blm_avx512_rows_ahead(g, a->head_dim * blm_avx512_size(type), j - j0, 1);
+        if (d == 0) blm_avx512_row_ahead(g->v_ahead, a->v_stride, row_bytes, j - j0);
         BLM_AVX512_UNROLL
         for (uint32_t c = 0; c < chunks; c++)
             v[c] = blm_avx512_floats(type, row, d + c * 16, c + 1 < chunks ? 16 : n);
@@ -358,8 +354,8 @@ BLM_AVX512_INLINE void blm_avx512_value_tile_q8(const blm_avx512_group *g, uint3
         const uint8_t *row = a->v + j * a->v_stride;
         const uint8_t *next = j + 1 < j1 ? row + a->v_stride : row; /* which weighs nothing */
         if (d == 0) {
-            blm_avx512_rows_ahead(g, a->head_dim, j - j0, 1);
-            blm_avx512_rows_ahead(g, a->head_dim, j - j0 + 1, 1);
+            blm_avx512_row_ahead(g->v_ahead, a->v_stride, a->head_dim, j - j0);
+            blm_avx512_row_ahead(g->v_ahead, a->v_stride, a->head_dim, j - j0 + 1);
         }
         BLM_AVX512_UNROLL
         for (uint32_t c = 0; c < chunks; c++) {
