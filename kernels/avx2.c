@@ -5,11 +5,19 @@
 
 /* ---- Products with float weights ----------------------------------------------------- */
 
-/* One row to f32, padded with zeros to a multiple of 8. */
+/* One row to f32, padded with zeros to a multiple of 8. Meanwhile the row four below is asked
+ * for. */
 BLM_AVX2_INLINE void blm_avx2_expand(uint32_t type, const uint8_t *row, uint32_t cols,
                                      float *out)
 {
+    const uint32_t size = type == BLM_F32 ? 4 : 2;
     uint32_t k = 0;
+    for (; k + 32 <= cols; k += 32) {
+        blm_avx2_ahead(row, ((uint64_t)4 * cols + k) * size, 32 * size);
+        BLM_AVX2_UNROLL
+        for (uint32_t i = 0; i < 32; i += 8)
+            _mm256_storeu_ps(out + k + i, blm_avx2_floats(type, row, k + i, 8));
+    }
     for (; k + 8 <= cols; k += 8)
         _mm256_storeu_ps(out + k, blm_avx2_floats(type, row, k, 8));
     if (k < cols) _mm256_storeu_ps(out + k, blm_avx2_floats(type, row, k, cols - k));

@@ -128,6 +128,14 @@ BLM_AVX2_INLINE void blm_avx2_rows(const blm_matmul_args *a, uint64_t r, uint64_
         rows[i] = a->w->data + BLM_MIN(r + i, row1 - 1) * a->w->row_bytes;
 }
 
+/* Asks for the memory `distance` bytes from p; only a hint, which may point anywhere. */
+BLM_AVX2_INLINE void blm_avx2_ahead(const uint8_t *p, uint64_t distance, uint32_t bytes)
+{
+    BLM_AVX2_UNROLL
+    for (uint32_t at = 0; at < bytes; at += 64)
+        _mm_prefetch((const char *)((uintptr_t)p + (uintptr_t)distance + at), _MM_HINT_T0);
+}
+
 /* What each of the other files overwrites. */
 BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2_attend(blm_kernels *k);

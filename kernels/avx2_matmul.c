@@ -79,6 +79,12 @@ BLM_AVX2_INLINE blm_avx2_block blm_avx2_scales(uint32_t type, const uint8_t *row
     return out;
 }
 
+/* Bytes of 32 weights, of Q6_K rounded up. */
+static inline uint32_t blm_avx2_block_bytes(uint32_t type)
+{
+    return type == BLM_Q8_0 ? 34 : type == BLM_Q6_K ? 27 : 18;
+}
+
 /* ---- One token, int8 ----------------------------------------------------------------- */
 
 /* Products of 32 weights with 32 activations, summed in fours; Q6_K's times their int8
@@ -112,15 +118,17 @@ BLM_AVX2_INLINE __m256 blm_avx2_factor(uint32_t type, const uint8_t *row, uint32
 }
 
 /* Four rows of Q4_0, Q8_0 or Q6_K with token 0. Lanes run along k; f32 sums in order of
- * blocks. */
+ * blocks. Meanwhile the next four rows are asked for, in the order of memory. */
 BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows,
                                        const blm_acts *x)
 {
     const int8_t *q = (const int8_t *)x->q;
     __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
                      _mm256_setzero_ps()};
+    const uint32_t bytes = blm_avx2_block_bytes(type);
     for (uint32_t i = 0; i < x->cols / 32; i++) {
         __m256i v = blm_avx2_load(q + (size_t)i * 32);
+        blm_avx2_ahead(rows[0], (uint64_t)4 * bytes * (x->cols / 32 + i), 4 * bytes);
         __m256i v8 = _mm256_maddubs_epi16(_mm256_set1_epi8(8), v);
         __m256 scale = _mm256_set1_ps(x->scale[i]);
         BLM_AVX2_UNROLL
@@ -164,6 +172,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream_q4_k(const uint8_t *const *rows, const bl
     for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
         __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
         __m256 scaled_sum = _mm256_cvtepi32_ps(blm_avx2_load(x->sum + (size_t)i * 8));
+        blm_avx2_ahead(rows[0], (uint64_t)4 * 144 * (x->cols / 256 + i), 4 * 144);
         scaled_sum = _mm256_mul_ps(scaled_sum, scale);
         BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++)
@@ -177,10 +186,12 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream_q4_k(const uint8_t *const *rows, const bl
 BLM_AVX2_INLINE __m256 blm_avx2_row16(uint32_t type, const uint8_t *row, const blm_acts *x)
 {
     const int16_t *q = (const int16_t *)x->q;
+    const uint32_t bytes = blm_avx2_block_bytes(type), blocks = x->cols / 32;
     __m256 sum = _mm256_setzero_ps();
     float mins = 0;
-    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32) {
+    for (uint32_t i = 0; i < blocks; i++, q += 32) {
         __m256i w = blm_avx2_unpack(type, row, i);
+        blm_avx2_ahead(row, (uint64_t)bytes * (4 * blocks + i), bytes);
         blm_avx2_block block = blm_avx2_scales(type, row, i);
         __m256i a = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(w));
         __m256i b = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(w, 1));
