@@ -88,7 +88,8 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AID) $(LIB_OBJ) $(PORT_OBJ)
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $^ $(CMOCKA) -lm -pthread -o $@
 
-$(BUILD)/tests/check_kernels: $(BUILD)/obj/apps/bench/limits.o
+$(BUILD)/tests/check_kernels: $(BUILD)/obj/apps/bench/limits.o \
+    $(BUILD)/obj/tests/check_kernels_cases.o $(BUILD)/obj/tests/check_kernels_speed.o
 
 $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(TEST_AID) $(LIB_OBJ)
 	@mkdir -p $(@D)

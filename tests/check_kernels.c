@@ -7,172 +7,15 @@
  * between canaries, and every buffer ends where its contract ends, so that a build with
  * AddressSanitizer sees reads past it. --bench prints speeds instead, --only of it those
  * lines that hold the text. Exit code: 1 when a check failed. */
-#ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 199309L
-#endif
-
-#include "../apps/bench/limits.h"
-#include "../kernels/kernels.h"
 #include "../ports/posix/posix.h"
 #include "amx_emulator.h"
+#include "check_kernels.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-static unsigned long passed, failed;
-static uint64_t random_state;
-static const char *set_name, *only = "";
-
-static void report(int good, const char *what, const char *detail, double a, double b)
-{
-    if (good) {
-        passed++;
-    } else if (failed++ < 40) {
-        printf("FAILED %s: %s %s (%g, %g)\n", set_name, what, detail, a, b);
-    }
-}
-
-static uint32_t random_u32(void)
-{
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    uint64_t x = random_state ^ random_state >> 33;
-    return (uint32_t)(x * 0xFF51AFD7ED558CCDu >> 32);
-}
-
-/* About normal, about 1 in size. */
-static float random_f32(void)
-{
-    double sum = 0;
-    for (int i = 0; i < 4; i++)
-        sum += random_u32() / 4294967296.0 - 0.5;
-    return (float)(sum * 1.7);
-}
-
-static void *take(size_t bytes)
-{
-    void *p = malloc(bytes ? bytes : 1);
-    if (!p) {
-        printf("out of memory\n");
-        exit(2);
-    }
-    return p;
-}
-
-static float *take_random(size_t n)
-{
-    float *x = take(n * sizeof *x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = random_f32();
-    return x;
-}
-
-/* ---- Outputs between canaries -------------------------------------------------------- */
-
-enum { CANARY = 64 };
-
-typedef struct guarded {
-    uint8_t *block;
-    size_t bytes;
-} guarded;
-
-static void *guard(guarded *g, size_t bytes)
-{
-    g->block = take(bytes + 2 * CANARY);
-    g->bytes = bytes;
-    memset(g->block, 0xA5, bytes + 2 * CANARY);
-    return g->block + CANARY;
-}
-
-static void unguard(guarded *g, const char *what)
-{
-    int good = 1;
-    for (size_t i = 0; i < CANARY; i++)
-        good &= g->block[i] == 0xA5 && g->block[CANARY + g->bytes + i] == 0xA5;
-    report(good, what, "writes outside its output", 0, 0);
-    free(g->block);
-}
-
-/* ---- Weights: making them, and a second opinion on what they mean -------------------- */
-
-static const struct {
-    uint32_t type;
-    const char *name;
-} types[] = {{BLM_F32, "F32"},   {BLM_F16, "F16"},   {BLM_BF16, "BF16"}, {BLM_Q4_0, "Q4_0"},
-             {BLM_Q8_0, "Q8_0"}, {BLM_Q4_K, "Q4_K"}, {BLM_Q6_K, "Q6_K"}};
-
-enum { RANDOM, LOWEST, HIGHEST, ZERO_SCALES, HUGE_SCALES, PATTERNS };
-static const char *const pattern_names[] = {"random", "lowest", "highest", "zero scales",
-                                            "huge"};
-
-static int is_float(uint32_t type)
-{
-    return type == BLM_F32 || type == BLM_F16 || type == BLM_BF16;
-}
-
-static void put_u16(uint8_t *p, uint16_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-}
-
-static uint16_t pattern_scale(int pattern)
-{
-    if (pattern == ZERO_SCALES) return 0;
-    if (pattern == HUGE_SCALES) return 0x7BFF;
-    return blm_f16_of_f32(random_f32() * 0.02f);
-}
-
-static void make_float(uint8_t *p, uint32_t type, int pattern)
-{
-    float x = pattern == ZERO_SCALES   ? 0
-              : pattern == HUGE_SCALES ? 19000 * random_f32()
-              : pattern == LOWEST      ? -1
-              : pattern == HIGHEST     ? 1
-                                       : random_f32();
-    uint32_t bits = blm_f32_bits(x);
-    if (type == BLM_F32) {
-        put_u16(p, (uint16_t)bits);
-        put_u16(p + 2, (uint16_t)(bits >> 16));
-    } else {
-        put_u16(p, type == BLM_F16 ? blm_f16_of_f32(x) : blm_bf16_of_f32(x));
-    }
-}
-
-static void make_weights(uint8_t *data, uint32_t type, uint64_t bytes, int pattern)
-{
-    uint32_t values, size;
-    blm_type_block(type, &values, &size);
-    for (uint8_t *p = data; p < data + bytes; p += size) {
-        if (is_float(type)) {
-            make_float(p, type, pattern);
-            continue;
-        }
-        for (uint32_t i = 0; i < size; i++)
-            p[i] = (uint8_t)random_u32();
-        if (pattern == LOWEST || pattern == HIGHEST) {
-            /* nibbles 0 or 15; int8 -128 or 127 */
-            uint8_t low = type == BLM_Q8_0 ? 0x80 : 0, high = type == BLM_Q8_0 ? 0x7F : 0xFF;
-            memset(p, pattern == LOWEST ? low : high, size);
-        }
-        if (type == BLM_Q6_K && pattern == LOWEST) memset(p + 192, 0x80, 16);
-        if (type == BLM_Q6_K && pattern == HIGHEST) memset(p + 192, 0x7F, 16);
-        if (type == BLM_Q4_K && pattern == LOWEST) memset(p + 4, 0xFF, 12);
-        put_u16(type == BLM_Q6_K ? p + 208 : p, pattern_scale(pattern));
-        if (type == BLM_Q4_K) put_u16(p + 2, pattern_scale(pattern));
-    }
-}
-
-/* Written from the format's description, not from the library: exponents and fractions. */
-static double f16_value(const uint8_t *p)
-{
-    int bits = p[0] | p[1] << 8, e = bits >> 10 & 31, m = bits & 1023;
-    double a = e == 31 ? (m ? (double)NAN : (double)INFINITY)
-               : e     ? ldexp(1024 + m, e - 25)
-                       : ldexp(m, -24);
-    return bits >> 15 ? -a : a;
-}
+/* ---- A second opinion on what weights mean ------------------------------------------- */
 
 /* sizes: of the two terms of a weight, of which the smaller one may be left. */
 static void reference_q4_k(const uint8_t *b, double *out, double *sizes)
@@ -234,74 +77,8 @@ static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, doub
 
 /* ---- Products ------------------------------------------------------------------------ */
 
-typedef struct product {
-    const blm_kernels *k;
-    uint32_t type, bits, rows, tokens, cols;
-    int pattern;
-    uint8_t *weights_block;
-    blm_tensor w;
-    blm_acts x;
-    float *f32;
-} product;
-
-/* x->q at its limits when the pattern is extreme; rows of odd strides, exactly as long as
- * the contract says. */
-static void product_acts(product *p)
-{
-    blm_acts *x = &p->x;
-    uint32_t blocks = p->cols / 32;
-    memset(x, 0, sizeof *x);
-    x->tokens = p->tokens;
-    x->cols = p->cols;
-    x->f32_stride = p->cols + 3;
-    p->f32 = take_random((p->tokens - 1) * x->f32_stride + p->cols);
-    x->f32 = p->f32;
-    if (is_float(p->type)) return;
-    x->bits = p->bits;
-    x->q_stride = p->cols;
-    x->block_stride = blocks + 1;
-    x->q = take((size_t)p->tokens * p->cols * (p->bits / 8));
-    x->scale = take(((p->tokens - 1) * x->block_stride + blocks) * sizeof(float));
-    x->sum = take(((p->tokens - 1) * x->block_stride + blocks) * sizeof(int32_t));
-    if (p->pattern == LOWEST || p->pattern == HIGHEST) {
-        for (uint32_t t = 0; t < p->tokens; t++) {
-            for (uint32_t i = 0; i < p->cols; i++) /* every sign, all at the limit */
-                p->f32[t * x->f32_stride + i] =
-                    (t % 3 == 0 || (t % 3 == 1 && random_u32() % 2)) ? 2.0f : -2.0f;
-        }
-    }
-    blm_kernels scalar;
-    blm_kernels_scalar(&scalar);
-    blm_acts_quantize(&scalar, x, 0, p->tokens);
-}
-
-static void product_make(product *p)
-{
-    uint32_t values, size;
-    blm_type_block(p->type, &values, &size);
-    memset(&p->w, 0, sizeof p->w);
-    p->w.type = p->type;
-    p->w.n_dims = 2;
-    p->w.ne[0] = p->cols;
-    p->w.ne[1] = p->rows;
-    p->w.ne[2] = p->w.ne[3] = 1;
-    p->w.row_bytes = (uint64_t)p->cols / values * size;
-    uint64_t bytes = p->w.row_bytes * p->rows;
-    uint32_t odd = 1 + random_u32() % 3;
-    p->weights_block = take((size_t)bytes + odd);
-    p->w.data = p->weights_block + odd;
-    make_weights(p->weights_block + odd, p->type, bytes, p->pattern);
-    product_acts(p);
-}
-
-static void product_free(product *p)
-{
-    free(p->weights_block);
-    free(p->f32);
-    free(p->x.q);
-    free(p->x.scale);
-    free(p->x.sum);
-}
+static const char *const pattern_names[] = {"random", "lowest", "highest", "zero scales",
+                                            "huge"};
 
 static double product_activation(const product *p, uint32_t t, uint32_t k)
 {
@@ -310,25 +87,6 @@ static double product_activation(const product *p, uint32_t t, uint32_t k)
     double scale = (double)x->scale[t * x->block_stride + k / 32];
     if (p->bits == 8) return scale * ((const int8_t *)x->q)[t * x->q_stride + k];
     return scale * ((const int16_t *)x->q)[t * x->q_stride + k];
-}
-
-/* 64-byte aligned scratch of exactly the size that the contract gives. */
-static void *scratch_take(uint32_t cols, void **block)
-{
-    uint64_t bytes = blm_matmul_scratch_bytes(cols);
-    *block = take((size_t)bytes + 63);
-    uint8_t *end = (uint8_t *)*block + bytes + 63;
-    return (uint8_t *)((uintptr_t)(end - bytes) & ~(uintptr_t)63);
-}
-
-static void product_run(const product *p, float *y, size_t y_stride, uint64_t row0,
-                        uint64_t row1)
-{
-    void *block;
-    blm_matmul_args a = {&p->w, &p->x, y, y_stride, scratch_take(p->cols, &block)};
-    blm_matmul_fn fn = p->bits == 8 ? p->k->matmul8[p->type] : p->k->matmul16[p->type];
-    fn(&a, row0, row1);
-    free(block);
 }
 
 static int takes_bf16(const product *p)
@@ -856,54 +614,6 @@ static void check_rope(const blm_kernels *k, uint32_t pairs, int halves)
 
 /* ---- Attention ----------------------------------------------------------------------- */
 
-typedef struct cache {
-    uint8_t *rows, *scales;
-    double *values; /* what they mean: [keys][head_dim] */
-    size_t stride;
-} cache;
-
-enum { ATTEND_F32, ATTEND_F16, ATTEND_I16, ATTEND_Q8, ATTEND_KINDS };
-
-static const char *const attend_names[] = {"attend_f32", "attend_f16", "attend_i16",
-                                           "attend_q8"};
-
-static blm_attend_fn attend_of(const blm_kernels *k, int kind)
-{
-    const blm_attend_fn fn[] = {k->attend_f32, k->attend_f16, k->attend_i16, k->attend_q8};
-    return fn[kind];
-}
-
-/* Rows of one kind; the last ends where its head ends, like the end of an arena. */
-static void cache_make(cache *c, const blm_kernels *scalar, int kind, uint32_t keys, uint32_t d)
-{
-    size_t item = kind == ATTEND_Q8 ? 1 : kind == ATTEND_F16 ? 2 : 4;
-    c->stride = (d + 3) * item;
-    c->rows = take((keys - 1) * c->stride + d * item);
-    c->scales = take((keys - 1) * (size_t)6 + 2);
-    c->values = take(sizeof(double) * keys * d);
-    for (uint32_t j = 0; j < keys; j++) {
-        uint8_t *row = c->rows + j * c->stride;
-        float *x = take_random(d);
-        uint16_t scale = 0;
-        if (item == 4) memcpy(row, x, d * item);
-        if (kind == ATTEND_F16) scalar->f16_from_f32((uint16_t *)(void *)row, x, d);
-        if (kind == ATTEND_Q8) scalar->quantize_kv(x, d, (int8_t *)row, &scale);
-        put_u16(c->scales + j * 6u, scale);
-        for (uint32_t i = 0; i < d; i++) {
-            double v = (double)x[i];
-            if (kind == ATTEND_F16) v = f16_value(row + i * 2);
-            if (kind == ATTEND_Q8) v = (int8_t)row[i] * f16_value(c->scales + j * 6u);
-            c->values[j * d + i] = v;
-        }
-        free(x);
-    }
-}
-
-static void cache_free(cache *c)
-{
-    free(c->rows), free(c->scales), free(c->values);
-}
-
 /* The greatest error, of values about 1 in size. */
 static double attend_error(const blm_attend_args *a, const cache *k, const cache *v)
 {
@@ -1127,9 +837,9 @@ static void check_double_functions(void)
 
 static void check_set(const blm_kernels *k, const blm_kernels *scalar)
 {
-    unsigned long before = failed;
-    set_name = k->name;
-    for (unsigned type = 0; type < BLM_COUNT_OF(types); type++) {
+    unsigned long before = check.failed;
+    check.set_name = k->name;
+    for (unsigned type = 0; type < TYPES; type++) {
         check_products_of(k, type, 8);
         check_products_of(k, type, 16);
         check_large_products(k, type, 8);
@@ -1154,19 +864,19 @@ static void check_set(const blm_kernels *k, const blm_kernels *scalar)
     check_softmax(k, 729, 3.0f);
     check_attention(k, scalar);
     check_not_numbers(k);
-    printf("%s: %s\n", k->name, failed == before ? "passed" : "FAILED");
+    printf("%s: %s\n", k->name, check.failed == before ? "passed" : "FAILED");
 }
 
 /* The mask is what config.cpu_mask says it is. */
 static void check_masks(void)
 {
     blm_kernels k;
-    set_name = "table";
+    check.set_name = "table";
     blm_kernels_init(&k, 0, (uint32_t)BLUELM_CPU_NONE);
     report(strcmp(k.name, "scalar") == 0, "mask", "BLUELM_CPU_NONE is scalar", 0, 0);
     blm_kernels_init(&k, 0, BLUELM_CPU_NEON_I8MM);
     report(strcmp(k.name, "scalar") == 0, "mask", "only what the machine has", 0, 0);
-    for (unsigned i = 0; i < BLM_COUNT_OF(types); i++)
+    for (unsigned i = 0; i < TYPES; i++)
         report(k.matmul8[types[i].type] && k.matmul16[types[i].type] &&
                    k.dequantize[types[i].type],
                "table", "is complete", i, 0);
@@ -1185,266 +895,11 @@ static uint32_t system_features(int emulate)
     return features;
 }
 
-/* ---- Speed --------------------------------------------------------------------------- */
-
-/* This thread's own time: the machine may have other work. */
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Median seconds of one call, of seven runs of at least 20 ms. */
-static double seconds_of(void (*fn)(void *), void *arg)
-{
-    double times[7], start;
-    fn(arg);
-    for (int i = 0; i < 7; i++) {
-        int calls = 0;
-        start = now();
-        do {
-            fn(arg);
-            calls++;
-        } while (now() - start < 0.02);
-        times[i] = (now() - start) / calls;
-    }
-    qsort(times, 7, sizeof *times, by_size);
-    return times[3];
-}
-
-typedef struct bench {
-    const blm_kernels *k;
-    product p;
-    float *y;
-    blm_attend_args attend;
-    int kind;
-} bench;
-
-static void bench_product_call(void *arg)
-{
-    bench *b = arg;
-    b->p.k = b->k;
-    product_run(&b->p, b->y, b->p.rows, 0, b->p.rows);
-}
-
-/* Are lines of this set with this text wanted? */
-static int wanted(const blm_kernels *k, const char *what)
-{
-    char line[80];
-    snprintf(line, sizeof line, "%s %s", k->name, what);
-    return strstr(line, only) != NULL;
-}
-
-static void bench_line(const char *what, double amount, const char *unit, void (*fn)(void *),
-                       bench *b, const blm_kernels *k, const blm_kernels *scalar)
-{
-    if (!wanted(k, what)) return;
-    b->k = scalar;
-    double base = seconds_of(fn, b);
-    b->k = k;
-    double time = k == scalar ? base : seconds_of(fn, b);
-    printf("%-8s %-26s %9.2f %-7s %6.1f x scalar\n", k->name, what, amount / time * 1e-9, unit,
-           base / time);
-}
-
-static void bench_products(const blm_kernels *k, const blm_kernels *scalar)
-{
-    static const uint32_t tokens[] = {1, 4, 128};
-    for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
-        for (uint32_t bits = 8; bits <= (is_float(types[i].type) ? 8u : 16u); bits += 8) {
-            for (unsigned j = 0; j < BLM_COUNT_OF(tokens); j++) {
-                char what[48];
-                bench b = {.p = {.type = types[i].type,
-                                 .bits = bits,
-                                 .rows = 256,
-                                 .tokens = tokens[j],
-                                 .cols = 2560}};
-                product_make(&b.p);
-                b.y = take((size_t)b.p.rows * b.p.tokens * sizeof *b.y);
-                snprintf(what, sizeof what, "matmul%u %s, %u tokens", (unsigned)bits,
-                         types[i].name, (unsigned)tokens[j]);
-                double bytes = (double)b.p.w.row_bytes * b.p.rows;
-                double ops = 2.0 * b.p.rows * b.p.cols * b.p.tokens;
-                bench_line(what, tokens[j] == 1 ? bytes : ops,
-                           tokens[j] == 1 ? "GB/s" : "Gop/s", bench_product_call, &b, k,
-                           scalar);
-                free(b.y);
-                product_free(&b.p);
-            }
-        }
-    }
-}
-
-static void bench_attend_call(void *arg)
-{
-    bench *b = arg;
-    attend_of(b->k, b->kind)(&b->attend);
-}
-
-static void bench_attention(const blm_kernels *k, const blm_kernels *scalar, int kind,
-                            uint32_t queries, uint32_t keys, uint32_t d)
-{
-    char what[48];
-    guarded scratch;
-    cache kc, vc;
-    cache_make(&kc, scalar, kind, keys, d);
-    cache_make(&vc, scalar, kind, keys, d);
-    bench b = {.kind = kind};
-    blm_attend_args *a = &b.attend;
-    a->q = take_random((size_t)queries * d);
-    a->q_stride = a->out_stride = a->head_dim = d;
-    a->queries = queries, a->keys = keys;
-    a->k = kc.rows, a->v = vc.rows, a->k_stride = kc.stride, a->v_stride = vc.stride;
-    a->k_scale = kc.scales, a->v_scale = vc.scales;
-    a->k_scale_stride = a->v_scale_stride = 6;
-    a->scratch = guard(&scratch, (size_t)blm_attend_scratch_bytes(queries, keys, d));
-    a->out = take((size_t)queries * d * sizeof *a->out);
-    snprintf(what, sizeof what, "%s %ux%u, d %u", attend_names[kind], (unsigned)queries,
-             (unsigned)keys, (unsigned)d);
-    bench_line(what, 4.0 * queries * keys * d, "Gop/s", bench_attend_call, &b, k, scalar);
-    cache_free(&kc), cache_free(&vc);
-    free((void *)(uintptr_t)a->q), free(a->out);
-    unguard(&scratch, "scratch of attention");
-}
-
-enum { ROW = 4096 };
-
-static void bench_row_call(void *arg)
-{
-    bench *b = arg;
-    const blm_kernels *k = b->k;
-    const uint8_t *w = (const uint8_t *)b->p.f32;
-    int8_t *q = b->p.x.q;
-    switch (b->kind) {
-    case 0:
-        k->quantize8(b->p.f32, ROW, q, b->p.x.scale, b->p.x.sum);
-        break;
-    case 1:
-        k->gelu_tanh(b->y, ROW);
-        break;
-    case 2:
-        k->silu_mul(b->y, b->p.f32, ROW);
-        break;
-    case 3:
-        k->softmax(b->y, ROW);
-        break;
-    case 4:
-        k->rms_norm(b->p.f32, w, 1e-5f, ROW, b->y);
-        break;
-    case 5:
-        k->layer_norm(b->p.f32, w, w, 1e-5f, ROW, b->y);
-        break;
-    case 6:
-        k->dequantize[BLM_Q4_0](b->p.w.data, b->y, ROW);
-        break;
-    default:
-        k->f32_from_f16(b->y, (const uint16_t *)(const void *)w, ROW);
-        break;
-    }
-}
-
-static void bench_rows(const blm_kernels *k, const blm_kernels *scalar)
-{
-    static const char *const names[] = {"quantize8",  "gelu_tanh",   "silu_mul",
-                                        "softmax",    "rms_norm",    "layer_norm",
-                                        "dequantize", "f32_from_f16"};
-    bench b = {.p = {.type = BLM_Q4_0, .bits = 8, .rows = 1, .tokens = 1, .cols = ROW}};
-    product_make(&b.p);
-    b.y = take_random(ROW);
-    for (b.kind = 0; b.kind < (int)BLM_COUNT_OF(names); b.kind++)
-        bench_line(names[b.kind], ROW, "Gval/s", bench_row_call, &b, k, scalar);
-    free(b.y);
-    product_free(&b.p);
-}
-
-/* ---- Against the machine's limits ---------------------------------------------------- */
-
-/* Operations a second of the instructions that these kernels multiply with; 0: not known. */
-static double limit_peak(const bench *b)
-{
-    bluelm_port clock = bluelm_posix_port(NULL);
-    return 2 * bench_peak_rate(&clock, 1, BENCH_INT8, b->k->name);
-}
-
-/* Bytes a second of nothing but reading the weights of a bench. */
-static double limit_read(const bench *b)
-{
-    bluelm_port clock = bluelm_posix_port(NULL);
-    return bench_read_bandwidth(&clock, 1, b->p.w.data, b->p.w.row_bytes * b->p.rows);
-}
-
-/* The median share of a limit, of nine pairs of runs, one right after the other. */
-static void limit_line(const char *what, const char *unit, bench *b, double amount,
-                       double (*limit)(const bench *b))
-{
-    double share[9], speed[9], most[9];
-    for (int i = 0; i < 9; i++) {
-        most[i] = limit(b) * 1e-9;
-        double begun = now();
-        bench_product_call(b);
-        speed[i] = amount / (now() - begun) * 1e-9;
-        share[i] = 100 * speed[i] / most[i];
-    }
-    qsort(share, 9, sizeof *share, by_size);
-    qsort(speed, 9, sizeof *speed, by_size);
-    qsort(most, 9, sizeof *most, by_size);
-    printf("%-8s %-26s %9.2f %-7s %6.1f %% of %.1f\n", b->k->name, what, speed[4], unit,
-           share[4], most[4]);
-}
-
-static void bench_limit(const blm_kernels *k, unsigned i, uint32_t rows, uint32_t tokens)
-{
-    char what[48];
-    bench b = {.k = k, .p = {.type = types[i].type, .bits = 8, .rows = rows, .cols = 2560}};
-    snprintf(what, sizeof what, "%s %s, %u tokens", tokens == 1 ? "stream" : "peak",
-             types[i].name, (unsigned)tokens);
-    if (!wanted(k, what)) return;
-    b.p.tokens = tokens;
-    product_make(&b.p);
-    b.y = take((size_t)rows * tokens * sizeof *b.y);
-    double bytes = (double)b.p.w.row_bytes * rows;
-    if (tokens == 1)
-        limit_line(what, "GB/s", &b, bytes, limit_read);
-    else
-        limit_line(what, "Gop/s", &b, 2.0 * rows * b.p.cols * tokens, limit_peak);
-    free(b.y);
-    product_free(&b.p);
-}
-
-/* 128 tokens against the instructions that multiply; one token, with more weights than caches
- * hold, against reading them. */
-static void bench_limits(const blm_kernels *k)
-{
-    const bench b = {.k = k};
-    const int known = limit_peak(&b) > 0;
-    for (unsigned i = 0; i < BLM_COUNT_OF(types); i++) {
-        if (known && !is_float(types[i].type)) bench_limit(k, i, 1280, 128);
-        bench_limit(k, i, is_float(types[i].type) ? 32768 : 131072, 1);
-    }
-}
-
-static void bench_set(const blm_kernels *k, const blm_kernels *scalar)
-{
-    if (k != scalar) bench_limits(k);
-    bench_products(k, scalar);
-    for (int kind = 0; kind < ATTEND_KINDS; kind++) {
-        bench_attention(k, scalar, kind, 729, 729, 72);
-        bench_attention(k, scalar, kind, 1, 1024, 128);
-    }
-    bench_rows(k, scalar);
-}
-
 int main(int argc, char **argv)
 {
     int want_bench = 0;
     uint64_t seed = 1;
+    const char *only = "";
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0) {
             want_bench = 1;
@@ -1458,27 +913,27 @@ int main(int argc, char **argv)
         }
     }
     printf("seed %llu\n", (unsigned long long)seed);
-    random_state = seed * 0x9E3779B97F4A7C15u + 1;
+    check.random_state = seed * 0x9E3779B97F4A7C15u + 1;
     blm_kernels scalar, k;
     blm_kernels_init(&scalar, 0, (uint32_t)BLUELM_CPU_NONE);
     if (!want_bench) {
-        set_name = "math";
+        check.set_name = "math";
         check_float_functions();
         check_double_functions();
         check_masks();
         check_set(&scalar, &scalar);
     } else {
-        bench_set(&scalar, &scalar);
+        time_kernels(&scalar, &scalar, only);
     }
     const uint32_t features = system_features(!want_bench);
     for (unsigned i = 0; i < BLM_COUNT_OF(sets); i++) {
         blm_kernels_init(&k, features, sets[i]);
         if (!strcmp(k.name, scalar.name)) continue; /* not this machine, or not written */
         if (want_bench)
-            bench_set(&k, &scalar);
+            time_kernels(&k, &scalar, only);
         else
             check_set(&k, &scalar);
     }
-    if (!want_bench) printf("%lu passed, %lu failed\n", passed, failed);
-    return failed != 0;
+    if (!want_bench) printf("%lu passed, %lu failed\n", check.passed, check.failed);
+    return check.failed != 0;
 }
