@@ -13,7 +13,7 @@ Q        := $(if $(filter 0,$(V)),@)
 say       = $(if $(filter 0,$(V)),@echo "  $(1)" >&2)
 COMPILE  = $(CC) $(CSTD) $(WARN) $(CFLAGS) -MMD -MP
 
-LIB_SRC  := $(wildcard arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c)
+LIB_SRC  := $(wildcard base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c)
 LIB_OBJ  := $(LIB_SRC:%.c=$(BUILD)/obj/%.o)
 TESTS    := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 TEST_AID := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/test_%.c tests/check_%.c,$(wildcard tests/*.c)))

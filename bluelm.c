@@ -3,8 +3,9 @@
  *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding (stb_image) out */
 #define BLM_UNITY 1
 
+#include "base/error.c"
+#include "base/name.c"
 #include "arena/arena.c"
-#include "arena/error.c"
 
 #include "kernels/amx.c"
 #include "kernels/avx2.c"
@@ -25,6 +26,10 @@
 
 #include "gguf/gguf.c"
 
+#include "tiler/grid.c"
+#include "tiler/image.c"
+#include "tiler/resize.c"
+
 #include "text/chat.c"
 #include "text/merge.c"
 #include "text/pieces.c"
@@ -34,18 +39,26 @@
 #include "text/unicode.c"
 #include "text/utf8.c"
 
-#include "tiler/grid.c"
-#include "tiler/image.c"
-#include "tiler/resize.c"
+#include "network/workers.c"
+#include "network/linear.c"
+#include "network/kvcache.c"
+#include "network/language.c"
+#include "network/projector.c"
+#include "network/vision.c"
 
-#include "model/workers.c"
-#include "model/linear.c"
-#include "model/tensors.c"
-#include "model/kvcache.c"
-#include "model/language.c"
-#include "model/projector.c"
-#include "model/vision.c"
-#include "model/input.c"
-#include "model/plan.c"
-#include "model/conversation.c"
-#include "model/engine.c"
+#include "families/tensors.c"
+#include "families/language.c"
+#include "families/projector.c"
+#include "families/vision.c"
+#include "families/tiling.c"
+#include "families/markup.c"
+#include "families/templates.c"
+
+#include "engine/config.c"
+#include "engine/input.c"
+#include "engine/layout.c"
+#include "engine/conversation.c"
+#include "engine/pictures.c"
+#include "engine/encode.c"
+#include "engine/steps.c"
+#include "engine/describe.c"

@@ -9,7 +9,7 @@
 #ifndef BLM_ARENA_H
 #define BLM_ARENA_H
 
-#include "base.h"
+#include "../base/base.h"
 
 #define BLM_ARENA_ALIGN 64u
 

@@ -44,9 +44,9 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
     r.pad_color = fuzz_take(in, 0xFFFF);
     r.filter = fuzz_take(in, 1);
     r.tokens_per_tile = fuzz_take(in, 1000);
-    r.pinpoints.count = 2 * fuzz_take(in, 4);
-    r.pinpoints.data = pinpoints;
-    for (uint64_t i = 0; i < r.pinpoints.count; i++) {
+    r.pinpoint_count = fuzz_take(in, 4);
+    r.pinpoints = pinpoints;
+    for (uint64_t i = 0; i < 2 * r.pinpoint_count; i++) {
         uint32_t side = r.tile_px * (1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1));
         for (int k = 0; k < 4; k++)
             pinpoints[4 * i + (uint64_t)k] = (uint8_t)(side >> 8 * k);

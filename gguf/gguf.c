@@ -1,5 +1,7 @@
 #include "gguf.h"
 
+#include "../base/name.h"
+
 #include <float.h>
 
 /* How many bytes each part takes at least: what a count in the header must at least cost
@@ -28,50 +30,19 @@ typedef struct blm_gguf_info {
 
 /* ---- Errors ---------------------------------------------------------------- */
 
-/* Appends text to a subject of 64 bytes as far as it fits. A cut character is left to
- * bluelm_error_text. */
-static size_t blm_gguf_append(char *subject, size_t length, const char *text, uint64_t bytes)
-{
-    uint64_t i;
-    for (i = 0; i < bytes && length < sizeof(((bluelm_error *)0)->subject) - 1; i++) {
-        /* A 0 inside a name would end the subject. */
-        subject[length++] = text[i] != 0 ? text[i] : '?';
-    }
-    subject[length] = 0;
-    return length;
-}
-
-/* Bytes of a 0-terminated text as far as a subject can hold them. Not a plain search for
- * the 0, which compilers turn into a call of strlen. */
-static uint64_t blm_gguf_length(const char *text)
-{
-    uint64_t length = 0;
-    while (length < sizeof(((bluelm_error *)0)->subject) && text[length] != 0)
-        length++;
-    return length;
-}
-
 static int blm_gguf_fail_named(const blm_gguf *g, bluelm_error *err, int code, const char *what,
                                blm_string name, uint64_t need, uint64_t have, uint64_t at)
 {
-    char subject[sizeof(((bluelm_error *)0)->subject)];
-    size_t length = 0;
-    if (err == NULL) return code;
-    length = blm_gguf_append(subject, length, g->label, blm_gguf_length(g->label));
-    length = blm_gguf_append(subject, length, ": ", 2);
-    length = blm_gguf_append(subject, length, what, blm_gguf_length(what));
-    if (name.text != NULL) {
-        length = blm_gguf_append(subject, length, " ", 1);
-        blm_gguf_append(subject, length, name.text, name.bytes);
-    }
-    return blm_fail(err, code, subject, need, have, at);
+    blm_name subject;
+    blm_name_add(blm_name_add(blm_name_start(&subject, g->label), ": "), what);
+    if (name.text != NULL) blm_name_add_string(blm_name_add(&subject, " "), name);
+    return blm_fail(err, code, subject.text, need, have, at);
 }
 
 BLM_PRIVATE int blm_gguf_fail(const blm_gguf *g, bluelm_error *err, int code, const char *what,
                               const char *name, uint64_t need, uint64_t have, uint64_t at)
 {
-    blm_string s = {NULL, 0};
-    if (name != NULL) s.text = name, s.bytes = blm_gguf_length(name);
+    blm_string s = {name, name ? blm_text_bytes(name) : 0};
     return blm_gguf_fail_named(g, err, code, what, s, need, have, at);
 }
 
@@ -512,15 +483,6 @@ BLM_PRIVATE int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, con
 }
 
 /* ---- Getters --------------------------------------------------------------------- */
-
-BLM_PRIVATE int blm_string_is(blm_string s, const char *text)
-{
-    uint64_t i;
-    for (i = 0; i < s.bytes; i++) {
-        if (text[i] == 0 || text[i] != s.text[i]) return 0;
-    }
-    return text[i] == 0;
-}
 
 static int blm_gguf_fail_key(const blm_gguf *g, const char *key, uint64_t need, uint64_t have,
                              uint64_t at, bluelm_error *err)

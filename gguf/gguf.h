@@ -5,7 +5,7 @@
 #ifndef BLM_GGUF_H
 #define BLM_GGUF_H
 
-#include "../arena/tensor.h"
+#include "../base/tensor.h"
 
 enum {
     BLM_GGUF_U8 = 0, BLM_GGUF_I8, BLM_GGUF_U16, BLM_GGUF_I16, BLM_GGUF_U32, BLM_GGUF_I32,
@@ -43,11 +43,6 @@ typedef struct blm_gguf {
     blm_gguf_span strings[4];
 } blm_gguf;
 
-typedef struct blm_string {
-    const char *text; /* not terminated */
-    uint64_t bytes;
-} blm_string;
-
 typedef struct blm_array {
     uint32_t type;       /* of the elements: BLM_GGUF_*                  */
     uint64_t count;
@@ -79,9 +74,6 @@ BLM_PRIVATE int blm_gguf_array(const blm_gguf *g, const char *key, uint32_t elem
 /* Steps through an array of strings: *at starts at 0 and ends at array->bytes.
  * Returns 1 and the string, or 0 at the end. */
 BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_string *out);
-
-/* Whether s equals the 0-terminated text. */
-BLM_PRIVATE int blm_string_is(blm_string s, const char *text);
 
 /* Finds a tensor by name. Returns 1, 0 when absent (*out untouched), BLUELM_E_UNSUPPORTED
  * when its type is one that bluelm does not run (have = the type's number),

@@ -5,7 +5,7 @@
  * multiplying, 16 vectors of sums to store, load, convert, scale and add.
  *
  * Tokens are the left factor and weights the right one, whose layout (pairs of columns, row
- * by row) is what blm_avx512_unpack.h unpacks into; the sums come out as y has them.
+ * by row) is what avx512_unpack.h unpacks into; the sums come out as y has them.
  *
  *     for each 128 tokens
  *         for each 256 columns            tokens to bf16: 64 KB, next to the nearest cache

@@ -78,13 +78,11 @@ static inline uint32_t blm_avx512_seen(const blm_avx512_group *g, uint32_t t)
     return g->a->keys + (g->first + t) * g->a->keys_step;
 }
 
-/* Asks for row r of those at `rows`; only a hint, which may point anywhere. */
+/* Asks for row r of those at `rows`. */
 BLM_AVX512_INLINE void blm_avx512_row_ahead(const uint8_t *rows, size_t stride,
                                             uint32_t row_bytes, uint32_t r)
 {
-    uintptr_t p = (uintptr_t)rows + r * stride;
-    for (uint32_t i = 0; i < row_bytes; i += 64)
-        _mm_prefetch((const char *)(p + i), _MM_HINT_T0);
+    blm_avx512_ask((const void *)((uintptr_t)rows + r * stride), row_bytes);
 }
 
 /* Dimensions [d, d + n) of 16 / queries keys with `queries` queries, lanes along d. */

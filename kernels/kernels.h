@@ -12,8 +12,8 @@
 #define BLM_KERNELS_H
 
 #include "../arena/arena.h"
-#include "../arena/tensor.h"
-#include "math.h"
+#include "../base/tensor.h"
+#include "../base/math.h"
 
 #define BLM_BLOCK        32   /* activations that share one scale */
 #define BLM_ATTEND_GROUP 4    /* queries that attend works on at once        */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "../text/chat.h"
+#include "../families/templates.h"
 #include "tiny_model.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../model/engine.h"
+#include "../engine/engine.h"
 #include "engine_aid.h"
 
 static const char question[] = "what is this?";

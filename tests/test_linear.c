@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../model/linear.h"
+#include "../network/linear.h"
 #include "network_aid.h"
 
 /* Neither rows nor columns fill panels or blocks. */

@@ -85,7 +85,7 @@ built() { # NAME DESCRIPTION
     wait
 }
 check "libbluelm.a" "$build/obj/bluelm.o"
-check "file by file" $(ls arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c |
+check "file by file" $(ls base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c |
     sed "s|\(.*\)\.c$|$build/obj/\1.o|")
 # stb_image's settings are never set.
 unused='stbi__\(vertically_flip\|h2l_gamma_i\|h2l_scale_i\|l2h_\)'
@@ -146,7 +146,7 @@ runs "program that includes bluelm.c" gcc -std=c99 -O0 -w -I. '-DPROGRAM_INCLUDE
     "$out/program.c"
 # shellcheck disable=SC2046
 runs "program with the sources" gcc -std=c99 -O1 -I. '-DPROGRAM_INCLUDE="bluelm.h"' \
-    "$out/program.c" $(ls arena/*.c kernels/*.c gguf/*.c text/*.c tiler/*.c model/*.c |
+    "$out/program.c" $(ls base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c |
     sed "s|\(.*\)\.c$|$build/obj/\1.o|")
 if command -v g++ >/dev/null; then
     cp "$out/program.c" "$out/program.cpp"

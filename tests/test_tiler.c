@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../tiler/grid.h"
+#include "../families/tiling.h"
 
 /* ---- A model file in memory ---------------------------------------------------- */
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../model/engine.h"
+#include "../engine/engine.h"
 #include "../ports/posix/posix.h"
 #include "amx_emulator.h"
 #include "network_aid.h"

@@ -1,6 +1,6 @@
 #include "sampler.h"
 
-#include "../kernels/math.h"
+#include "../base/math.h"
 
 #define BLM_REPEAT_LAST_DEFAULT 64u
 

@@ -2,7 +2,7 @@
 #ifndef BLM_SAMPLER_H
 #define BLM_SAMPLER_H
 
-#include "../arena/base.h"
+#include "../base/base.h"
 
 typedef struct blm_sampler {
     bluelm_sampling options; /* checked, defaults filled in */

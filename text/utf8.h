@@ -2,7 +2,7 @@
 #ifndef BLM_UTF8_H
 #define BLM_UTF8_H
 
-#include "../arena/base.h"
+#include "../base/base.h"
 
 #define BLM_CHAR_REPLACEMENT 0xfffdu
 

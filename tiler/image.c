@@ -1,5 +1,7 @@
 #include "image.h"
 
+#include "../base/name.h"
+
 #ifdef BLUELM_NO_IMAGE_DECODE
 
 BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, uint32_t *width,
@@ -661,13 +663,9 @@ static int blm_jpeg_walk(const uint8_t *file, size_t bytes, bluelm_error *err)
 /* "jpeg: " and stb_image's own few words. */
 static int blm_jpeg_failed(bluelm_error *err, const char *reason)
 {
-    char subject[64] = "jpeg: ";
-    size_t at = 6;
-    if (!reason) reason = "corrupt";
-    while (*reason && at + 1 < sizeof subject)
-        subject[at++] = *reason++;
-    subject[at] = 0;
-    return blm_image_bad(err, subject, 0);
+    blm_name subject;
+    blm_name_add(blm_name_start(&subject, "jpeg: "), reason ? reason : "corrupt");
+    return blm_image_bad(err, subject.text, 0);
 }
 
 static int blm_jpeg_decode(const blm_jpeg *j, const uint8_t *file, size_t bytes,

@@ -20,7 +20,7 @@
 #ifndef BLM_IMAGE_H
 #define BLM_IMAGE_H
 
-#include "../arena/base.h"
+#include "../base/base.h"
 
 /* Size of an encoded picture, from its header.
  * Errors: BLUELM_E_IMAGE (at = byte offset where there is one), BLUELM_E_UNSUPPORTED. */

@@ -2,6 +2,7 @@
 #ifndef BLM_TENSORS_H
 #define BLM_TENSORS_H
 
+#include "../base/name.h"
 #include "../gguf/gguf.h"
 
 #define BLM_NO_LAYER (-1)

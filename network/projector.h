@@ -3,7 +3,6 @@
 #define BLM_PROJECTOR_H
 
 #include "linear.h"
-#include "tensors.h"
 
 typedef enum blm_projector_type {
     BLM_PROJECTOR_LFM2 = 0,     /* downsample, optional LayerNorm, Linear, GELU, Linear */
@@ -30,11 +29,6 @@ typedef struct blm_projector_work {
     float *out;    /* [tokens][n_embd] */
     blm_linear linear;
 } blm_projector_work;
-
-/* Reads clip.projector_type, the scale factor and the tensors.
- *   patches_side, width  of the encoder's output */
-BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_gguf *g, uint32_t patches_side,
-                                   uint32_t width, bluelm_error *err);
 
 BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                     const blm_projector *p, const blm_compute *c);

@@ -2,7 +2,7 @@
 #ifndef BLM_WORKERS_H
 #define BLM_WORKERS_H
 
-#include "../arena/base.h"
+#include "../base/base.h"
 
 typedef struct blm_workers {
     bluelm_port port;

@@ -2,13 +2,15 @@
 #ifndef BLM_ENGINE_H
 #define BLM_ENGINE_H
 
-#include "../text/chat.h"
+#include "../families/language.h"
+#include "../families/markup.h"
+#include "../families/templates.h"
+#include "../families/tiling.h"
+#include "../families/vision.h"
 #include "../text/sampler.h"
 #include "../text/utf8.h"
 #include "../tiler/image.h"
 #include "input.h"
-#include "language.h"
-#include "vision.h"
 
 #define BLM_MAX_QUEUED_IMAGES 16
 #define BLM_TOKEN_TEXT_BYTES  512 /* of one token; what a longer one has beyond is cut   */
@@ -21,13 +23,6 @@ typedef struct blm_queued_image {
     bluelm_tile_grid grid;
     uint32_t end; /* index behind its last image token */
 } blm_queued_image;
-
-/* Markup around a picture and its tiles; {row} and {col} count from 1. */
-typedef struct blm_image_markup {
-    blm_string begin, end;               /* around all of it                 */
-    blm_string single;                   /* before the only tile             */
-    blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
-} blm_image_markup;
 
 #define BLM_TURN_NONE (-1)
 
@@ -98,9 +93,6 @@ struct bluelm {
     bluelm_stats stats;
 };
 
-/* Picture or tile markers come to at most this many bytes once {row}, {col} are filled in. */
-#define BLM_IMAGE_MARKUP_BYTES 128
-
 /* Lays the engine out in the arena (counting when it has no base), behind the engine
  * itself, and opens the files: the one layout that plan and init share. Fills e->memory; every pointer of *e that
  * points into the arena is NULL when counting. */
@@ -116,6 +108,34 @@ BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used);
  * decoded. Errors as bluelm_add_image. */
 BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
                                    bluelm_image *out, bluelm_error *err);
+
+/* Fills in defaults and checks limits: of fields that do not depend on the model, and of
+ * those whose defaults come from it. Errors: BLUELM_E_ARG names the field. */
+BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err);
+BLM_PRIVATE int blm_config_resolve_context(bluelm_config *c, const blm_language *m,
+                                           bluelm_error *err);
+
+/* Parts of a call that adds input, which works between blm_call_begin and blm_call_end; when
+ * `code` is an error, end puts everything back as it was and returns it. */
+typedef struct blm_call {
+    blm_input input;
+    blm_turns turns;
+    int generating;
+    uint32_t text_end;             /* of the waiting text without the spaces that end it */
+    char spaces[BLM_MARKUP_BYTES]; /* behind it: closing a turn writes markup over them  */
+} blm_call;
+
+BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e);
+BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
+
+/* Begins input: ends an answer that is being made, and begins the conversation. */
+BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err);
+
+/* One layer over one batch of tiles of the picture at the head of the queue. */
+BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err);
+
+/* Waits for the batch that the port has. */
+BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);
 
 /* Clears the conversation. */
 BLM_PRIVATE void blm_engine_clear(bluelm *e);

@@ -1,10 +1,9 @@
-/* The language model: Llama-family decoders (`llama`, `qwen2`) over the KV cache. */
+/* The language model: Llama-family decoders over the KV cache. */
 #ifndef BLM_LANGUAGE_H
 #define BLM_LANGUAGE_H
 
 #include "kvcache.h"
 #include "linear.h"
-#include "tensors.h"
 
 typedef struct blm_layer {             /* one decoder block; all point into the GGUF      */
     blm_tensor attn_norm;              /* [n_embd] f32                                    */
@@ -48,12 +47,6 @@ typedef struct blm_chunk {
     uint32_t position, count;
     uint32_t layer; /* that the work in progress belongs to */
 } blm_chunk;
-
-/* Reads keys and tensors from the file; layer tables and RoPE frequencies come from the
- * arena. Errors: BLUELM_E_UNSUPPORTED (architecture, rope scaling, experts),
- * BLUELM_E_FORMAT. */
-BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
-                                  bluelm_error *err);
 
 BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
                                    const blm_language *m, const blm_compute *c,

@@ -4,7 +4,7 @@
 #ifndef BLM_MATH_H
 #define BLM_MATH_H
 
-#include "../arena/base.h"
+#include "base.h"
 
 static inline BLM_UNUSED uint32_t blm_f32_bits(float x)
 {

@@ -88,6 +88,18 @@ static inline BLM_UNUSED int blm_same_bytes(const void *a, const void *b, size_t
     return order == 0;
 }
 
+typedef struct blm_string {
+    const char *text; /* not terminated */
+    uint64_t bytes;
+} blm_string;
+
+/* Whether s equals the 0-terminated text. */
+static inline BLM_UNUSED int blm_string_is(blm_string s, const char *text)
+{
+    size_t bytes = blm_text_bytes(text);
+    return s.bytes == bytes && blm_same_bytes(s.text, text, bytes);
+}
+
 /* Kept out of its callers: it is rare, and they are many. */
 #define BLM_COLD __attribute__((noinline, cold))
 

@@ -61,10 +61,6 @@ typedef struct blm_vision_batch {
     uint32_t layer; /* in progress             */
 } blm_vision_batch;
 
-/* Reads the mmproj's keys and tensors; the layer table comes from the arena. */
-BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
-                                bluelm_error *err);
-
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                  const blm_compute *c, uint32_t tiles_per_batch);
 

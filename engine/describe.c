@@ -1,0 +1,100 @@
+/* What a pair of files holds, and what the engine did. */
+#include "engine.h"
+
+int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
+{
+    static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
+    static const char *const rules[] = {"none",     "relaxed", "llava-next",
+                                        "internvl", "single",  "idefics3"};
+    bluelm e;
+    blm_arena counting;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    int code = blm_engine_layout(&e, &counting, weights, NULL, NULL, err);
+    const blm_language *l = &e.language;
+    const blm_vision *v = &e.vision;
+    *info = (bluelm_info){
+        .architecture = !e.has_language  ? "none"
+                        : l->rope_halves ? "qwen2"
+                                         : "llama",
+        .chat_template = e.chat ? e.chat->name : "none",
+        .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
+        .n_embd = l->n_embd,
+        .n_layer = l->n_layer,
+        .n_head = l->n_head,
+        .n_head_kv = l->n_head_kv,
+        .head_dim = l->head_dim,
+        .n_ff = l->n_ff,
+        .trained_context_tokens = l->trained_context_tokens,
+        .projector = e.has_vision ? projectors[v->projector.type] : "none",
+        .tile_rule = rules[e.tile_rule.rule],
+        .tile_px = v->tile_px,
+        .patch_px = v->patch_px,
+        .vision_width = v->width,
+        .vision_layers = v->n_layer,
+        .vision_heads = v->n_head,
+        .vision_ffn = v->ffn,
+        .tokens_per_tile = v->projector.tokens,
+    };
+    return code;
+}
+
+int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
+                     uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
+                     bluelm_error *err)
+{
+    bluelm e;
+    blm_arena counting;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
+    if (code < 0 && code != BLUELM_E_BUDGET) return code;
+    if (!e.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_tile_cap(&e, 0), grid,
+                           err);
+}
+
+const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)
+{
+    *n_vocab = engine->language.n_vocab;
+    return engine->logits_ready ? engine->logits : NULL;
+}
+
+int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
+                          bluelm_error *err)
+{
+    int64_t length = blm_token_text(&engine->vocab, token, text, bytes);
+    if (length < 0)
+        blm_fail(err, BLUELM_E_ARG, "token id", engine->vocab.n_tokens - 1,
+                 (uint64_t)(uint32_t)token, 0);
+    return length;
+}
+
+void bluelm_get_stats(const bluelm *engine, bluelm_stats *stats)
+{
+    *stats = engine->stats;
+    stats->context_used_tokens = engine->input.count;
+    stats->context_tokens = engine->input.capacity;
+    stats->kernels = engine->compute.kernels.name;
+}
+
+int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int special,
+                        int32_t *tokens, size_t max_tokens, bluelm_error *err)
+{
+    int64_t total = 0;
+    int after_special = 1;
+    for (;;) {
+        size_t at = bytes, length = 0, room = (size_t)BLM_MIN((uint64_t)total, max_tokens);
+        int32_t token = -1;
+        int found = special && bytes &&
+                    blm_vocab_find_special(&engine->vocab, utf8, bytes, &at, &length, &token);
+        int64_t count = blm_tokenize(&engine->vocab, utf8, found ? at : bytes, after_special,
+                                     tokens ? tokens + room : NULL, max_tokens - room, err);
+        if (count < 0) return count;
+        total += count;
+        if (!found) return total;
+        if ((uint64_t)total < max_tokens) tokens[total] = token;
+        total++;
+        after_special = 1;
+        utf8 += at + length;
+        bytes -= at + length;
+    }
+}

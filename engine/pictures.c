@@ -1,0 +1,136 @@
+/* Pictures on their way into the queue. */
+#include "engine.h"
+
+/* Copies markup with {row} and {col} replaced. Returns the bytes written to out
+ * [BLM_IMAGE_MARKUP_BYTES]: a number is shorter than its name. */
+static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, char *out)
+{
+    size_t n = 0;
+    for (uint64_t i = 0; i < markup.bytes; i++) {
+        uint64_t left = markup.bytes - i;
+        int is_row = left >= 5 && !memcmp(markup.text + i, "{row}", 5);
+        int is_column = left >= 5 && !memcmp(markup.text + i, "{col}", 5);
+        uint32_t number = is_row ? row : column;
+        if (!is_row && !is_column) {
+            out[n++] = markup.text[i];
+            continue;
+        }
+        if (number >= 10) out[n++] = (char)('0' + number / 10 % 10);
+        out[n++] = (char)('0' + number % 10);
+        i += 4;
+    }
+    return n;
+}
+
+static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,
+                        uint32_t index, bluelm_error *err)
+{
+    char text[BLM_IMAGE_MARKUP_BYTES];
+    int code =
+        blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
+    if (code >= 0)
+        code =
+            blm_input_tokens(&e->input, -1 - (int32_t)index, e->tile_rule.tokens_per_tile, err);
+    return code;
+}
+
+static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t place,
+                             uint32_t *index, bluelm_error *err)
+{
+    if (!grid->thumbnail || e->tile_rule.thumbnail != place) return BLUELM_OK;
+    return blm_add_tile(e, e->markup.thumbnail, 1, 1, (*index)++, err);
+}
+
+/* Queues the tokens of a picture's tiles with their markup, in the model's order. */
+static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *err)
+{
+    const blm_image_markup *m = &e->markup;
+    uint32_t index = 0;
+    int several = grid->tiles > 1;
+    int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &index, err);
+    for (uint32_t row = 0; row < grid->rows && code >= 0; row++) {
+        for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
+            code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, index++,
+                                err);
+        if (code >= 0 && several)
+            code = blm_input_markup(&e->input, m->row_end.text, (size_t)m->row_end.bytes, err);
+    }
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &index, err);
+    uint32_t last = e->input.count;
+    if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
+    if (code >= 0) e->images[e->image_count].end = last;
+    return code;
+}
+
+static int blm_check_rows(const bluelm_image *image, bluelm_error *err)
+{
+    uint64_t row_bytes = 3 * (uint64_t)image->width_px;
+    uint32_t side = BLM_MAX(image->width_px, image->height_px);
+    if (image->width_px == 0 || image->height_px == 0 || side > BLM_PICTURE_LIMIT)
+        return blm_fail(err, BLUELM_E_ARG, "picture's side in pixels", BLM_PICTURE_LIMIT,
+                        image->width_px && image->height_px ? side : 0, 0);
+    if (image->stride_bytes && image->stride_bytes < row_bytes)
+        return blm_fail(err, BLUELM_E_ARG, "picture's stride_bytes", row_bytes,
+                        image->stride_bytes, 0);
+    return BLUELM_OK;
+}
+
+BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
+                                   bluelm_image *out, bluelm_error *err)
+{
+    *out = *image;
+    if (!e->has_vision)
+        return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    if (image->rgb) {
+        if (!out->stride_bytes) out->stride_bytes = 3 * (size_t)image->width_px;
+        return blm_check_rows(out, err);
+    }
+    int code = bluelm_image_size(image->encoded, image->encoded_bytes, &out->width_px,
+                                 &out->height_px, err);
+    uint64_t pixels = (uint64_t)out->width_px * out->height_px;
+    if (code >= 0 && pixels > e->config.max_image_pixels)
+        code = blm_fail(err, BLUELM_E_IMAGE, "picture's pixels (max_image_pixels)",
+                        e->config.max_image_pixels, pixels, 0);
+    return code;
+}
+
+int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
+                     bluelm_error *err)
+{
+    bluelm_tile_grid chosen = {0};
+    blm_queued_image *queued = &engine->images[engine->image_count];
+    if (engine->image_count == BLM_MAX_QUEUED_IMAGES)
+        return blm_fail(err, BLUELM_E_STATE, "pictures queued", BLM_MAX_QUEUED_IMAGES,
+                        BLM_MAX_QUEUED_IMAGES + 1, 0);
+    bluelm_image measured;
+    int code = blm_engine_measure(engine, image, &measured, err);
+    if (code < 0) return code;
+
+    /* Markers count too, so a grid that does not fit is tried again with a tile less. */
+    blm_call before;
+    blm_call_begin(&before, engine);
+    uint32_t cap = blm_engine_tile_cap(engine, engine->input.count);
+    do {
+        engine->input = before.input;
+        code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
+                               &chosen, err);
+        if (code >= 0 && (code = blm_input_open(engine, err)) >= 0 &&
+            (code = blm_add_grid(engine, &chosen, err)) >= 0)
+            code = blm_input_check_room(&engine->input, err);
+        cap = BLM_MIN(cap, chosen.tiles) - 1;
+    } while (code == BLUELM_E_CONTEXT && cap > 0);
+    if (blm_call_end(engine, &before, code) < 0) return code;
+    queued->image = measured;
+    queued->grid = chosen;
+    engine->image_count++;
+    engine->turns.empty = 0;
+    if (grid) *grid = chosen;
+    return (int)chosen.tiles;
+}
+
+int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
+                      uint32_t *height_px, bluelm_error *err)
+{
+    return blm_image_info(encoded, encoded_bytes, width_px, height_px, err);
+}

@@ -1,0 +1,186 @@
+/* Work: what is queued is encoded, read and answered, a bounded unit at a time. */
+#include "engine.h"
+
+/* ---- Reading the prompt ------------------------------------------------------------------ */
+
+/* Tokens of the queue that can be read now: up to a chunk, not into a second picture,
+ * whose tokens are not made yet. */
+static uint32_t blm_chunk_length(const bluelm *e)
+{
+    uint32_t left = e->input.count - e->read_tokens;
+    uint32_t length = BLM_MIN(left, e->config.chunk_tokens);
+    if (!e->image_count) return length;
+    uint32_t i = 0;
+    while (i < length &&
+           (e->read_tokens + i < e->images[0].end || e->input.tokens[e->read_tokens + i] >= 0))
+        i++;
+    return i;
+}
+
+static void blm_chunk_open(bluelm *e)
+{
+    size_t tile_values = (size_t)e->vision.projector.tokens * e->language.n_embd;
+    const int32_t *tokens = e->input.tokens;
+    blm_chunk *c = &e->chunk;
+    c->model = &e->language;
+    c->kv = &e->kv;
+    c->work = &e->language_work;
+    c->compute = &e->compute;
+    c->position = e->read_tokens;
+    c->count = blm_chunk_length(e);
+    e->chunk_layer = 0;
+    blm_chunk_begin(c);
+    for (uint32_t i = 0; i < c->count; i++) {
+        uint32_t at = c->position + i;
+        if (tokens[at] >= 0) {
+            blm_chunk_set_token(c, i, (uint32_t)tokens[at]);
+            continue;
+        }
+        /* Its place within the tile: how many tokens of the same tile come before. */
+        uint32_t tile = (uint32_t)(-1 - tokens[at]), before = 0;
+        while (at > before && tokens[at - before - 1] == tokens[at])
+            before++;
+        before %= e->vision.projector.tokens;
+        blm_chunk_set_image(
+            c, i, e->image_tokens + tile * tile_values + (size_t)before * e->language.n_embd);
+    }
+}
+
+static void blm_pop_image(bluelm *e)
+{
+    if (!e->image_count || e->read_tokens < e->images[0].end) return;
+    e->image_count--;
+    memmove(e->images, e->images + 1, e->image_count * sizeof e->images[0]);
+    memset(&e->encoding, 0, sizeof e->encoding);
+}
+
+/* Ends the chunk after its last layer; the logits come with the last token queued. */
+static void blm_chunk_close(bluelm *e)
+{
+    e->read_tokens += e->chunk.count;
+    e->logits_ready = e->read_tokens == e->input.count;
+    if (e->logits_ready) blm_chunk_logits(&e->chunk, e->logits);
+    e->chunk.count = 0;
+    blm_pop_image(e);
+}
+
+static int blm_step_prefill(bluelm *e, bluelm_event *event)
+{
+    uint64_t begun = blm_workers_now_us(&e->compute.workers), layers = e->language.n_layer;
+    if (!e->chunk.count) blm_chunk_open(e);
+    uint64_t read = e->read_tokens - e->batch_start;
+    blm_chunk_layer(&e->chunk, e->chunk_layer++);
+    event->type = BLUELM_EVENT_PREFILL;
+    event->done = read * layers + (uint64_t)e->chunk.count * e->chunk_layer;
+    event->total = (uint64_t)(e->input.count - e->batch_start) * layers;
+    if (e->chunk_layer == layers) {
+        e->stats.prefill_tokens += e->chunk.count;
+        blm_chunk_close(e);
+    }
+    e->stats.prefill_us += blm_workers_now_us(&e->compute.workers) - begun;
+    return 1;
+}
+
+/* ---- Answering --------------------------------------------------------------------------- */
+
+static int blm_end_answer(bluelm *e, bluelm_event *event, int reason)
+{
+    event->type = BLUELM_EVENT_END;
+    event->end_reason = reason;
+    event->text = e->token_text;
+    event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, BLM_TOKEN_TEXT_ROOM);
+    e->generating = 0;
+    return 0;
+}
+
+/* Reads the token made last through every layer, at once. */
+static void blm_read_own_token(bluelm *e)
+{
+    blm_chunk_open(e);
+    for (uint32_t layer = 0; layer < e->language.n_layer; layer++)
+        blm_chunk_layer(&e->chunk, layer);
+    blm_chunk_close(e);
+    e->batch_start = e->read_tokens;
+}
+
+/* The text of a new token; the space that SentencePiece puts before a text's first word is
+ * not part of the answer. */
+static void blm_token_event(bluelm *e, int32_t token, bluelm_event *event)
+{
+    char piece[BLM_TOKEN_TEXT_BYTES];
+    int64_t length = blm_token_text(&e->vocab, token, piece, sizeof piece);
+    size_t bytes = (size_t)BLM_MIN(BLM_MAX(length, 0), (int64_t)sizeof piece);
+    size_t skip = e->made_tokens == 1 && e->vocab.add_space_prefix && bytes && piece[0] == ' ';
+    event->type = BLUELM_EVENT_TOKEN;
+    event->token = token;
+    event->text = e->token_text;
+    event->text_bytes = blm_utf8_push(&e->stream, piece + skip, bytes - skip, e->token_text,
+                                      BLM_TOKEN_TEXT_ROOM);
+}
+
+static int blm_step_token(bluelm *e, bluelm_event *event)
+{
+    uint64_t begun = blm_workers_now_us(&e->compute.workers);
+    blm_input *in = &e->input;
+    if (e->max_new_tokens && e->made_tokens == e->max_new_tokens)
+        return blm_end_answer(e, event, BLUELM_END_MAX_TOKENS);
+    if (e->read_tokens < in->count) {
+        blm_read_own_token(e);
+        e->stats.decode_tokens++;
+        e->stats.decode_us += blm_workers_now_us(&e->compute.workers) - begun;
+    }
+    int32_t token = blm_sample(&e->sampler, e->logits, e->vocab.n_tokens, in->tokens, in->count,
+                               e->candidates);
+    if (blm_vocab_is_end(&e->vocab, token)) return blm_end_answer(e, event, BLUELM_END_OF_TURN);
+    if (in->count == in->capacity) return blm_end_answer(e, event, BLUELM_END_CONTEXT);
+    in->tokens[in->count++] = token;
+    e->logits_ready = 0;
+    in->after_special = 0;
+    e->made_tokens++;
+    blm_token_event(e, token, event);
+    return 1;
+}
+
+int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
+{
+    blm_input before = blm_input_begin(&engine->input);
+    memset(event, 0, sizeof *event);
+    int code = blm_input_end(&engine->input, &before, blm_input_flush(&engine->input, err));
+    if (code < 0) return code;
+    if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
+    /* A chunk's activations lie where the encoder's would: it is finished first. */
+    if (engine->image_count && !engine->encoding.done && !engine->chunk.count)
+        return blm_step_encode(engine, event, err);
+    if (engine->read_tokens < engine->input.count) return blm_step_prefill(engine, event);
+    engine->batch_start = engine->read_tokens;
+    if (engine->generating) return blm_step_token(engine, event);
+    return 0;
+}
+
+/* ---- Starting over ---------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_engine_clear(bluelm *e)
+{
+    blm_encode_finish_ahead(e);
+    e->input.count = e->input.text_bytes = e->input.text_from = 0;
+    e->input.after_special = 1;
+    e->image_count = 0;
+    memset(&e->encoding, 0, sizeof e->encoding);
+    memset(&e->chunk, 0, sizeof e->chunk);
+    e->chunk_layer = e->read_tokens = e->batch_start = 0;
+    e->logits_ready = 0;
+    e->turns = (blm_turns){BLM_TURN_NONE, BLM_TURN_NONE, 1};
+    e->generating = 0;
+    e->made_tokens = 0;
+    memset(&e->stream, 0, sizeof e->stream);
+}
+
+void bluelm_reset(bluelm *engine)
+{
+    blm_engine_clear(engine);
+}
+
+int bluelm_set_sampling(bluelm *engine, const bluelm_sampling *sampling, bluelm_error *err)
+{
+    return blm_sampler_set(&engine->sampler, sampling, err);
+}

@@ -1,0 +1,23 @@
+/* The texts around pictures and their tiles, from a model's mmproj file. */
+#ifndef BLM_MARKUP_H
+#define BLM_MARKUP_H
+
+#include "../gguf/gguf.h"
+#include "../network/projector.h"
+
+/* Picture or tile markers come to at most this many bytes once {row}, {col} are filled in. */
+#define BLM_IMAGE_MARKUP_BYTES 128
+
+/* Markup around a picture and its tiles; {row} and {col} count from 1. */
+typedef struct blm_image_markup {
+    blm_string begin, end;               /* around all of it                 */
+    blm_string single;                   /* before the only tile             */
+    blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
+} blm_image_markup;
+
+/* Reads the file's markup, or takes the projector's. The texts lie in the file or are
+ * constants. Errors: BLUELM_E_FORMAT (a text longer than BLM_IMAGE_MARKUP_BYTES). */
+BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
+                                      const blm_projector *p, bluelm_error *err);
+
+#endif

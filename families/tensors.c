@@ -1,0 +1,105 @@
+#include "tensors.h"
+
+static blm_name blm_tensor_name(const blm_tensor_place *place, const char *name)
+{
+    blm_name full;
+    blm_name_start(&full, place->prefix);
+    if (place->layer >= 0)
+        blm_name_add(blm_name_add_number(&full, (uint32_t)place->layer), ".");
+    blm_name_add(&full, name);
+    return full;
+}
+
+/* Fails with "label: name what" as the subject. */
+static int blm_file_fail(const blm_gguf *g, const char *name, const char *what, uint64_t need,
+                         uint64_t have, bluelm_error *err)
+{
+    blm_name subject;
+    blm_name_add(blm_name_start(&subject, g->label), ": ");
+    blm_name_add(blm_name_add(&subject, name), what);
+    return blm_fail(err, BLUELM_E_FORMAT, subject.text, need, have, 0);
+}
+
+BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *name,
+                                  uint64_t cols, uint64_t rows, blm_tensor *out,
+                                  bluelm_error *err)
+{
+    const blm_name full = blm_tensor_name(place, name);
+    int found = blm_gguf_tensor(place->file, full.text, out, err);
+    if (found < 0) return found;
+    if (found == 0) return blm_file_fail(place->file, full.text, " is missing", 1, 0, err);
+    if (out->ne[0] != cols)
+        return blm_file_fail(place->file, full.text, " columns", cols, out->ne[0], err);
+    if (rows && out->ne[1] != rows)
+        return blm_file_fail(place->file, full.text, " rows", rows, out->ne[1], err);
+    if (out->n_dims > 2 && out->ne[2] * out->ne[3] != 1)
+        return blm_file_fail(place->file, full.text, " dimensions", 2, out->n_dims, err);
+    return BLUELM_OK;
+}
+
+BLM_PRIVATE int blm_tensor_vector(const blm_tensor_place *place, const char *name, uint64_t n,
+                                  blm_tensor *out, bluelm_error *err)
+{
+    int code = blm_tensor_matrix(place, name, n, 1, out, err);
+    if (code < 0 || out->type == BLM_F32) return code;
+    return blm_file_fail(place->file, blm_tensor_name(place, name).text, " type", BLM_F32,
+                         out->type, err);
+}
+
+BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *name,
+                                   bluelm_error *err)
+{
+    blm_tensor ignored;
+    return blm_gguf_tensor(place->file, blm_tensor_name(place, name).text, &ignored, err);
+}
+
+BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const char *name,
+                                        uint64_t n, blm_tensor *out, bluelm_error *err)
+{
+    memset(out, 0, sizeof *out);
+    int found = blm_tensor_present(place, name, err);
+    return found == 1 ? blm_tensor_vector(place, name, n, out, err) : found;
+}
+
+static int blm_key_u32(const blm_gguf *g, const char *key, uint32_t low, uint32_t high,
+                       uint32_t *out, bluelm_error *err)
+{
+    uint32_t value = 0;
+    int found = blm_gguf_u32(g, key, &value, err);
+    if (found != 1) return found;
+    if (value < low || value > high)
+        return blm_file_fail(g, key, "", value < low ? low : high, value, err);
+    *out = value;
+    return 1;
+}
+
+BLM_PRIVATE int blm_key_need_u32(const blm_gguf *g, const char *arch, const char *name,
+                                 uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err)
+{
+    blm_name key;
+    blm_name_add(blm_name_start(&key, arch), name);
+    int found = blm_key_u32(g, key.text, low, high, out, err);
+    if (found == 0) return blm_file_fail(g, key.text, " is missing", 1, 0, err);
+    return found < 0 ? found : BLUELM_OK;
+}
+
+BLM_PRIVATE int blm_key_maybe_u32(const blm_gguf *g, const char *arch, const char *name,
+                                  uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err)
+{
+    blm_name key;
+    blm_name_add(blm_name_start(&key, arch), name);
+    int found = blm_key_u32(g, key.text, low, high, out, err);
+    return found < 0 ? found : BLUELM_OK;
+}
+
+BLM_PRIVATE int blm_key_maybe_f32(const blm_gguf *g, const char *arch, const char *name,
+                                  float *out, bluelm_error *err)
+{
+    blm_name key;
+    blm_name_add(blm_name_start(&key, arch), name);
+    float value = 0;
+    int found = blm_gguf_f32(g, key.text, &value, err);
+    if (found == 1 && !(value > 0)) return blm_file_fail(g, key.text, "", 1, 0, err);
+    if (found == 1) *out = value;
+    return found < 0 ? found : BLUELM_OK;
+}
