@@ -6,7 +6,7 @@
  *
  *     bluelm_memory need;
  *     bluelm_plan(&weights, &config, &need, &err);           how many bytes
- *     bluelm_init(&engine, arena, need.total, &weights, &config, port, &err);
+ *     bluelm_init(&engine, arena, need.total_bytes, &weights, &config, port, &err);
  *     bluelm_begin_turn(engine, BLUELM_USER, &err);
  *     bluelm_add_image(engine, &image, &err);
  *     bluelm_add_text(engine, "What is this?", 13, &err);
@@ -162,17 +162,17 @@ typedef struct bluelm_config {
  * are never needed at the same time (a decoded picture that is still being cut
  * into tiles is counted in vision_phase). Each part includes its alignment to 64. */
 typedef struct bluelm_memory {
-    uint64_t engine;         /* the engine itself, the input queue and the history  */
-    uint64_t weights_view;   /* tables that point at tensors; no weights            */
-    uint64_t tokenizer;      /* piece and merge indices, scratch for text_bytes     */
-    uint64_t kv_cache;       /* keys, values and scales for context_tokens          */
-    uint64_t image_tokens;   /* one picture's projected tokens, f16                 */
-    uint64_t sampling;       /* logits and candidates                               */
-    uint64_t vision_phase;   /* activations of tiles_per_batch tiles                */
-    uint64_t language_phase; /* activations of chunk_tokens tokens                  */
-    uint64_t image_decode;   /* PNG/JPEG decoding of max_image_pixels               */
-    uint64_t overlay;        /* the largest of the three                            */
-    uint64_t total;          /* the arena: any address, this many bytes             */
+    uint64_t engine_bytes;         /* the engine itself, the input queue and the history  */
+    uint64_t weights_view_bytes;   /* tables that point at tensors; no weights            */
+    uint64_t tokenizer_bytes;      /* piece and merge indices, scratch for text_bytes     */
+    uint64_t kv_cache_bytes;       /* keys, values and scales for context_tokens          */
+    uint64_t image_tokens_bytes;   /* one picture's projected tokens, f16                 */
+    uint64_t sampling_bytes;       /* logits and candidates                               */
+    uint64_t vision_phase_bytes;   /* activations of tiles_per_batch tiles                */
+    uint64_t language_phase_bytes; /* activations of chunk_tokens tokens                  */
+    uint64_t image_decode_bytes;   /* PNG/JPEG decoding of max_image_pixels               */
+    uint64_t overlay_bytes;        /* the largest of the three                            */
+    uint64_t total_bytes;          /* the arena: any address, this many bytes             */
 
     uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
     uint32_t context_tokens;  /* the config's fields with their defaults filled in  */

@@ -27,17 +27,17 @@ static void app_memory_line(const char *name, uint64_t bytes, uint64_t total)
 void app_print_memory(const bluelm_memory *m)
 {
     printf("arena, in bytes\n");
-    app_memory_line("engine", m->engine, m->total);
-    app_memory_line("weights view", m->weights_view, m->total);
-    app_memory_line("tokenizer", m->tokenizer, m->total);
-    app_memory_line("kv cache", m->kv_cache, m->total);
-    app_memory_line("image tokens", m->image_tokens, m->total);
-    app_memory_line("sampling", m->sampling, m->total);
-    app_memory_line("overlay, largest of:", m->overlay, m->total);
-    app_memory_line("  vision phase", m->vision_phase, m->total);
-    app_memory_line("  language phase", m->language_phase, m->total);
-    app_memory_line("  image decode", m->image_decode, m->total);
-    app_memory_line("total", m->total, m->total);
+    app_memory_line("engine", m->engine_bytes, m->total_bytes);
+    app_memory_line("weights view", m->weights_view_bytes, m->total_bytes);
+    app_memory_line("tokenizer", m->tokenizer_bytes, m->total_bytes);
+    app_memory_line("kv cache", m->kv_cache_bytes, m->total_bytes);
+    app_memory_line("image tokens", m->image_tokens_bytes, m->total_bytes);
+    app_memory_line("sampling", m->sampling_bytes, m->total_bytes);
+    app_memory_line("overlay, largest of:", m->overlay_bytes, m->total_bytes);
+    app_memory_line("  vision phase", m->vision_phase_bytes, m->total_bytes);
+    app_memory_line("  language phase", m->language_phase_bytes, m->total_bytes);
+    app_memory_line("  image decode", m->image_decode_bytes, m->total_bytes);
+    app_memory_line("total", m->total_bytes, m->total_bytes);
     printf("  %-22s %14" PRIu64 "  used where they lie\n", "weights", m->weights_bytes);
     printf("for %u tokens of context, chunks of %u, %u worker%s", m->context_tokens,
            m->chunk_tokens, m->workers, m->workers == 1 ? "" : "s");
@@ -53,17 +53,17 @@ void app_print_memory_json(const bluelm_memory *m)
         const char *name;
         uint64_t value;
     } fields[] = {
-        {"engine", m->engine},
-        {"weights_view", m->weights_view},
-        {"tokenizer", m->tokenizer},
-        {"kv_cache", m->kv_cache},
-        {"image_tokens", m->image_tokens},
-        {"sampling", m->sampling},
-        {"vision_phase", m->vision_phase},
-        {"language_phase", m->language_phase},
-        {"image_decode", m->image_decode},
-        {"overlay", m->overlay},
-        {"total", m->total},
+        {"engine", m->engine_bytes},
+        {"weights_view", m->weights_view_bytes},
+        {"tokenizer", m->tokenizer_bytes},
+        {"kv_cache", m->kv_cache_bytes},
+        {"image_tokens", m->image_tokens_bytes},
+        {"sampling", m->sampling_bytes},
+        {"vision_phase", m->vision_phase_bytes},
+        {"language_phase", m->language_phase_bytes},
+        {"image_decode", m->image_decode_bytes},
+        {"overlay", m->overlay_bytes},
+        {"total", m->total_bytes},
         {"weights_bytes", m->weights_bytes},
         {"context_tokens", m->context_tokens},
         {"chunk_tokens", m->chunk_tokens},

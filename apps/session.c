@@ -97,8 +97,8 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     uint64_t begun = clock.now_us(NULL);
     if (bluelm_plan(&s->weights, config, &s->memory, &err) < 0) return app_fail_files(s, &err);
     if (app_start_pool(s, o, config)) return 1;
-    uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total;
-    bytes = bytes > s->memory.total ? s->memory.total : bytes;
+    uint64_t bytes = o->arena_bytes ? o->arena_bytes : s->memory.total_bytes;
+    bytes = bytes > s->memory.total_bytes ? s->memory.total_bytes : bytes;
     if (bytes > SIZE_MAX || !(s->arena = malloc((size_t)bytes))) return app_fail_errno("arena");
     bluelm_port port = bluelm_posix_port(s->pool);
     if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) <

@@ -7,7 +7,7 @@ static int blm_encode_open(bluelm *e, const bluelm_image *image, bluelm_error *e
     e->encoding.rows = *image;
     if (image->rgb) return BLUELM_OK;
     return blm_image_decode(image, e->config.max_image_pixels, e->decode_memory,
-                            e->memory.image_decode, &e->encoding.rows, err);
+                            e->memory.image_decode_bytes, &e->encoding.rows, err);
 }
 
 /* Cuts and embeds a batch of tiles, from first_tile on. */

@@ -59,10 +59,10 @@ static void blm_layout_overlay(bluelm *e, blm_arena *arena)
     blm_overlay overlay;
     blm_overlay_open(&overlay, arena);
     if (e->has_vision) {
-        m->image_decode =
+        m->image_decode_bytes =
             e->config.max_image_pixels ? blm_image_decode_bytes(e->config.max_image_pixels) : 0;
-        e->decode_memory = (uint8_t *)blm_arena_take(arena, m->image_decode, 1);
-        m->image_decode = blm_overlay_next(&overlay, arena);
+        e->decode_memory = (uint8_t *)blm_arena_take(arena, m->image_decode_bytes, 1);
+        m->image_decode_bytes = blm_overlay_next(&overlay, arena);
         /* A decoded picture lies at the start while its tiles are cut and encoded. */
         blm_arena_take(arena, e->config.max_image_pixels, 3);
         blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute,
@@ -70,12 +70,12 @@ static void blm_layout_overlay(bluelm *e, blm_arena *arena)
         if (e->config.overlap_tiles)
             blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
                                   e->config.tiles_per_batch);
-        m->vision_phase = blm_overlay_next(&overlay, arena);
+        m->vision_phase_bytes = blm_overlay_next(&overlay, arena);
     }
     blm_language_take(&e->language_work, arena, &e->language, &e->compute,
                       e->config.chunk_tokens, e->config.context_tokens);
-    m->language_phase = blm_overlay_next(&overlay, arena);
-    m->overlay = blm_overlay_close(&overlay, arena);
+    m->language_phase_bytes = blm_overlay_next(&overlay, arena);
+    m->overlay_bytes = blm_overlay_close(&overlay, arena);
 }
 
 static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
@@ -88,17 +88,17 @@ static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
     e->kv.head_dim = l->head_dim;
     e->kv.context_tokens = e->config.context_tokens;
     blm_kv_cache_take(&e->kv, arena);
-    m->kv_cache = blm_layout_part(arena, mark);
+    m->kv_cache_bytes = blm_layout_part(arena, mark);
 
     if (e->has_vision)
         e->image_tokens = (uint16_t *)blm_arena_take(
             arena, (uint64_t)e->config.max_tiles * e->vision.projector.tokens,
             (uint64_t)l->n_embd * sizeof(uint16_t));
-    m->image_tokens = blm_layout_part(arena, mark);
+    m->image_tokens_bytes = blm_layout_part(arena, mark);
 
     e->logits = (float *)blm_arena_take(arena, l->n_vocab, sizeof(float));
     e->candidates = (blm_candidate *)blm_arena_take(arena, l->n_vocab, sizeof(blm_candidate));
-    m->sampling = blm_layout_part(arena, mark);
+    m->sampling_bytes = blm_layout_part(arena, mark);
 }
 
 static void blm_layout_describe(bluelm *e, const bluelm_weights *weights)
@@ -123,13 +123,14 @@ static int blm_layout_caps(const bluelm *e, bluelm_error *err)
         const char *name;
         uint64_t need, cap;
     } parts[] = {
-        {"weights view", m->weights_view, c->max_weights_view_bytes},
-        {"tokenizer", m->tokenizer, c->max_tokenizer_bytes},
-        {"kv cache", m->kv_cache, c->max_kv_cache_bytes},
-        {"image tokens", m->image_tokens, c->max_image_tokens_bytes},
-        {"activations", BLM_MAX(m->vision_phase, m->language_phase), c->max_activations_bytes},
-        {"image decode", m->image_decode, c->max_image_decode_bytes},
-        {"arena", m->total, c->max_total_bytes},
+        {"weights view", m->weights_view_bytes, c->max_weights_view_bytes},
+        {"tokenizer", m->tokenizer_bytes, c->max_tokenizer_bytes},
+        {"kv cache", m->kv_cache_bytes, c->max_kv_cache_bytes},
+        {"image tokens", m->image_tokens_bytes, c->max_image_tokens_bytes},
+        {"activations", BLM_MAX(m->vision_phase_bytes, m->language_phase_bytes),
+         c->max_activations_bytes},
+        {"image decode", m->image_decode_bytes, c->max_image_decode_bytes},
+        {"arena", m->total_bytes, c->max_total_bytes},
     };
     for (uint32_t i = 0; i < BLM_COUNT_OF(parts); i++)
         if (parts[i].cap && parts[i].need > parts[i].cap)
@@ -158,14 +159,14 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     blm_gguf llm;
     int code;
     memset(e, 0, sizeof *e);
-    m->engine = blm_layout_part(arena, &mark);
+    m->engine_bytes = blm_layout_part(arena, &mark);
     if (config) e->config = *config;
     if ((code = blm_config_resolve(&e->config, err)) < 0) return code;
     blm_layout_compute(e, port);
     if ((code = blm_engine_open_language(e, arena, &llm, weights, err)) < 0 ||
         (code = blm_engine_open_vision(e, arena, weights, err)) < 0)
         return code;
-    m->weights_view = blm_layout_part(arena, &mark);
+    m->weights_view_bytes = blm_layout_part(arena, &mark);
 
     blm_input *in = &e->input;
     in->capacity = e->config.context_tokens;
@@ -176,19 +177,20 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     e->images =
         (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES, sizeof *e->images);
     e->token_text = (char *)blm_arena_take(arena, BLM_TOKEN_TEXT_ROOM, 1);
-    m->engine += blm_layout_part(arena, &mark);
+    m->engine_bytes += blm_layout_part(arena, &mark);
 
     if ((code = blm_vocab_init(&e->vocab, &llm, arena, in->text_capacity, err)) < 0)
         return code;
     if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
         return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
                         e->language.n_vocab, e->vocab.n_tokens, 0);
-    m->tokenizer = blm_layout_part(arena, &mark);
+    m->tokenizer_bytes = blm_layout_part(arena, &mark);
     if (e->has_language) {
         blm_layout_conversation(e, arena, &mark);
         blm_layout_overlay(e, arena);
     }
-    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total) || arena->wanted == UINT64_MAX)
+    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total_bytes) ||
+        arena->wanted == UINT64_MAX)
         return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
     blm_layout_describe(e, weights);
     return blm_layout_caps(e, err);
@@ -224,8 +226,9 @@ int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_w
     *engine = NULL;
     int code = bluelm_plan(weights, config, &need, err);
     if (code < 0) return code;
-    if (!arena || need.total > arena_bytes)
-        return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total, arena ? arena_bytes : 0, 0);
+    if (!arena || need.total_bytes > arena_bytes)
+        return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total_bytes,
+                        arena ? arena_bytes : 0, 0);
     blm_arena_start(&block, arena, arena_bytes);
     bluelm *e = (bluelm *)blm_arena_take(&block, 1, sizeof *e);
     code = blm_engine_layout(e, &block, weights, config, port, err);
@@ -233,7 +236,7 @@ int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_w
         blm_arena_release(&block);
         return code;
     }
-    e->stats.arena_bytes = need.total;
+    e->stats.arena_bytes = need.total_bytes;
     e->stats.arena_high_water_bytes = block.peak + BLM_ARENA_MARGIN;
     blm_engine_clear(e);
     *engine = e;

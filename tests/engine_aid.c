@@ -97,8 +97,8 @@ aid_engine aid_engine_make(const aid_model *m, const bluelm_config *config,
     char text[160];
     int code = bluelm_plan(&m->weights, config, &e.memory, &err);
     if (code >= 0) {
-        e.arena = aid_take((size_t)e.memory.total);
-        code = bluelm_init(&e.engine, e.arena, (size_t)e.memory.total, &m->weights, config,
+        e.arena = aid_take((size_t)e.memory.total_bytes);
+        code = bluelm_init(&e.engine, e.arena, (size_t)e.memory.total_bytes, &m->weights, config,
                            port, &err);
     }
     if (code < 0) {

@@ -65,11 +65,11 @@ int hostile_run(const hostile_job *job)
     if (job->weights.mmproj)
         hostile_check(bluelm_tile_plan(&job->weights, &job->config, 640, 480, &grid, &err),
                       &err);
-    if (planned < 0 || need.total > MOST_BYTES) return planned;
+    if (planned < 0 || need.total_bytes > MOST_BYTES) return planned;
     hostile_must(described >= 0, "planned, but not to be described");
-    void *arena = malloc((size_t)need.total);
+    void *arena = malloc((size_t)need.total_bytes);
     hostile_must(arena != NULL, "no memory");
-    int made = bluelm_init(&engine, arena, (size_t)need.total, &job->weights, &job->config,
+    int made = bluelm_init(&engine, arena, (size_t)need.total_bytes, &job->weights, &job->config,
                            NULL, &err);
     /* What is planned can be built, but for what only the index itself can tell. */
     hostile_must(made >= 0 || made == BLUELM_E_FORMAT, "planned, but not to be built");

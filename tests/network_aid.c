@@ -21,8 +21,8 @@ int subject_open(subject *s, const tiny_file *llm, const tiny_file *mmproj,
     }
     code = bluelm_plan(&weights, config, &need, &s->err);
     if (code < 0) return code;
-    s->arena = malloc((size_t)need.total);
-    return bluelm_init(&s->engine, s->arena, (size_t)need.total, &weights, config, port,
+    s->arena = malloc((size_t)need.total_bytes);
+    return bluelm_init(&s->engine, s->arena, (size_t)need.total_bytes, &weights, config, port,
                        &s->err);
 }
 

@@ -57,7 +57,7 @@ static void test_exact(const aid_model *m, const bluelm_config *c, size_t offset
     bluelm *engine;
     bluelm_stats stats;
     assert_int_equal(bluelm_plan(&m->weights, c, &need, NULL), 0);
-    size_t total = (size_t)need.total, room = total + 2 * 64 + 64;
+    size_t total = (size_t)need.total_bytes, room = total + 2 * 64 + 64;
     uint8_t *memory = malloc(room);
     assert_non_null(memory);
     memset(memory, CANARY, room);
@@ -150,7 +150,7 @@ static void arena_of_every_size_below_the_plan_fails_cleanly(void **state)
     bluelm_error err;
     bluelm *engine;
     assert_int_equal(bluelm_plan(&m.weights, &c, &need, &err), 0);
-    size_t total = (size_t)need.total;
+    size_t total = (size_t)need.total_bytes;
     for (size_t bytes = 0; bytes < total;
          bytes += bytes < 256 || total - bytes < 512 ? 1 : 251) {
         uint8_t *block = malloc(bytes ? bytes : 1);
@@ -174,13 +174,13 @@ static void parts_of_the_plan_sum_to_its_total(void **state)
     aid_model m = aid_model_default();
     bluelm_memory need;
     assert_int_equal(bluelm_plan(&m.weights, NULL, &need, NULL), 0);
-    uint64_t sum = need.engine + need.weights_view + need.tokenizer + need.kv_cache +
-                   need.image_tokens + need.sampling + need.overlay;
-    assert_int_equal(need.total, sum + 63);
+    uint64_t sum = need.engine_bytes + need.weights_view_bytes + need.tokenizer_bytes + need.kv_cache_bytes +
+                   need.image_tokens_bytes + need.sampling_bytes + need.overlay_bytes;
+    assert_int_equal(need.total_bytes, sum + 63);
     uint64_t most =
-        need.vision_phase > need.language_phase ? need.vision_phase : need.language_phase;
-    most = need.image_decode > most ? need.image_decode : most;
-    assert_int_equal(need.overlay, most);
+        need.vision_phase_bytes > need.language_phase_bytes ? need.vision_phase_bytes : need.language_phase_bytes;
+    most = need.image_decode_bytes > most ? need.image_decode_bytes : most;
+    assert_int_equal(need.overlay_bytes, most);
     assert_int_equal(need.weights_bytes, m.llm.bytes + m.mmproj.bytes);
     assert_int_equal(need.context_tokens, 256); /* the model's own */
     assert_int_equal(need.chunk_tokens, 128);
@@ -218,7 +218,7 @@ static void test_one_cap(const aid_model *m, const test_cap *cap, uint64_t total
     memset(&need, 0, sizeof need);
     assert_int_equal(bluelm_plan(&m->weights, &c, &need, NULL), BLUELM_E_BUDGET);
     assert_int_equal(bluelm_plan(&m->weights, &c, &need, &err), BLUELM_E_BUDGET);
-    assert_int_equal(need.total, total); /* filled in all the same */
+    assert_int_equal(need.total_bytes, total); /* filled in all the same */
     assert_string_equal(err.subject, cap->subject);
     assert_int_equal(err.need, cap->need);
     assert_int_equal(err.have, less);
@@ -237,18 +237,18 @@ static void each_budget_holds_at_need_and_fails_at_one_byte_less(void **state)
     aid_model m = aid_model_default();
     bluelm_memory n;
     assert_int_equal(bluelm_plan(&m.weights, NULL, &n, NULL), 0);
-    uint64_t most = n.vision_phase > n.language_phase ? n.vision_phase : n.language_phase;
+    uint64_t most = n.vision_phase_bytes > n.language_phase_bytes ? n.vision_phase_bytes : n.language_phase_bytes;
     const test_cap caps[] = {
-        {"weights view", offsetof(bluelm_config, max_weights_view_bytes), n.weights_view},
-        {"tokenizer", offsetof(bluelm_config, max_tokenizer_bytes), n.tokenizer},
-        {"kv cache", offsetof(bluelm_config, max_kv_cache_bytes), n.kv_cache},
-        {"image tokens", offsetof(bluelm_config, max_image_tokens_bytes), n.image_tokens},
+        {"weights view", offsetof(bluelm_config, max_weights_view_bytes), n.weights_view_bytes},
+        {"tokenizer", offsetof(bluelm_config, max_tokenizer_bytes), n.tokenizer_bytes},
+        {"kv cache", offsetof(bluelm_config, max_kv_cache_bytes), n.kv_cache_bytes},
+        {"image tokens", offsetof(bluelm_config, max_image_tokens_bytes), n.image_tokens_bytes},
         {"activations", offsetof(bluelm_config, max_activations_bytes), most},
-        {"image decode", offsetof(bluelm_config, max_image_decode_bytes), n.image_decode},
-        {"arena", offsetof(bluelm_config, max_total_bytes), n.total},
+        {"image decode", offsetof(bluelm_config, max_image_decode_bytes), n.image_decode_bytes},
+        {"arena", offsetof(bluelm_config, max_total_bytes), n.total_bytes},
     };
     for (size_t i = 0; i < sizeof caps / sizeof *caps; i++)
-        test_one_cap(&m, &caps[i], n.total);
+        test_one_cap(&m, &caps[i], n.total_bytes);
     aid_model_free(&m);
 }
 
@@ -328,15 +328,15 @@ static void largest_configuration_is_planned_without_overflow(void **state)
     c.tiles_per_batch = 64, c.max_tiles = 256, c.max_image_pixels = 1u << 28;
     c.kv_type = BLUELM_KV_F16;
     assert_int_equal(bluelm_plan(&m.weights, &c, &need, NULL), 0);
-    assert_int_equal(need.kv_cache, UINT64_C(2) * 2 * 2 * (1u << 20) * 16 * 2);
-    assert_true(need.image_decode > UINT64_C(0xFFFFFFFF));
-    assert_true(need.total > need.image_decode);
+    assert_int_equal(need.kv_cache_bytes, UINT64_C(2) * 2 * 2 * (1u << 20) * 16 * 2);
+    assert_true(need.image_decode_bytes > UINT64_C(0xFFFFFFFF));
+    assert_true(need.total_bytes > need.image_decode_bytes);
     bluelm *engine;
     bluelm_error err;
     char small[64];
     assert_int_equal(bluelm_init(&engine, small, sizeof small, &m.weights, &c, NULL, &err),
                      BLUELM_E_BUDGET);
-    assert_int_equal(err.need, need.total);
+    assert_int_equal(err.need, need.total_bytes);
     aid_model_free(&m);
 }
 

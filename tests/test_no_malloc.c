@@ -168,7 +168,7 @@ static void test_without_malloc(const bluelm_weights *weights)
     job.images[0].encoded = jpeg.data, job.images[0].encoded_bytes = jpeg.bytes;
     job.images[1].encoded = png.data, job.images[1].encoded_bytes = png.bytes;
     assert_int_equal(bluelm_plan(weights, NULL, &need, NULL), 0);
-    job.arena_bytes = (size_t)need.total;
+    job.arena_bytes = (size_t)need.total_bytes;
     job.arena = malloc(job.arena_bytes);
     assert_non_null(job.arena);
     uint32_t before = test_allocations;

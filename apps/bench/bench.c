@@ -224,7 +224,7 @@ static void bench_do_memory(bench_state *s)
     bench_row beyond = {.name = "  of it neither", .unit = "MB"};
     for (uint32_t i = 0; i < s->side_count; i++) {
         bench_residence r = bench_measure_residence(s, &s->sides[i]);
-        arena.value[i] = (double)s->sides[i].memory.total / 1e6;
+        arena.value[i] = (double)s->sides[i].memory.total_bytes / 1e6;
         weights.value[i] = (double)s->sides[i].memory.weights_bytes / 1e6;
         peak.value[i] = r.peak / 1e6;
         beyond.value[i] = r.beyond / 1e6;

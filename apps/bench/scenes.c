@@ -74,8 +74,8 @@ void bench_open(bench_state *s, const char *llm, const char *mmproj)
     s->arena_bytes = 0;
     for (uint32_t i = 0; i < s->side_count; i++) {
         bench_plan(s, &s->sides[i]);
-        if (s->sides[i].memory.total > s->arena_bytes)
-            s->arena_bytes = (size_t)s->sides[i].memory.total;
+        if (s->sides[i].memory.total_bytes > s->arena_bytes)
+            s->arena_bytes = (size_t)s->sides[i].memory.total_bytes;
     }
     s->arena = bench_take(s->arena_bytes);
     s->picture = bench_take(BENCH_PICTURE_BYTES);

@@ -22,7 +22,7 @@ void bench_serve(bench_state *s)
     uint32_t count, at = 0;
     const bench_side *side = &s->sides[0];
     printf("{\"kernels\":\"%s\",\"arena_bytes\":%" PRIu64 "}\n", s->kernels,
-           side->memory.total);
+           side->memory.total_bytes);
     fflush(stdout);
     while (scanf("%15s %" SCNu32, order, &count) == 2) {
         uint32_t step = strcmp(order, "decode") ? count : 1;

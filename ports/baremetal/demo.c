@@ -80,7 +80,7 @@ static void demo_print_memory(const demo *d)
  * at the end whether anything was written there. */
 static size_t demo_arena_bytes(const demo *d)
 {
-    return d->need.total < d->arena.bytes ? (size_t)d->need.total : d->arena.bytes;
+    return d->need.total_bytes < d->arena.bytes ? (size_t)d->need.total_bytes : d->arena.bytes;
 }
 
 /* ---- The question -------------------------------------------------------------------- */
