@@ -26,6 +26,7 @@
 
 #include "gguf/gguf.c"
 
+#include "tiler/exif.c"
 #include "tiler/grid.c"
 #include "tiler/image.c"
 #include "tiler/resize.c"

@@ -132,5 +132,9 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
 int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
                       uint32_t *height_px, bluelm_error *err)
 {
-    return blm_image_info(encoded, encoded_bytes, width_px, height_px, err);
+    blm_image_facts facts;
+    int code = blm_image_info(encoded, encoded_bytes, &facts, err);
+    *width_px = facts.width_px;
+    *height_px = facts.height_px;
+    return code;
 }

@@ -57,9 +57,10 @@ static void fuzz_mend_png(uint8_t *file, size_t bytes)
 static void fuzz_file(const uint8_t *data, size_t bytes)
 {
     bluelm_image in = {NULL, 0, 0, 0, data, bytes};
-    uint32_t width, height;
+    blm_image_facts facts;
     uint64_t need;
-    int info = blm_image_info(data, bytes, &width, &height, NULL);
+    int info = blm_image_info(data, bytes, &facts, NULL);
+    uint32_t width = facts.width_px, height = facts.height_px;
     int measured = blm_image_need(data, bytes, &need, NULL);
     fuzz_require(info == 0 || measured < 0);
     /* What is refused anyway is refused before it touches memory. */

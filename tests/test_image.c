@@ -67,8 +67,9 @@ static uint8_t *test_decode_exactly(const bluelm_image *im, uint32_t width, uint
     bluelm_image out;
     bluelm_error err;
     uint64_t need;
-    uint32_t w, h;
-    assert_int_equal(blm_image_info(im->encoded, im->encoded_bytes, &w, &h, &err), 0);
+    blm_image_facts facts;
+    assert_int_equal(blm_image_info(im->encoded, im->encoded_bytes, &facts, &err), 0);
+    uint32_t w = facts.width_px, h = facts.height_px;
     assert_true(w == width && h == height);
     assert_int_equal(blm_image_need(im->encoded, im->encoded_bytes, &need, &err), 0);
     uint8_t *less = test_take((size_t)need - 1);

@@ -1,15 +1,56 @@
 #include "image.h"
 
 #include "../base/name.h"
+#include "exif.h"
 
 #ifdef BLUELM_NO_IMAGE_DECODE
 
-BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, uint32_t *width,
-                               uint32_t *height, bluelm_error *err)
+static int blm_image_left_out(bluelm_error *err)
+{
+    return blm_fail(err, BLUELM_E_UNSUPPORTED, "encoded pictures (built without)", 0, 0, 0);
+}
+
+BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, blm_image_facts *facts,
+                               bluelm_error *err)
 {
     (void)encoded, (void)bytes;
-    *width = *height = 0;
-    return blm_fail(err, BLUELM_E_UNSUPPORTED, "encoded pictures (built without)", 0, 0, 0);
+    memset(facts, 0, sizeof *facts);
+    return blm_image_left_out(err);
+}
+
+BLM_PRIVATE int blm_image_check(const void *encoded, size_t bytes, bluelm_error *err)
+{
+    (void)encoded, (void)bytes;
+    return blm_image_left_out(err);
+}
+
+BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px)
+{
+    (void)max_width_px;
+    return 0;
+}
+
+BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
+                               bluelm_error *err)
+{
+    (void)encoded, (void)bytes;
+    *need = 0;
+    return blm_image_left_out(err);
+}
+
+BLM_PRIVATE int blm_image_begin(blm_image_decoder *d, const void *encoded, size_t bytes,
+                                const uint8_t *background_rgb, void *memory,
+                                uint64_t memory_bytes, bluelm_error *err)
+{
+    (void)encoded, (void)bytes, (void)background_rgb, (void)memory, (void)memory_bytes;
+    memset(d, 0, sizeof *d);
+    return blm_image_left_out(err);
+}
+
+BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_error *err)
+{
+    (void)d, (void)row_rgb;
+    return blm_image_left_out(err);
 }
 
 BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
@@ -18,21 +59,12 @@ BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
     return 0;
 }
 
-BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
-                               bluelm_error *err)
-{
-    uint32_t width, height;
-    *need = 0;
-    return blm_image_info(encoded, bytes, &width, &height, err);
-}
-
 BLM_PRIVATE int blm_image_decode(const bluelm_image *in, uint32_t max_pixels, void *memory,
                                  uint64_t memory_bytes, bluelm_image *out, bluelm_error *err)
 {
-    uint32_t width, height;
     (void)in, (void)max_pixels, (void)memory, (void)memory_bytes;
     memset(out, 0, sizeof *out);
-    return blm_image_info(NULL, 0, &width, &height, err);
+    return blm_image_left_out(err);
 }
 
 #else
@@ -736,15 +768,55 @@ static int blm_image_measure(blm_image_file *f, uint64_t *need, bluelm_error *er
     return 0;
 }
 
-BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, uint32_t *width,
-                               uint32_t *height, bluelm_error *err)
+BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, blm_image_facts *facts,
+                               bluelm_error *err)
 {
     blm_image_file f;
-    *width = *height = 0;
+    memset(facts, 0, sizeof *facts);
     int status = blm_image_open(&f, encoded, bytes, err);
     if (status < 0) return status;
-    *width = f.width;
-    *height = f.height;
+    facts->width_px = facts->stored_width_px = f.width;
+    facts->height_px = facts->stored_height_px = f.height;
+    facts->orientation = 1;
+    facts->kind = f.is_png ? BLM_IMAGE_PNG : BLM_IMAGE_JPEG;
+    facts->whole_picture = 1;
+    return 0;
+}
+
+BLM_PRIVATE int blm_image_check(const void *encoded, size_t bytes, bluelm_error *err)
+{
+    blm_image_file f;
+    int status = blm_image_open(&f, encoded, bytes, err);
+    if (status < 0) return status;
+    return f.is_png ? blm_png_walk(&f.png, err) : blm_jpeg_walk(f.file, f.bytes, err);
+}
+
+BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px)
+{
+    return blm_image_decode_bytes(max_width_px * max_width_px);
+}
+
+BLM_PRIVATE int blm_image_begin(blm_image_decoder *d, const void *encoded, size_t bytes,
+                                const uint8_t *background_rgb, void *memory,
+                                uint64_t memory_bytes, bluelm_error *err)
+{
+    bluelm_image in = {NULL, 0, 0, 0, encoded, bytes}, out;
+    memset(d, 0, sizeof *d);
+    (void)background_rgb;
+    int status = blm_image_info(encoded, bytes, &d->facts, err);
+    if (status == 0)
+        status = blm_image_decode(&in, UINT32_MAX - 1, memory, memory_bytes, &out, err);
+    d->failed = status;
+    d->state = memory;
+    return status;
+}
+
+BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_error *err)
+{
+    size_t bytes = (size_t)d->facts.stored_width_px * 3;
+    if (d->failed || d->next_row == d->facts.stored_height_px)
+        return blm_fail(err, BLUELM_E_STATE, "rows of a picture", 0, 0, 0);
+    memcpy(row_rgb, (const uint8_t *)d->state + bytes * d->next_row++, bytes);
     return 0;
 }
 

@@ -1,47 +1,87 @@
-/* Decodes PNG and JPEG files into RGB rows inside memory that the caller gives.
+/* Decodes PNG and JPEG files into RGB rows, from the top, inside memory that the caller
+ * gives and that depends on the picture's width alone.
  *
  * Any PNG: 1 to 16 bits, grey, RGB, palette, alpha, interlaced. Baseline and progressive
- * JPEG: grey, YCbCr, RGB, CMYK and YCCK. What becomes of the pixels is what Pillow's
- * convert("RGB") does: grey is repeated, alpha and transparency are dropped, not blended,
- * 16 bits keep their upper 8. Orientation in EXIF, gamma and colour profiles are not
- * applied. A JPEG's pixels may differ from libjpeg's by a few units.
+ * JPEG of 8 bits: grey, YCbCr, RGB, CMYK and YCCK. Interlaced PNG and JPEG of several
+ * scans need memory for the whole picture besides (blm_image_facts.whole_picture).
  *
- * PNG chunks are walked and checked (CRCs too) and rows unfiltered here; stb_image
- * inflates them and decodes JPEG. stb_image keeps a failure reason and asks for memory
- * through a function without an argument, so this file has the one exception to "no
- * globals that change": two pointers, thread-local where there is an operating system,
- * set only while a JPEG is decoded. Without one (-ffreestanding, or where
- * BLUELM_NO_THREAD_LOCALS is defined) they are plain: decode in one thread at a time.
+ * The pixels are those of Pillow's convert("RGB"), with these rules where it has several:
+ *   16 bits         keep their upper 8
+ *   transparency    (alpha, tRNS) is composed on a background: of colour c, alpha a and
+ *                   background b, (a c + (255 - a) b) / 255, rounded
+ *   palette         what it lacks is black
+ *   orientation     of EXIF (JPEG APP1, PNG eXIf) is told, not applied: rows are the stored
+ *                   ones
+ *   gamma, profiles are not applied
+ * A file whose data end early or whose parts that matter are damaged is refused.
  *
  * With BLUELM_NO_IMAGE_DECODE all of it is left out and encoded pictures are
- * BLUELM_E_UNSUPPORTED. BLUELM_STB_IMAGE names the header, <stb/stb_image.h> by default;
- * a program that includes bluelm.c implements stb_image for itself in another file.
- * The stack is 8 KB deep at most, in stb_image's inflate. */
+ * BLUELM_E_UNSUPPORTED. */
 #ifndef BLM_IMAGE_H
 #define BLM_IMAGE_H
 
 #include "../base/base.h"
 
-/* Size of an encoded picture, from its header.
- * Errors: BLUELM_E_IMAGE (at = byte offset where there is one), BLUELM_E_UNSUPPORTED. */
-BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, uint32_t *width,
-                               uint32_t *height, bluelm_error *err);
+enum { BLM_IMAGE_PNG = 1, BLM_IMAGE_JPEG = 2 };
 
-/* Memory that decodes any picture of up to max_pixels, in bytes:
- *   PNG   16 a pixel (16-bit RGBA rows, and as much again for IDAT chunks put together)
- *         and 2 filter bytes a row for each of both; compressed data may be longer
- *         than the rows by 1/1000
- *   JPEG  15 a pixel (progressive, 4 components: plane 1 and coefficients 2 each; RGB 3)
- *         of the size rounded up to whole blocks of 32, and the decoder's tables
- * It holds for every PNG, and for JPEGs whose sides are no more than 16 : 1 apart: of
- * narrower ones rounding may take more, which blm_image_decode reports as
- * BLUELM_E_BUDGET. BLUELM_NO_IMAGE_DECODE_PIXELS needs 0. */
-BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels);
+/* What a file says of its picture. */
+typedef struct blm_image_facts {
+    uint32_t width_px, height_px; /* as it is to be shown: turned by its orientation */
+    uint32_t stored_width_px, stored_height_px; /* of the rows that are decoded        */
+    uint32_t orientation; /* of EXIF: 1..8, 1 where there is none or it says nonsense  */
+    int kind;             /* BLM_IMAGE_PNG or BLM_IMAGE_JPEG                           */
+    int whole_picture;    /* 1: memory grows with the number of its pixels             */
+} blm_image_facts;
 
-/* Memory that this picture takes, in bytes, from its header and chunks; exact for an
- * aligned block. Errors: as blm_image_info. */
+/* Reads a picture's headers. Errors: BLUELM_E_IMAGE (at = byte offset where there is
+ * one), BLUELM_E_UNSUPPORTED (built without). */
+BLM_PRIVATE int blm_image_info(const void *encoded, size_t bytes, blm_image_facts *facts,
+                               bluelm_error *err);
+
+/* Checks all that can be checked without decoding: the file is complete, its segments
+ * and tables are sound, a PNG's checksums (of the chunks that matter) are right.
+ * Takes time linear in bytes. Errors: as blm_image_info. */
+BLM_PRIVATE int blm_image_check(const void *encoded, size_t bytes, bluelm_error *err);
+
+/* Memory, in bytes, that decodes any picture whose facts do not say whole_picture, of up
+ * to max_width_px stored pixels across, of any height. 0 needs 0. */
+BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px);
+
+/* Memory, in bytes, that decodes this picture, at any alignment. Errors: as
+ * blm_image_info. */
 BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
                                bluelm_error *err);
+
+/* A picture while it is decoded. The file and the memory stay where they are until the
+ * last row is out; nothing has to be closed. */
+typedef struct blm_image_decoder {
+    blm_image_facts facts;
+    uint8_t background_rgb[3];
+    uint32_t next_row; /* the one that blm_image_row gives next */
+    int failed;        /* the code of the first failure         */
+    void *state;       /* in the caller's memory                */
+} blm_image_decoder;
+
+/* Makes ready for the first row; decodes the whole picture where it cannot be decoded by
+ * rows.
+ *   background_rgb  3 bytes under transparent pixels; NULL is white
+ *   memory          blm_image_need bytes or more, any alignment
+ * Errors: BLUELM_E_IMAGE, BLUELM_E_BUDGET ("image decode", need and have bytes),
+ * BLUELM_E_UNSUPPORTED (built without). */
+BLM_PRIVATE int blm_image_begin(blm_image_decoder *d, const void *encoded, size_t bytes,
+                                const uint8_t *background_rgb, void *memory,
+                                uint64_t memory_bytes, bluelm_error *err);
+
+/* Decodes the next stored row: row_rgb takes 3 bytes a pixel of stored_width_px.
+ * Errors: BLUELM_E_IMAGE, and once more at each call after it; BLUELM_E_STATE after the
+ * last row. */
+BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_error *err);
+
+/* ---- Whole pictures, until their users pull rows ------------------------------------- */
+
+/* Memory that decodes any picture of up to max_pixels whose sides are no more than 16 : 1
+ * apart, in bytes. BLUELM_NO_IMAGE_DECODE_PIXELS needs 0. */
+BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels);
 
 /* Decodes a picture.
  *   in      encoded, encoded_bytes
