@@ -75,8 +75,9 @@ static void blm_vision_gather(void *arg, uint32_t part)
     uint64_t first, end;
     blm_workers_share(m->patches, 1, part, b->compute->workers.count, &first, &end);
     for (uint32_t p = (uint32_t)first; p < (uint32_t)end; p++)
-        blm_patch_pixels(b->work->pixels, m->tile_px, m->patch_px, p % m->patches_side,
-                         p / m->patches_side, m->mean, m->std, b->work->in + p * patch_values);
+        blm_patch_pixels(b->work->pixels, 3 * (size_t)m->tile_px, m->patch_px,
+                         p % m->patches_side, p / m->patches_side, m->mean, m->std,
+                         b->work->in + p * patch_values);
 }
 
 /* Adds each row's position, and CLIP's norm before the blocks where there is one. */

@@ -251,7 +251,7 @@ static void patches_come_channel_by_channel(void **state)
     float out[3 * 16], mean[3] = {0.5f, 0.25f, 0}, std[3] = {0.5f, 0.25f, 2};
     for (int i = 0; i < 12 * 12 * 3; i++)
         (&tile[0][0][0])[i] = (uint8_t)(i * 7);
-    blm_patch_pixels(&tile[0][0][0], 12, 4, 2, 1, mean, std, out);
+    blm_patch_pixels(&tile[0][0][0], 36, 4, 2, 1, mean, std, out);
     for (int c = 0; c < 3; c++)
         for (int y = 0; y < 4; y++)
             for (int x = 0; x < 4; x++) {

@@ -370,14 +370,15 @@ BLM_PRIVATE int blm_tile_extract(const bluelm_image *image, const blm_tile_rule 
     return blm_resize_rect(&job, scratch, scratch_bytes, err);
 }
 
-BLM_PRIVATE void blm_patch_pixels(const uint8_t *tile, uint32_t tile_px, uint32_t patch_px,
+BLM_PRIVATE void blm_patch_pixels(const uint8_t *rgb, size_t stride_bytes, uint32_t patch_px,
                                   uint32_t patch_x, uint32_t patch_y, const float mean[3],
                                   const float std[3], float *out)
 {
-    const uint8_t *corner = tile + ((size_t)patch_y * tile_px + patch_x) * patch_px * 3;
+    const uint8_t *corner =
+        rgb + (size_t)patch_y * patch_px * stride_bytes + (size_t)patch_x * patch_px * 3;
     for (uint32_t c = 0; c < 3; c++) {
         for (uint32_t y = 0; y < patch_px; y++) {
-            const uint8_t *px = corner + (size_t)y * tile_px * 3 + c;
+            const uint8_t *px = corner + (size_t)y * stride_bytes + c;
             for (uint32_t x = 0; x < patch_px; x++, px += 3)
                 *out++ = ((float)*px / 255.0f - mean[c]) / std[c];
         }

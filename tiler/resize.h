@@ -46,11 +46,11 @@ BLM_PRIVATE int blm_tile_whole(const bluelm_image *image, uint32_t tile_px, uint
                                uint8_t *out, void *scratch, uint64_t scratch_bytes,
                                bluelm_error *err);
 
-/* Normalises one patch of a tile, in the order of v.patch_embd.weight's rows.
- *   tile              [tile_px][tile_px][3]
- *   patch_x, patch_y  which patch, counted in patches; it lies inside the tile
+/* Normalises one patch of a picture, in the order of v.patch_embd.weight's rows.
+ *   rgb               [height][stride_bytes], 3 bytes a pixel
+ *   patch_x, patch_y  which patch, counted in patches; it lies inside the picture
  *   out               [3][patch_px][patch_px] f32: (value / 255 - mean) / std */
-BLM_PRIVATE void blm_patch_pixels(const uint8_t *tile, uint32_t tile_px, uint32_t patch_px,
+BLM_PRIVATE void blm_patch_pixels(const uint8_t *rgb, size_t stride_bytes, uint32_t patch_px,
                                   uint32_t patch_x, uint32_t patch_y, const float mean[3],
                                   const float std[3], float *out);
 
