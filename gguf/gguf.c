@@ -219,34 +219,42 @@ static int blm_gguf_check_value(const blm_gguf *g, const blm_gguf_entry *key, bl
     return 1;
 }
 
-/* Keeps the longest arrays of strings in g->strings. */
-static void blm_gguf_remember_strings(blm_gguf *g, const blm_gguf_entry *key)
+/* Keeps the longest arrays of strings in g->strings. Returns the strings of one that it did
+ * not keep, or no longer keeps. */
+static uint64_t blm_gguf_remember_strings(blm_gguf *g, const blm_gguf_entry *key)
 {
-    uint64_t at = key->value_at + 12;
+    uint64_t at = key->value_at + 12, loose;
     size_t i, least = 0;
     if (key->type != BLM_GGUF_ARRAY ||
         blm_load_u32(blm_gguf_byte(g, key->value_at)) != BLM_GGUF_STRING) {
-        return;
+        return 0;
     }
+    loose = blm_load_u64(blm_gguf_byte(g, key->value_at + 4));
     for (i = 1; i < BLM_COUNT_OF(g->strings); i++) {
         const blm_gguf_span *span = &g->strings[i], *best = &g->strings[least];
         if (span->end - span->at < best->end - best->at) least = i;
     }
     if (key->end - at > g->strings[least].end - g->strings[least].at) {
-        g->strings[least].at = at;
-        g->strings[least].end = key->end;
+        const blm_gguf_span span = {at, key->end, loose};
+        loose = g->strings[least].count;
+        g->strings[least] = span;
     }
+    return loose;
 }
 
 static int blm_gguf_check_keys(blm_gguf *g, bluelm_error *err)
 {
-    uint64_t at = g->keys_at, i;
+    uint64_t at = g->keys_at, loose = 0, i;
     for (i = 0; i < g->key_count; i++) {
         blm_gguf_entry key;
         int rc = blm_gguf_next_key(g, &at, &key, err);
         if (rc > 0) rc = blm_gguf_check_value(g, &key, err);
         if (rc < 0) return rc;
-        blm_gguf_remember_strings(g, &key);
+        loose += blm_gguf_remember_strings(g, &key);
+        if (loose > BLM_GGUF_MAX_LOOSE_STRINGS) {
+            return blm_gguf_fail_named(g, err, BLUELM_E_UNSUPPORTED, "strings up to", key.name,
+                                       BLM_GGUF_MAX_LOOSE_STRINGS, loose, key.value_at);
+        }
     }
     g->tensors_at = at;
     return 1;
@@ -640,22 +648,94 @@ BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_
     return 1;
 }
 
-static int blm_gguf_find_tensor(const blm_gguf *g, const char *name, blm_gguf_info *out,
-                                bluelm_error *err)
+/* ---- Tensors by name ---------------------------------------------------------------- */
+
+/* Bytes of a name up to and with the dot behind its first number: "blk.3." of
+ * "blk.3.attn_q.weight". 0: it is not a layer's, or too long to remember. */
+static uint32_t blm_gguf_layer_prefix(const char *name)
+{
+    uint32_t i, digits = 0;
+    for (i = 0; name[i] != 0 && i < sizeof((blm_gguf_layer *)0)->prefix; i++) {
+        if (name[i] == '.' && digits > 0) return i + 1;
+        if (name[i] >= '0' && name[i] <= '9') {
+            digits += digits > 0 || (i > 0 && name[i - 1] == '.');
+        } else {
+            digits = 0;
+        }
+    }
+    return 0;
+}
+
+/* Walks over all tensors and keeps those of one layer. */
+static int blm_gguf_read_layer(const blm_gguf *g, blm_gguf_layer *layer, const char *prefix,
+                               uint32_t prefix_bytes, bluelm_error *err)
 {
     uint64_t at = g->tensors_at, i;
-    int found = 0;
+    layer->prefix_bytes = layer->count = 0;
     for (i = 0; i < g->tensor_count; i++) {
         blm_gguf_info info;
         uint64_t start = at;
         int rc = blm_gguf_next_tensor(g, &at, &info, err);
         if (rc < 0) return rc;
-        if (!blm_string_is(info.name, name)) continue;
-        if (found) {
-            return blm_gguf_fail(g, err, BLUELM_E_FORMAT, "tensor", name, 1, 2, start);
+        if (info.name.bytes < prefix_bytes ||
+            !blm_same_bytes(info.name.text, prefix, prefix_bytes)) {
+            continue;
         }
-        *out = info;
-        found = 1;
+        if (layer->count == BLM_GGUF_MAX_LAYER_TENSORS) {
+            return blm_gguf_fail_named(g, err, BLUELM_E_UNSUPPORTED, "tensors of a layer up to",
+                                       info.name, BLM_GGUF_MAX_LAYER_TENSORS, layer->count + 1u,
+                                       start);
+        }
+        layer->at[layer->count++] = (uint32_t)(start - g->tensors_at);
+    }
+    memcpy(layer->prefix, prefix, prefix_bytes);
+    layer->prefix_bytes = prefix_bytes;
+    return 1;
+}
+
+/* Compares the tensor at *at, behind which it moves. Returns found, or one more when it has
+ * the name, which must not happen twice. */
+static int blm_gguf_match_tensor(const blm_gguf *g, const char *name, int found, uint64_t *at,
+                                 blm_gguf_info *out, bluelm_error *err)
+{
+    blm_gguf_info info;
+    uint64_t start = *at;
+    int rc = blm_gguf_next_tensor(g, at, &info, err);
+    if (rc < 0) return rc;
+    if (!blm_string_is(info.name, name)) return found;
+    if (found) return blm_gguf_fail(g, err, BLUELM_E_FORMAT, "tensor", name, 1, 2, start);
+    *out = info;
+    return 1;
+}
+
+static int blm_gguf_find_in_layer(const blm_gguf *g, const char *name, uint32_t prefix_bytes,
+                                  blm_gguf_info *out, bluelm_error *err)
+{
+    /* What is remembered of a file is no part of what callers may not change. */
+    blm_gguf_layer *layer = (blm_gguf_layer *)&g->layer;
+    uint32_t i;
+    int found = 0;
+    if (layer->prefix_bytes != prefix_bytes ||
+        !blm_same_bytes(layer->prefix, name, prefix_bytes)) {
+        int rc = blm_gguf_read_layer(g, layer, name, prefix_bytes, err);
+        if (rc < 0) return rc;
+    }
+    for (i = 0; i < layer->count && found >= 0; i++) {
+        uint64_t at = g->tensors_at + layer->at[i];
+        found = blm_gguf_match_tensor(g, name, found, &at, out, err);
+    }
+    return found;
+}
+
+static int blm_gguf_find_tensor(const blm_gguf *g, const char *name, blm_gguf_info *out,
+                                bluelm_error *err)
+{
+    uint64_t at = g->tensors_at, i;
+    uint32_t prefix_bytes = blm_gguf_layer_prefix(name);
+    int found = 0;
+    if (prefix_bytes > 0) return blm_gguf_find_in_layer(g, name, prefix_bytes, out, err);
+    for (i = 0; i < g->tensor_count && found >= 0; i++) {
+        found = blm_gguf_match_tensor(g, name, found, &at, out, err);
     }
     return found;
 }

@@ -13,11 +13,17 @@ enum {
     BLM_GGUF_F64
 };
 
-/* Most tensors a file may have; the largest models in use have some 1,500. Names are found
- * by walking, so that a load costs at most the square of this in hostile files. */
+/* Limits on what a walk over names costs, since the reader owns no memory to index them.
+ * Keys are walked over for every one that is asked for, tensors once for every layer:
+ * a load is linear in the file, whatever the file.
+ * Most tensors a file may have; the largest models in use have some 1,500. */
 #define BLM_GGUF_MAX_TENSORS 16384u
-/* Most keys, for the same reason; files in use have under 100. */
+/* Most tensors of one layer; models in use have under 40. */
+#define BLM_GGUF_MAX_LAYER_TENSORS 64u
+/* Most keys; files in use have under 100. */
 #define BLM_GGUF_MAX_KEYS 65536u
+/* Most strings in arrays, apart from the four longest arrays, which are jumped over. */
+#define BLM_GGUF_MAX_LOOSE_STRINGS 65536u
 /* Longest names that the specification allows. */
 #define BLM_GGUF_MAX_KEY_BYTES         65535u
 #define BLM_GGUF_MAX_TENSOR_NAME_BYTES 64u
@@ -27,7 +33,18 @@ enum {
 /* Where a long array of strings begins and ends. */
 typedef struct blm_gguf_span {
     uint64_t at, end;
+    uint64_t count; /* of its strings */
 } blm_gguf_span;
+
+/* The tensors of one layer: those whose names begin with "blk.3.", or whatever ends in the
+ * first number between dots. Who asks for one asks for the others next. */
+typedef struct blm_gguf_layer {
+    char prefix[32];       /* not terminated                                        */
+    uint32_t prefix_bytes; /* 0: none is known                                      */
+    uint32_t count;
+    uint32_t at[BLM_GGUF_MAX_LAYER_TENSORS]; /* entries, from tensors_at: the table of
+                              BLM_GGUF_MAX_TENSORS is shorter than 4 GB             */
+} blm_gguf_layer;
 
 typedef struct blm_gguf {
     const uint8_t *file;
@@ -41,6 +58,7 @@ typedef struct blm_gguf {
     /* The arrays of strings that take longest to walk: a tokenizer's pieces, merges.
      * A walk over the keys jumps over them. */
     blm_gguf_span strings[4];
+    blm_gguf_layer layer; /* asked for last; changes behind a const pointer         */
 } blm_gguf;
 
 typedef struct blm_array {
@@ -54,7 +72,7 @@ typedef struct blm_array {
  * type; of a type that GGUF does not define only its start can be checked. No tensors at
  * all is fine (vocabulary-only files). The file and the label stay readable for g's life.
  * Errors: BLUELM_E_ARG (no file), BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
- * (version; arrays of arrays; more keys or tensors than the limits above). */
+ * (version; arrays of arrays; more keys, tensors or strings than the limits above). */
 BLM_PRIVATE int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
                               bluelm_error *err);
 
@@ -76,7 +94,8 @@ BLM_PRIVATE int blm_gguf_array(const blm_gguf *g, const char *key, uint32_t elem
 BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_string *out);
 
 /* Finds a tensor by name. Returns 1, 0 when absent (*out untouched), BLUELM_E_UNSUPPORTED
- * when its type is one that bluelm does not run (have = the type's number),
+ * when its type is one that bluelm does not run (have = the type's number) or when its layer
+ * has more tensors than the limit above,
  * BLUELM_E_FORMAT when two tensors have the name. Every ne is at least 1, ne[0] is a
  * multiple of the type's block, and row_bytes x ne[1] x ne[2] x ne[3] bytes are there. */
 BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
