@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -111,6 +112,85 @@ static void nobody_sleeps_through_a_job(void **state)
     alarm(0);
     bluelm_posix_pool_stop(pool);
 }
+
+/* ---- One pool, several threads --------------------------------------------------------- */
+
+enum { TEST_CALLERS = 3, TEST_ASIDE_ROUNDS = 200 };
+
+typedef struct test_caller {
+    bluelm_port port;
+    uint32_t rounds, seed;
+    uint32_t wrong; /* parts that did not run once */
+    uint32_t asides;
+} test_caller;
+
+static void test_count_aside(void *arg)
+{
+    test_caller *caller = (test_caller *)arg;
+    test_spend(caller->seed % 50);
+    caller->asides++;
+}
+
+/* What an engine asks of its port, in a thread of its own. */
+static void *test_call(void *arg)
+{
+    test_caller *caller = (test_caller *)arg;
+    for (uint32_t i = 0; i < caller->rounds; i++) {
+        test_job job = {.meet = 0};
+        uint32_t parts = 1 + (i + caller->seed) % MAX_PARTS;
+        int beside = i % 10 == 0;
+        if (beside) caller->port.start(caller->port.user, test_count_aside, caller);
+        if (i % 97 == caller->seed) test_spend(1100); /* the workers fall asleep */
+        caller->port.parallel_for(caller->port.user, test_part, &job, parts);
+        for (uint32_t p = 0; p < MAX_PARTS; p++)
+            caller->wrong += job.count[p] != (p < parts);
+        if (beside) caller->port.finish(caller->port.user);
+        if (beside && caller->asides != i / 10 + 1) caller->wrong++;
+    }
+    return NULL;
+}
+
+static void threads_share_a_pool(void **state)
+{
+    (void)state;
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(3);
+    assert_non_null(pool);
+    pthread_t threads[TEST_CALLERS];
+    test_caller callers[TEST_CALLERS];
+    alarm(120);
+    for (uint32_t i = 0; i < TEST_CALLERS; i++) {
+        const test_caller caller = {bluelm_posix_port(pool), 10 * TEST_ASIDE_ROUNDS, i, 0, 0};
+        callers[i] = caller;
+        assert_int_equal(pthread_create(&threads[i], NULL, test_call, &callers[i]), 0);
+    }
+    for (uint32_t i = 0; i < TEST_CALLERS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(callers[i].wrong, 0);
+        assert_int_equal(callers[i].asides, TEST_ASIDE_ROUNDS);
+    }
+    alarm(0);
+    bluelm_posix_pool_stop(pool);
+}
+
+static void test_slow(void *arg)
+{
+    test_spend(20000);
+    __atomic_store_n((uint32_t *)arg, 1, __ATOMIC_RELEASE);
+}
+
+static void stopping_waits_for_work_beside(void **state)
+{
+    (void)state;
+    uint32_t done = 0;
+    bluelm_posix_pool *pool = bluelm_posix_pool_start(2);
+    assert_non_null(pool);
+    bluelm_port port = bluelm_posix_port(pool);
+    port.start(port.user, test_slow, &done);
+    bluelm_posix_pool_stop(pool);
+    assert_int_equal(__atomic_load_n(&done, __ATOMIC_ACQUIRE), 1);
+}
+
+/* ---- Processors -------------------------------------------------------------------------- */
 
 static void wrong_lists_of_processors_are_refused(void **state)
 {
@@ -268,6 +348,57 @@ static void a_file_read_is_the_file_mapped(void **state)
     remove(path);
 }
 
+#if defined(__linux__)
+/* Pages of the process that are in memory. */
+static long test_resident_pages(void)
+{
+    long all = 0, resident = 0;
+    FILE *in = fopen("/proc/self/statm", "r");
+    assert_non_null(in);
+    assert_int_equal(fscanf(in, "%ld %ld", &all, &resident), 2);
+    fclose(in);
+    return resident;
+}
+#else
+static long test_resident_pages(void)
+{
+    return 0;
+}
+#endif
+
+static uint32_t test_sum(const void *data, size_t bytes)
+{
+    uint32_t sum = 0;
+    for (size_t i = 0; i < bytes; i++)
+        sum += ((const uint8_t *)data)[i];
+    return sum;
+}
+
+static void pages_given_back_come_again(void **state)
+{
+    (void)state;
+    const size_t bytes = (size_t)16 << 20;
+    const long page = sysconf(_SC_PAGESIZE), pages = (long)bytes / page;
+    char path[] = "/tmp/bluelm-test-XXXXXX";
+    int fd = mkstemp(path);
+    const void *data;
+    size_t mapped;
+    assert_true(fd >= 0);
+    close(fd);
+    test_write_file(path, bytes);
+    assert_int_equal(bluelm_posix_map(path, &data, &mapped), 0);
+    uint32_t sum = test_sum(data, mapped);
+    long before = test_resident_pages();
+    bluelm_posix_give_back((const char *)data + 1, mapped - 2);
+    long after = test_resident_pages();
+    if (before) assert_in_range(before - after, pages / 2, pages);
+    assert_int_equal(test_sum(data, mapped), sum);
+    bluelm_posix_give_back(data, 0);
+    bluelm_posix_give_back((const char *)data + 1, 1);
+    bluelm_posix_unmap(data, mapped);
+    remove(path);
+}
+
 static void files_that_cannot_be_read_say_why(void **state)
 {
     (void)state;
@@ -288,10 +419,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_part_runs_once),
         cmocka_unit_test(nobody_sleeps_through_a_job),
+        cmocka_unit_test(threads_share_a_pool),
+        cmocka_unit_test(stopping_waits_for_work_beside),
         cmocka_unit_test(wrong_lists_of_processors_are_refused),
         cmocka_unit_test(threads_have_a_processor_each),
         cmocka_unit_test(workers_share_few_processors),
         cmocka_unit_test(a_file_read_is_the_file_mapped),
+        cmocka_unit_test(pages_given_back_come_again),
         cmocka_unit_test(files_that_cannot_be_read_say_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,19 @@ int bluelm_posix_map(const char *path, const void **data, size_t *bytes)
     return bluelm_posix_close(fd, 0);
 }
 
+void bluelm_posix_give_back(const void *data, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data;
+    uintptr_t first = (begin + page - 1) / page * page, end = (begin + bytes) / page * page;
+    int saved = errno;
+#if defined(MADV_DONTNEED)
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+#else
+    (void)first, (void)end;
+#endif
+    errno = saved;
+}
+
 void bluelm_posix_unmap(const void *data, size_t bytes)
 {
     if (bytes) munmap((void *)(uintptr_t)data, bytes);
@@ -286,7 +299,9 @@ struct bluelm_posix_pool {
     int bound;                      /* threads have a processor each, of            */
     bluelm_posix_cpus cpus;         /* these                                        */
     bluelm_posix_cpus callers_cpus; /* where the caller's thread ran before         */
+    uint32_t busy;                  /* with a job that some thread waits for            */
     pthread_t aside;                /* with bluelm_port.start: a job beside the workers */
+    pthread_mutex_t aside_lock;     /* of what follows                                  */
     int aside_running;
     void (*aside_fn)(void *arg);
     void *aside_arg;
@@ -380,10 +395,17 @@ static void *bluelm_posix_thread(void *arg)
     return NULL;
 }
 
+/* The workers have one job at a time. Who comes while they work for another thread does his
+ * own parts himself: parts wait for no thread, and he would only stand by otherwise. */
 static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t part),
                                       void *arg, uint32_t parts)
 {
     bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
+    if (__atomic_exchange_n(&pool->busy, 1, __ATOMIC_ACQUIRE)) {
+        for (uint32_t part = 0; part < parts; part++)
+            fn(arg, part);
+        return;
+    }
     pool->fn = fn;
     pool->arg = arg;
     __atomic_store_n(&pool->parts_open, parts, __ATOMIC_RELAXED);
@@ -391,6 +413,44 @@ static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t
     bluelm_posix_ring(pool, &pool->job);
     bluelm_posix_work(pool);
     bluelm_posix_wait(pool, &pool->done, bluelm_posix_is_done);
+    __atomic_store_n(&pool->busy, 0, __ATOMIC_RELEASE);
+}
+
+/* ---- Work beside the workers ------------------------------------------------------------ */
+
+static void *bluelm_posix_aside(void *arg)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)arg;
+    if (pool->bound) bluelm_posix_cpus_set(&pool->cpus); /* any of them, not the caller's */
+    pool->aside_fn(pool->aside_arg);
+    return NULL;
+}
+
+/* A thread for each job: they are a few seconds apart. Without one, and where another engine's
+ * job has it, the job runs here. */
+static void bluelm_posix_start(void *user, void (*fn)(void *arg), void *arg)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
+    int started = 0;
+    pthread_mutex_lock(&pool->aside_lock);
+    if (!pool->aside_running) {
+        pool->aside_fn = fn;
+        pool->aside_arg = arg;
+        started = !pthread_create(&pool->aside, NULL, bluelm_posix_aside, pool);
+        pool->aside_running = started;
+    }
+    pthread_mutex_unlock(&pool->aside_lock);
+    if (!started) fn(arg);
+}
+
+/* Waits for the job there is, whoever started it: with that, his own is done too. */
+static void bluelm_posix_finish(void *user)
+{
+    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
+    pthread_mutex_lock(&pool->aside_lock);
+    if (pool->aside_running) pthread_join(pool->aside, NULL);
+    pool->aside_running = 0;
+    pthread_mutex_unlock(&pool->aside_lock);
 }
 
 /* ---- The pool's life ----------------------------------------------------------------- */
@@ -436,6 +496,7 @@ bluelm_posix_pool *bluelm_posix_pool_start_on(uint32_t workers, const char *cpus
     bluelm_posix_pool *pool = (bluelm_posix_pool *)calloc(1, sizeof *pool);
     if (!pool) return NULL;
     pthread_mutex_init(&pool->lock, NULL);
+    pthread_mutex_init(&pool->aside_lock, NULL);
     pthread_cond_init(&pool->job.cond, NULL);
     pthread_cond_init(&pool->done.cond, NULL);
     if (bluelm_posix_pool_set_up(pool, workers, cpus)) {
@@ -455,6 +516,7 @@ bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers)
 void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
 {
     if (!pool) return;
+    bluelm_posix_finish(pool);
     __atomic_store_n(&pool->stop, 1, __ATOMIC_SEQ_CST);
     bluelm_posix_ring(pool, &pool->job);
     for (uint32_t i = 0; i < pool->threads; i++)
@@ -463,35 +525,9 @@ void bluelm_posix_pool_stop(bluelm_posix_pool *pool)
     pthread_cond_destroy(&pool->job.cond);
     pthread_cond_destroy(&pool->done.cond);
     pthread_mutex_destroy(&pool->lock);
+    pthread_mutex_destroy(&pool->aside_lock);
     free(pool->handles);
     free(pool);
-}
-
-/* ---- Work beside the workers ------------------------------------------------------------ */
-
-static void *bluelm_posix_aside(void *arg)
-{
-    bluelm_posix_pool *pool = (bluelm_posix_pool *)arg;
-    if (pool->bound) bluelm_posix_cpus_set(&pool->cpus); /* any of them, not the caller's */
-    pool->aside_fn(pool->aside_arg);
-    return NULL;
-}
-
-/* A thread for each job: they are a few seconds apart. Without one the job runs here. */
-static void bluelm_posix_start(void *user, void (*fn)(void *arg), void *arg)
-{
-    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
-    pool->aside_fn = fn;
-    pool->aside_arg = arg;
-    pool->aside_running = !pthread_create(&pool->aside, NULL, bluelm_posix_aside, pool);
-    if (!pool->aside_running) fn(arg);
-}
-
-static void bluelm_posix_finish(void *user)
-{
-    bluelm_posix_pool *pool = (bluelm_posix_pool *)user;
-    if (pool->aside_running) pthread_join(pool->aside, NULL);
-    pool->aside_running = 0;
 }
 
 /* ---- The port -------------------------------------------------------------------------- */

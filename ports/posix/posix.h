@@ -5,7 +5,10 @@
 
 #include "../../bluelm.h"
 
-/* Maps a file for reading. Returns 0, or -1 with errno. An empty file maps to "". */
+/* Maps a file for reading. Returns 0, or -1 with errno. An empty file maps to "". Nobody may
+ * shorten the file or write to it as long as it is mapped: what is read beyond its new end
+ * raises SIGBUS, which ends the program. Replace models by renaming a new file over the old
+ * one; where files may change under way, read them (the command: --weights read). */
 int bluelm_posix_map(const char *path, const void **data, size_t *bytes);
 
 /* Reads a file once, as a whole, into read-only memory of the process's own, in huge pages
@@ -16,9 +19,17 @@ int bluelm_posix_map(const char *path, const void **data, size_t *bytes);
  * shorter; ENOTSUP: no anonymous memory. */
 int bluelm_posix_read(const char *path, const void **data, size_t *bytes);
 
+/* Gives the system back the pages of a part of a mapped file that is not needed for a while,
+ * as the mmproj between two pictures; what is read there again comes from the file again. Whole
+ * pages alone are given back. Only for what bluelm_posix_map gave: memory from
+ * bluelm_posix_read has no file to come back from, and would be zeros. */
+void bluelm_posix_give_back(const void *data, size_t bytes);
+
 /* Gives back what either took. */
 void bluelm_posix_unmap(const void *data, size_t bytes);
 
+/* Threads that work for the engine, or for several: one job at a time, and an engine that
+ * comes while they work for another does its own meanwhile. */
 typedef struct bluelm_posix_pool bluelm_posix_pool;
 
 /* Starts workers - 1 threads beside the caller's, or fewer: no more than there are processors
@@ -32,7 +43,8 @@ bluelm_posix_pool *bluelm_posix_pool_start(uint32_t workers);
  *         there; ENOTSUP: this system binds no threads (only Linux does). */
 bluelm_posix_pool *bluelm_posix_pool_start_on(uint32_t workers, const char *cpus);
 
-/* NULL is fine. */
+/* Waits for work that was started beside the workers. No other thread may be in a step of an
+ * engine that uses the pool. NULL is fine. */
 void bluelm_posix_pool_stop(bluelm_posix_pool *pool);
 
 /* A port over the pool (NULL: one thread) and the monotonic clock. */
