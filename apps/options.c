@@ -5,84 +5,190 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-static const char app_usage[] =
-    "usage: bluelm COMMAND [options]\n"
-    "\n"
-    "  run       answer one question      -m M.gguf [--mmproj P.gguf --image FILE]... -p TEXT\n"
-    "  chat      talk, line by line       -m M.gguf [--mmproj P.gguf]\n"
-    "            (/image FILE  /reset  /quit)\n"
-    "  plan      memory and tile grid     -m M.gguf [--mmproj P.gguf] [--image FILE]...\n"
-    "  info      what the files hold      -m M.gguf [--mmproj P.gguf]\n"
-    "  tokenize  text on stdin to ids     -m M.gguf [--special]\n"
-    "  logits    of the last token        -m M.gguf --ids FILE.i32 -o OUT.f32\n"
-    "  embed     one picture as one tile  -m M.gguf --mmproj P.gguf --image FILE -o OUT.f32\n"
-    "\n"
-    "memory\n"
-    "  --ctx N         tokens the KV cache holds          (the model's, at most 2048)\n"
-    "  --chunk N       prompt tokens read at once         (128)\n"
-    "  --max-tiles N   most tiles of a picture            (what the model allows)\n"
-    "  --tile-batch N  tiles encoded at once              (4)\n"
-    "  --max-pixels N  largest PNG or JPEG                (that of the pictures given)\n"
-    "  --kv TYPE       int8 or f16                        (int8)\n"
-    "  --act TYPE      activations: int8 or int16         (int8)\n"
-    "  --arena BYTES   all memory there is; K, M, G too   (what the plan needs)\n"
-    "  --kv-budget, --activations-budget, --image-tokens-budget BYTES   caps\n"
-    "answers\n"
-    "  --system TEXT   a system turn first\n"
-    "  -n, --max-tokens N                                 (until the model ends)\n"
-    "  --temp X --top-k N --top-p X --min-p X --repeat-penalty X --seed N    (greedy)\n"
-    "machine\n"
-    "  --threads N     workers                            (1)\n"
-    "  --cpus LIST     a processor for each worker, of these: 0-3,6 (any)\n"
-    "  --weights HOW   map, or read once into huge pages  (map)\n"
-    "  --overlap       embed the next tiles beside the encoder's blocks\n"
-    "  --cpu NAME      auto, scalar; sse41, avx2, avx512, (auto)\n"
-    "                  amx; neon, dotprod, i8mm\n"
-    "  --tiling NAME   auto, relaxed, llava-next, internvl, single   --alpha X\n"
-    "output\n"
-    "  --json          one JSON object on stdout\n"
-    "  --quiet         no progress, no speeds on stderr\n"
-    "\n"
-    "Exit status: 0 done, 1 failed, 2 wrong usage.\n";
+#include "output.h"
+
+/* ---- The table -------------------------------------------------------------------------- */
 
 enum app_kind {
     APP_TEXT,
     APP_U32,
     APP_U64,
+    APP_TOKENS, /* APP_U32, or -1 for no limit */
     APP_BYTES,
     APP_FLOAT,
     APP_NAME,
     APP_FLAG,
-    APP_IMAGE
+    APP_IMAGES,
+    APP_SIZES
 };
 
 typedef struct app_option {
-    const char *name;
+    const char *names; /* as typed, separated by commas */
     enum app_kind kind;
-    void *target;
-    const char *names; /* APP_NAME: "zero,one,two", a leading dash skips a number */
+    uint32_t commands;
+    size_t target;     /* in app_options */
+    const char *value; /* what it takes; APP_NAME: the names, "-" for a number left out */
+    uint64_t least, most;
+    const char *help;
 } app_option;
+
+enum {
+    APP_ANSWERS = APP_RUN | APP_CHAT,
+    APP_PICTURES = APP_ANSWERS | APP_PLAN | APP_EMBED,
+    APP_ENGINES = APP_PICTURES | APP_LOGITS | APP_TOKENIZE,
+    APP_EVERY = APP_ENGINES | APP_INFO
+};
+
+#define AT(field) offsetof(app_options, field)
+#define ANY_U32   1, UINT32_MAX
+
+/* A row without names heads those below it. */
+static const app_option app_table[] = {
+    {.help = "input"},
+    {"-m,--model", APP_TEXT, APP_EVERY, AT(model), "FILE", 0, 0, "language model (GGUF)"},
+    {"--mmproj", APP_TEXT, APP_EVERY, AT(mmproj), "FILE", 0, 0, "vision model (GGUF)"},
+    {"--image", APP_IMAGES, APP_PICTURES, 0, "FILE,..", 0, 0,
+     "pictures (PNG, JPEG); may be repeated"},
+    {"--size", APP_SIZES, APP_PLAN, 0, "WxH,..", 0, 0, "pictures of these sizes"},
+    {"-p,--prompt", APP_TEXT, APP_RUN, AT(prompt), "TEXT", 0, 0,
+     "the question; - or none: standard input"},
+    {"-f,--file", APP_TEXT, APP_RUN, AT(prompt_file), "FILE", 0, 0,
+     "the question, from a file"},
+    {"-s,--system", APP_TEXT, APP_ANSWERS, AT(system), "TEXT", 0, 0, "a system turn first"},
+    {"--raw", APP_FLAG, APP_RUN, AT(raw), NULL, 0, 0,
+     "go on with the text, without a chat template"},
+    {"--special", APP_FLAG, APP_TOKENIZE, AT(special), NULL, 0, 0,
+     "special tokens written out become themselves"},
+    {"--ids", APP_TEXT, APP_LOGITS, AT(ids), "FILE", 0, 0, "token ids, int32"},
+    {.help = "answers"},
+    {"-n,--max-tokens,--predict,--n-predict", APP_TOKENS, APP_ANSWERS, AT(max_tokens), "N",
+     ANY_U32, "most tokens (-1: until the model ends)"},
+    {"--temp", APP_FLOAT, APP_ANSWERS, AT(sampling.temperature), "X", 0, 0,
+     "0 (the default): the likeliest token"},
+    {"--top-k", APP_U32, APP_ANSWERS, AT(sampling.top_k), "N", 0, UINT32_MAX,
+     "of the N likeliest (0: all)"},
+    {"--top-p", APP_FLOAT, APP_ANSWERS, AT(sampling.top_p), "X", 0, 0,
+     "of the likeliest that sum to X"},
+    {"--min-p", APP_FLOAT, APP_ANSWERS, AT(sampling.min_p), "X", 0, 0,
+     "of those above X times the likeliest"},
+    {"--repeat-penalty", APP_FLOAT, APP_ANSWERS, AT(sampling.repeat_penalty), "X", 0, 0,
+     "above 1: against repetition"},
+    {"--repeat-last-n", APP_U32, APP_ANSWERS, AT(sampling.repeat_last), "N", ANY_U32,
+     "of the last N tokens (64)"},
+    {"--seed", APP_U64, APP_ANSWERS, AT(sampling.seed), "N", 0, UINT64_MAX,
+     "same seed, same answer"},
+    {.help = "memory"},
+    {"-c,--ctx,--ctx-size", APP_U32, APP_ENGINES, AT(config.context_tokens), "N", 1, 1u << 20,
+     "tokens the KV cache holds (the model's, at most 2048)"},
+    {"--chunk,--ubatch-size", APP_U32, APP_ENGINES, AT(config.chunk_tokens), "N", 1, 2048,
+     "prompt tokens read at once (128)"},
+    {"--max-tiles", APP_U32, APP_PICTURES, AT(config.max_tiles), "N", 1, 256,
+     "most tiles of a picture (what the model allows)"},
+    {"--tile-batch", APP_U32, APP_PICTURES, AT(config.tiles_per_batch), "N", 1, 64,
+     "tiles encoded at once (4)"},
+    {"--max-pixels", APP_U32, APP_PICTURES, AT(config.max_image_pixels), "N", 1, UINT32_MAX - 1,
+     "largest PNG or JPEG (that of the pictures given)"},
+    {"--kv", APP_NAME, APP_ENGINES, AT(config.kv_type), "-,int8,f16", 0, 0, "KV cache (int8)"},
+    {"--act", APP_NAME, APP_ENGINES, AT(config.activation_type), "-,int8,int16", 0, 0,
+     "activations (int8)"},
+    {"--arena", APP_BYTES, APP_ENGINES & ~APP_PLAN, AT(arena_bytes), "BYTES", ANY_U32,
+     "all memory there is; K, M, G too (what the plan needs)"},
+    {"--kv-budget", APP_BYTES, APP_ENGINES, AT(config.max_kv_cache_bytes), "BYTES", 0, 0,
+     "a cap on the KV cache"},
+    {"--activations-budget", APP_BYTES, APP_ENGINES, AT(config.max_activations_bytes), "BYTES",
+     0, 0, "a cap on activations"},
+    {"--image-tokens-budget", APP_BYTES, APP_PICTURES, AT(config.max_image_tokens_bytes),
+     "BYTES", 0, 0, "a cap on a picture's tokens"},
+    {.help = "pictures"},
+    {"--tiling", APP_NAME, APP_PICTURES, AT(config.tile_rule),
+     "auto,relaxed,llava-next,internvl,single", 0, 0, "how a picture is cut (the model's way)"},
+    {"--alpha", APP_FLOAT, APP_PICTURES, AT(config.tile_alpha), "X", 0, 0,
+     "of the relaxed tiling (0.1)"},
+    {.help = "machine"},
+    {"-t,--threads", APP_U32, APP_ENGINES, AT(config.workers), "N", 1, 64, "workers (1)"},
+    {"--cpus", APP_TEXT, APP_ENGINES & ~APP_PLAN, AT(cpus), "LIST", 0, 0,
+     "a processor for each worker, of these: 0-3,6 (any)"},
+    {"--cpu", APP_NAME, APP_ENGINES, AT(cpu),
+     "auto,scalar,sse41,avx2,avx512,amx,neon,dotprod,i8mm", 0, 0, "kernels (auto)"},
+    {"--weights", APP_NAME, APP_EVERY, AT(weights), "map,read", 0, 0,
+     "map the files, or read them into huge pages (map)"},
+    {"--overlap", APP_FLAG, APP_PICTURES, AT(config.overlap_tiles), NULL, 0, 0,
+     "embed the next tiles beside the encoder's blocks"},
+    {.help = "output"},
+    {"-o,--output", APP_TEXT, APP_LOGITS | APP_EMBED, AT(output), "FILE", 0, 0,
+     "floats, little-endian"},
+    {"--json", APP_FLAG, APP_EVERY, AT(json), NULL, 0, 0, "one JSON object on standard output"},
+    {"-q,--quiet", APP_FLAG, APP_EVERY, AT(quiet), NULL, 0, 0,
+     "no progress, no speeds on standard error"},
+    {"--raw-output", APP_FLAG, APP_ANSWERS, AT(raw_output), NULL, 0, 0,
+     "control characters of the answer as they are on a terminal too"},
+};
+#undef AT
+#undef ANY_U32
+
+enum { APP_OPTIONS = sizeof app_table / sizeof *app_table };
+
+/* What --cpu's names stand for, in the order of its list. */
+static const struct {
+    const char *name;
+    uint32_t mask;
+} app_cpus[] = {
+    {NULL, 0},
+    {"scalar", BLUELM_CPU_NONE},
+    {"sse41", BLUELM_CPU_SSE41},
+    {"avx2", BLUELM_CPU_AVX2},
+    {"avx512", BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AVX2}, /* norms and int16 are AVX2's */
+    {"amx", BLUELM_CPU_AMX | BLUELM_CPU_AVX2},
+    {"neon", BLUELM_CPU_NEON},
+    {"dotprod", BLUELM_CPU_NEON_DOTPROD},
+    {"i8mm", BLUELM_CPU_NEON_I8MM},
+};
+
+/* ---- Lists separated by commas ------------------------------------------------------------- */
+
+/* The place of a name in a list; -1: not there. */
+static int app_place(const char *list, const char *name, size_t length)
+{
+    for (int place = 0; list; place++) {
+        size_t n = strcspn(list, ",");
+        if (n == length && !strncmp(list, name, n)) return place;
+        list = list[n] ? list + n + 1 : NULL;
+    }
+    return -1;
+}
+
+static const app_option *app_find(const char *name)
+{
+    for (int i = 0; i < APP_OPTIONS; i++)
+        if (app_table[i].names && app_place(app_table[i].names, name, strlen(name)) >= 0)
+            return &app_table[i];
+    return NULL;
+}
+
+/* ---- Values ----------------------------------------------------------------------------------- */
 
 static int app_wrong(const char *name, const char *value, const char *expected)
 {
-    fprintf(stderr, "bluelm: %s %s: expected %s\n", name, value, expected);
+    app_fail_with(NULL, "%s %s: expected %s", name, value, expected);
     return 2;
 }
 
-static int app_parse_u64(const char *name, const char *value, uint64_t limit, uint64_t *out)
+static int app_parse_u64(const char *name, const char *value, uint64_t least, uint64_t most,
+                         uint64_t *out)
 {
-    char *end;
+    char *end, expected[80];
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
-    if (value[0] < '0' || value[0] > '9' || *end || errno || number > limit) {
-        char expected[64];
-        snprintf(expected, sizeof expected, "a whole number up to %llu",
-                 (unsigned long long)limit);
-        return app_wrong(name, value, expected);
+    if (value[0] >= '0' && value[0] <= '9' && !*end && !errno && number >= least &&
+        number <= most) {
+        *out = number;
+        return 0;
     }
-    *out = number;
-    return 0;
+    snprintf(expected, sizeof expected, "a whole number from %llu to %llu",
+             (unsigned long long)least, (unsigned long long)most);
+    return app_wrong(name, value, expected);
 }
 
 static int app_parse_bytes(const char *name, const char *value, uint64_t *out)
@@ -96,165 +202,251 @@ static int app_parse_bytes(const char *name, const char *value, uint64_t *out)
     if (n >= sizeof digits) return app_wrong(name, value, "bytes, e.g. 268435456 or 256M");
     memcpy(digits, value, n);
     digits[n] = 0;
-    if (app_parse_u64(name, digits, UINT64_MAX >> shift, out)) return 2;
+    if (app_parse_u64(name, digits, 1, UINT64_MAX >> shift, out)) return 2;
     *out <<= shift;
     return 0;
 }
 
-static int app_parse_name(const app_option *option, const char *value)
-{
-    uint32_t number = 0;
-    size_t length = strlen(value);
-    for (const char *at = option->names; *at; number++) {
-        size_t n = strcspn(at, ",");
-        if (n == length && n && !strncmp(at, value, n)) {
-            *(uint32_t *)option->target = number;
-            return 0;
-        }
-        at += n + (at[n] == ',');
-    }
-    return app_wrong(option->name, value, option->names + (option->names[0] == ','));
-}
-
-static int app_parse_image(app_options *o, const char *value)
-{
-    if (o->image_count == APP_MAX_IMAGES) {
-        fprintf(stderr, "bluelm: --image: at most %d pictures\n", APP_MAX_IMAGES);
-        return 2;
-    }
-    o->images[o->image_count++] = value;
-    return 0;
-}
-
-static int app_parse_float(const app_option *option, const char *value)
+static int app_parse_float(const char *name, const char *value, float *out)
 {
     char *end;
     float number = strtof(value, &end);
-    if (end == value || *end || !isfinite(number))
-        return app_wrong(option->name, value, "a number");
-    *(float *)option->target = number;
+    if (end == value || *end || !isfinite(number)) return app_wrong(name, value, "a number");
+    *out = number;
     return 0;
 }
 
-static int app_parse_value(app_options *o, const app_option *option, const char *value)
+static int app_parse_name(const app_option *option, const char *name, const char *value,
+                          uint32_t *out)
 {
-    uint64_t number;
-    switch (option->kind) {
-    case APP_U32:
-        if (app_parse_u64(option->name, value, UINT32_MAX, &number)) return 2;
-        *(uint32_t *)option->target = (uint32_t)number;
-        return 0;
-    case APP_U64:
-        return app_parse_u64(option->name, value, UINT64_MAX, option->target);
-    case APP_BYTES:
-        return app_parse_bytes(option->name, value, option->target);
-    case APP_FLOAT:
-        return app_parse_float(option, value);
-    case APP_NAME:
-        return app_parse_name(option, value);
-    case APP_IMAGE:
-        return app_parse_image(o, value);
-    case APP_TEXT:
-    case APP_FLAG:
-    default:
-        *(const char **)option->target = value;
+    const char *names = option->value;
+    int place = app_place(names, value, strlen(value));
+    if (place >= 0 && strcmp(value, "-")) {
+        *out = (uint32_t)place;
         return 0;
     }
+    return app_wrong(name, value, names[0] == '-' ? names + 2 : names);
 }
 
-static int app_parse_option(app_options *o, const app_option *options, size_t count, int argc,
-                            char **argv, int *at)
+static int app_add_image(app_options *o, const char *name, app_image image)
+{
+    if (o->image_count == APP_MAX_IMAGES) {
+        app_fail_with(name, "at most %d pictures", APP_MAX_IMAGES);
+        return 2;
+    }
+    o->images[o->image_count++] = image;
+    return 0;
+}
+
+/* Files separated by commas; a file whose own name has commas stays whole. */
+static int app_parse_images(app_options *o, const char *name, char *value)
+{
+    if (access(value, F_OK) == 0) return app_add_image(o, name, (app_image){.path = value});
+    for (char *comma; value; value = comma) {
+        if ((comma = strchr(value, ','))) *comma++ = 0;
+        if (app_add_image(o, name, (app_image){.path = value})) return 2;
+    }
+    return 0;
+}
+
+static int app_parse_sizes(app_options *o, const char *name, char *value)
+{
+    for (char *comma; value; value = comma) {
+        app_image size = {0};
+        char rest;
+        if ((comma = strchr(value, ','))) *comma++ = 0;
+        if (sscanf(value, "%5ux%5u%c", &size.width_px, &size.height_px, &rest) != 2 ||
+            value[0] < '0' || value[0] > '9')
+            return app_wrong(name, value, "WIDTHxHEIGHT, e.g. 768x1536");
+        if (app_add_image(o, name, size)) return 2;
+    }
+    return 0;
+}
+
+static int app_parse_value(app_options *o, const app_option *option, const char *name,
+                           char *value)
+{
+    void *target = (char *)o + option->target;
+    uint64_t number = 0;
+    int code = 0;
+    switch (option->kind) {
+    case APP_TOKENS:
+        if (!strcmp(value, "-1")) break; /* 0: no limit */
+        /* fall through */
+    case APP_U32:
+        code = app_parse_u64(name, value, option->least, option->most, &number);
+        break;
+    case APP_U64:
+        return app_parse_u64(name, value, option->least, option->most, target);
+    case APP_BYTES:
+        return app_parse_bytes(name, value, target);
+    case APP_FLOAT:
+        return app_parse_float(name, value, target);
+    case APP_NAME:
+        return app_parse_name(option, name, value, target);
+    case APP_IMAGES:
+        return app_parse_images(o, name, value);
+    case APP_SIZES:
+        return app_parse_sizes(o, name, value);
+    case APP_FLAG:
+    case APP_TEXT:
+        *(const char **)target = value;
+        return 0;
+    }
+    if (!code) *(uint32_t *)target = (uint32_t)number;
+    return code;
+}
+
+/* ---- Help ---------------------------------------------------------------------------------------- */
+
+static void app_print_option(const app_option *option)
+{
+    char left[96];
+    int n = 0;
+    for (const char *at = option->names; *at && n < 60; at++)
+        n += snprintf(left + n, sizeof left - (size_t)n, *at == ',' ? ", " : "%c", *at);
+    if (option->value && option->kind != APP_NAME)
+        snprintf(left + n, sizeof left - (size_t)n, " %s", option->value);
+    printf("  %-30s %s\n", left, option->help);
+    if (option->kind == APP_NAME)
+        printf("  %-30s %s\n", "", option->value + (option->value[0] == '-' ? 2 : 0));
+}
+
+static void app_print_command_help(const app_command *command, uint32_t bit)
+{
+    const char *heading = NULL;
+    printf("usage: bluelm %s [options]: %s\n", command->name, command->summary);
+    if (bit == APP_CHAT) puts("one question a line; /image FILE, /reset, /help, /quit");
+    for (int i = 0; i < APP_OPTIONS; i++) {
+        const app_option *option = &app_table[i];
+        if (!option->names) heading = option->help;
+        if (!(option->commands & bit)) continue;
+        if (heading) printf("%s\n", heading);
+        heading = NULL;
+        app_print_option(option);
+    }
+    puts("Exit status: 0 done, 1 failed, 2 wrong usage.");
+}
+
+static void app_print_help(FILE *to, const app_command *commands, uint32_t count)
+{
+    fprintf(to, "usage: bluelm COMMAND [options]\n\n");
+    for (uint32_t i = 0; i < count; i++)
+        fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fprintf(to,
+            "\n"
+            "  bluelm run -m MODEL.gguf --mmproj MMPROJ.gguf --image PHOTO.jpg -p \"What is "
+            "this?\"\n\n"
+            "bluelm COMMAND --help lists its options; bluelm --version.\n"
+            "Exit status: 0 done, 1 failed, 2 wrong usage.\n");
+}
+
+/* ---- The command line ----------------------------------------------------------------------------- */
+
+static int app_is(const char *word, const char *one, const char *other)
+{
+    return !strcmp(word, one) || !strcmp(word, other);
+}
+
+static int app_parse_option(app_options *o, uint32_t bit, int argc, char **argv, int *at)
 {
     const char *name = argv[(*at)++];
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(name, options[i].name)) continue;
-        if (options[i].kind == APP_FLAG) {
-            *(int *)options[i].target = 1;
-            return 0;
-        }
-        if (*at == argc) {
-            fprintf(stderr, "bluelm: %s needs a value\n", name);
-            return 2;
-        }
-        return app_parse_value(o, &options[i], argv[(*at)++]);
+    const app_option *option = app_find(name);
+    if (!option) {
+        app_fail_with(NULL, "unknown option %s (see bluelm %s --help)", name, o->command);
+        return 2;
     }
-    fprintf(stderr, "bluelm: unknown option %s (see bluelm --help)\n", name);
-    return 2;
+    if (!(option->commands & bit)) {
+        app_fail_with(NULL, "%s takes no %s (see bluelm %s --help)", o->command, name,
+                      o->command);
+        return 2;
+    }
+    if (option->kind == APP_FLAG) {
+        *(uint32_t *)(void *)((char *)o + option->target) = 1;
+        return 0;
+    }
+    if (*at == argc) {
+        app_fail_with(NULL, "%s needs a value", name);
+        return 2;
+    }
+    return app_parse_value(o, option, name, argv[(*at)++]);
 }
 
-int app_options_parse(app_options *o, int argc, char **argv)
+static int app_given(const app_options *o, const app_option *option)
 {
-    static const struct {
-        const char *name;
-        uint32_t mask;
-    } cpus[] = {
-        {NULL, 0},
-        {"scalar", BLUELM_CPU_NONE},
-        {"sse41", BLUELM_CPU_SSE41},
-        {"avx2", BLUELM_CPU_AVX2},
-        {"avx512", BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AVX2}, /* norms and int16 are AVX2's */
-        {"amx", BLUELM_CPU_AMX | BLUELM_CPU_AVX2},
-        {"neon", BLUELM_CPU_NEON},
-        {"dotprod", BLUELM_CPU_NEON_DOTPROD},
-        {"i8mm", BLUELM_CPU_NEON_I8MM},
-    };
-    uint32_t cpu = 0;
-    memset(o, 0, sizeof *o);
-    const app_option options[] = {
-        {"-m", APP_TEXT, &o->model, NULL},
-        {"--model", APP_TEXT, &o->model, NULL},
-        {"--mmproj", APP_TEXT, &o->mmproj, NULL},
-        {"--image", APP_IMAGE, NULL, NULL},
-        {"-p", APP_TEXT, &o->prompt, NULL},
-        {"--prompt", APP_TEXT, &o->prompt, NULL},
-        {"--system", APP_TEXT, &o->system, NULL},
-        {"--ids", APP_TEXT, &o->ids, NULL},
-        {"-o", APP_TEXT, &o->output, NULL},
-        {"--ctx", APP_U32, &o->config.context_tokens, NULL},
-        {"--chunk", APP_U32, &o->config.chunk_tokens, NULL},
-        {"--max-tiles", APP_U32, &o->config.max_tiles, NULL},
-        {"--tile-batch", APP_U32, &o->config.tiles_per_batch, NULL},
-        {"--max-pixels", APP_U32, &o->config.max_image_pixels, NULL},
-        {"--kv", APP_NAME, &o->config.kv_type, ",int8,f16"},
-        {"--act", APP_NAME, &o->config.activation_type, ",int8,int16"},
-        {"--arena", APP_BYTES, &o->arena_bytes, NULL},
-        {"--kv-budget", APP_BYTES, &o->config.max_kv_cache_bytes, NULL},
-        {"--activations-budget", APP_BYTES, &o->config.max_activations_bytes, NULL},
-        {"--image-tokens-budget", APP_BYTES, &o->config.max_image_tokens_bytes, NULL},
-        {"-n", APP_U32, &o->max_tokens, NULL},
-        {"--max-tokens", APP_U32, &o->max_tokens, NULL},
-        {"--temp", APP_FLOAT, &o->sampling.temperature, NULL},
-        {"--top-k", APP_U32, &o->sampling.top_k, NULL},
-        {"--top-p", APP_FLOAT, &o->sampling.top_p, NULL},
-        {"--min-p", APP_FLOAT, &o->sampling.min_p, NULL},
-        {"--repeat-penalty", APP_FLOAT, &o->sampling.repeat_penalty, NULL},
-        {"--seed", APP_U64, &o->sampling.seed, NULL},
-        {"--threads", APP_U32, &o->config.workers, NULL},
-        {"--cpus", APP_TEXT, &o->cpus, NULL},
-        {"--weights", APP_NAME, &o->weights, "map,read"},
-        {"--cpu", APP_NAME, &cpu, "auto,scalar,sse41,avx2,avx512,amx,neon,dotprod,i8mm"},
-        {"--tiling", APP_NAME, &o->config.tile_rule, "auto,relaxed,llava-next,internvl,single"},
-        {"--alpha", APP_FLOAT, &o->config.tile_alpha, NULL},
-        {"--overlap", APP_FLAG, &o->config.overlap_tiles, NULL},
-        {"--special", APP_FLAG, &o->special, NULL},
-        {"--json", APP_FLAG, &o->json, NULL},
-        {"--quiet", APP_FLAG, &o->quiet, NULL},
-    };
-    if (argc < 2 || !strcmp(argv[1], "--help") || !strcmp(argv[1], "-h")) {
-        fputs(app_usage, argc < 2 ? stderr : stdout);
-        return argc < 2 ? 2 : 1;
-    }
-    o->command = argv[1];
-    for (int at = 2; at < argc;) {
-        if (!strcmp(argv[at], "--help") || !strcmp(argv[at], "-h")) {
-            fputs(app_usage, stdout);
-            return 1;
+    if (option->kind == APP_IMAGES) return o->image_count > 0;
+    return *(const char *const *)(const void *)((const char *)o + option->target) != NULL;
+}
+
+/* Says which of the options that a command cannot do without is missing. */
+static int app_check_needs(const app_options *o, const app_command *command)
+{
+    for (const char *at = command->needs; *at;) {
+        char name[16] = "";
+        size_t n = strcspn(at, ",");
+        memcpy(name, at, n < sizeof name ? n : sizeof name - 1);
+        const app_option *option = app_find(name);
+        if (option && !app_given(o, option)) {
+            app_fail_with(command->name, "needs %s %s: %s", name, option->value, option->help);
+            return 2;
         }
-        int code =
-            app_parse_option(o, options, sizeof options / sizeof *options, argc, argv, &at);
+        at += n + (at[n] == ',');
+    }
+    return 0;
+}
+
+/* --json counts wherever it stands, in what is said of the options before it too. */
+static uint32_t app_wants_json(int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], "--json")) return 1;
+    return 0;
+}
+
+static int app_parse_all(app_options *o, const app_command *command, uint32_t bit, int argc,
+                         char **argv)
+{
+    for (int at = 2; at < argc;) {
+        int code = app_parse_option(o, bit, argc, argv, &at);
         if (code) return code;
     }
-    o->cpu = cpus[cpu].name;
-    o->config.cpu_mask = cpus[cpu].mask;
-    return 0;
+    o->config.cpu_mask = app_cpus[o->cpu].mask;
+    app_output_begin(o);
+    return app_check_needs(o, command);
+}
+
+const char *app_cpu_name(const app_options *o)
+{
+    return app_cpus[o->cpu].name;
+}
+
+const app_command *app_options_parse(app_options *o, const app_command *commands,
+                                     uint32_t count, int argc, char **argv, int *status)
+{
+    memset(o, 0, sizeof *o);
+    *status = argc < 2 ? 2 : 0;
+    if (argc < 2 || app_is(argv[1], "--help", "-h")) {
+        app_print_help(argc < 2 ? stderr : stdout, commands, count);
+        return NULL;
+    }
+    if (!strcmp(argv[1], "--version")) {
+        printf("bluelm %d.%d\n", BLUELM_VERSION_MAJOR, BLUELM_VERSION_MINOR);
+        return NULL;
+    }
+    o->command = argv[1];
+    o->json = app_wants_json(argc, argv);
+    app_output_begin(o);
+    for (uint32_t i = 0; i < count; i++) {
+        if (strcmp(argv[1], commands[i].name)) continue;
+        for (int at = 2; at < argc; at++)
+            if (app_is(argv[at], "--help", "-h")) {
+                app_print_command_help(&commands[i], 1u << i);
+                return NULL;
+            }
+        *status = app_parse_all(o, &commands[i], 1u << i, argc, argv);
+        return *status ? NULL : &commands[i];
+    }
+    app_fail_with(NULL, "unknown command %s (see bluelm --help)", argv[1]);
+    *status = 2;
+    return NULL;
 }

@@ -1,32 +1,19 @@
 #include "report.h"
 
 #include <inttypes.h>
-#include <string.h>
-#include <unistd.h>
-
-void app_progress(const char *what, uint64_t done, uint64_t total)
-{
-    static int open_line;
-    if (!isatty(STDERR_FILENO)) return;
-    if (what) {
-        fprintf(stderr, "\r%s %3u %%", what, (unsigned)(total ? 100 * done / total : 100));
-        open_line = 1;
-    } else if (open_line) {
-        fputs("\r                              \r", stderr);
-        open_line = 0;
-    }
-}
+#include "output.h"
 
 static void app_memory_line(const char *name, uint64_t bytes, uint64_t total)
 {
     static const char full[] = "########################################";
     int width = total ? (int)((40 * bytes + total - 1) / total) : 0;
-    printf("  %-22s %14" PRIu64 "  %.*s\n", name, bytes, width > 40 ? 40 : width, full);
+    fprintf(app_out(), "  %-22s %14" PRIu64 "  %.*s\n", name, bytes, width > 40 ? 40 : width,
+            full);
 }
 
 void app_print_memory(const bluelm_memory *m)
 {
-    printf("arena, in bytes\n");
+    fprintf(app_out(), "arena, in bytes\n");
     app_memory_line("engine", m->engine_bytes, m->total_bytes);
     app_memory_line("weights view", m->weights_view_bytes, m->total_bytes);
     app_memory_line("tokenizer", m->tokenizer_bytes, m->total_bytes);
@@ -38,21 +25,35 @@ void app_print_memory(const bluelm_memory *m)
     app_memory_line("  language phase", m->language_phase_bytes, m->total_bytes);
     app_memory_line("  image decode", m->image_decode_bytes, m->total_bytes);
     app_memory_line("total", m->total_bytes, m->total_bytes);
-    printf("  %-22s %14" PRIu64 "  used where they lie\n", "weights", m->weights_bytes);
-    printf("for %u tokens of context, chunks of %u, %u worker%s", m->context_tokens,
-           m->chunk_tokens, m->workers, m->workers == 1 ? "" : "s");
+    fprintf(app_out(), "  %-22s %14" PRIu64 "  used where they lie\n", "weights",
+            m->weights_bytes);
+    fprintf(app_out(), "for %u tokens of context, chunks of %u, %u worker%s", m->context_tokens,
+            m->chunk_tokens, m->workers, m->workers == 1 ? "" : "s");
     if (m->max_tiles)
-        printf(", %u tiles of %u px and %u tokens in batches of %u", m->max_tiles, m->tile_px,
-               m->tokens_per_tile, m->tiles_per_batch);
-    printf("\n");
+        fprintf(app_out(), ", %u tiles of %u px and %u tokens in batches of %u", m->max_tiles,
+                m->tile_px, m->tokens_per_tile, m->tiles_per_batch);
+    fprintf(app_out(), "\n");
 }
+
+/* ---- JSON ------------------------------------------------------------------------------- */
+
+typedef struct app_field {
+    const char *name;
+    uint64_t value;
+} app_field;
+
+/* The fields of an object, without its braces. */
+static void app_print_fields(const app_field *fields, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(app_out(), "%s\"%s\":%" PRIu64, i ? "," : "", fields[i].name, fields[i].value);
+}
+
+#define APP_COUNT(array) (sizeof(array) / sizeof *(array))
 
 void app_print_memory_json(const bluelm_memory *m)
 {
-    const struct {
-        const char *name;
-        uint64_t value;
-    } fields[] = {
+    const app_field fields[] = {
         {"engine", m->engine_bytes},
         {"weights_view", m->weights_view_bytes},
         {"tokenizer", m->tokenizer_bytes},
@@ -73,26 +74,32 @@ void app_print_memory_json(const bluelm_memory *m)
         {"tile_px", m->tile_px},
         {"workers", m->workers},
     };
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        printf("%s\"%s\":%" PRIu64, i ? "," : "\"memory\":{", fields[i].name, fields[i].value);
-    printf("}");
+    fputs("\"memory\":{", app_out());
+    app_print_fields(fields, APP_COUNT(fields));
+    fputs("}", app_out());
 }
 
 void app_print_grid(const char *path, uint32_t width, uint32_t height,
                     const bluelm_tile_grid *g)
 {
-    printf("%s: %ux%u px, grid %u:%u%s, %u tile%s, %u image tokens\n", path, width, height,
-           g->columns, g->rows, g->thumbnail ? " and a thumbnail" : "", g->tiles,
-           g->tiles == 1 ? "" : "s", g->tokens);
-    printf("  resized to %ux%u at %u,%u on a canvas of %ux%u\n", g->resized_width_px,
-           g->resized_height_px, g->offset_x_px, g->offset_y_px, g->columns * g->tile_px,
-           g->rows * g->tile_px);
+    fprintf(app_out(), "%s%s%ux%u px, grid %u:%u%s, %u tile%s, %u image tokens\n",
+            path ? path : "", path ? ": " : "", width, height, g->columns, g->rows,
+            g->thumbnail ? " and a thumbnail" : "", g->tiles, g->tiles == 1 ? "" : "s",
+            g->tokens);
+    fprintf(app_out(), "  resized to %ux%u at %u,%u on a canvas of %ux%u\n",
+            g->resized_width_px, g->resized_height_px, g->offset_x_px, g->offset_y_px,
+            g->columns * g->tile_px, g->rows * g->tile_px);
 }
 
 void app_print_grid_json(const bluelm_tile_grid *g)
 {
-    printf("{\"columns\":%u,\"rows\":%u,\"thumbnail\":%u,\"tiles\":%u,\"tokens\":%u}",
-           g->columns, g->rows, g->thumbnail, g->tiles, g->tokens);
+    const app_field fields[] = {
+        {"columns", g->columns}, {"rows", g->rows},     {"thumbnail", g->thumbnail},
+        {"tiles", g->tiles},     {"tokens", g->tokens},
+    };
+    fputs("{", app_out());
+    app_print_fields(fields, APP_COUNT(fields));
+    fputs("}", app_out());
 }
 
 static double app_per_second(uint64_t count, uint64_t us)
@@ -116,27 +123,65 @@ void app_print_speeds(const bluelm_stats *s, uint64_t load_us)
 
 void app_print_speeds_json(const bluelm_stats *s, uint64_t load_us)
 {
-    printf("\"load_us\":%" PRIu64 ",\"image_tiles\":%" PRIu64 ",\"image_us\":%" PRIu64
-           ",\"prefill_tokens\":%" PRIu64 ",\"prefill_us\":%" PRIu64
-           ",\"decode_tokens\":%" PRIu64 ",\"decode_us\":%" PRIu64
-           ",\"context_used_tokens\":%u,\"arena_bytes\":%" PRIu64
-           ",\"arena_high_water_bytes\":%" PRIu64 ",\"kernels\":\"%s\"",
-           load_us, s->image_tiles, s->image_us, s->prefill_tokens, s->prefill_us,
-           s->decode_tokens, s->decode_us, s->context_used_tokens, s->arena_bytes,
-           s->arena_high_water_bytes, s->kernels);
+    const app_field fields[] = {
+        {"load_us", load_us},
+        {"image_tiles", s->image_tiles},
+        {"image_us", s->image_us},
+        {"prefill_tokens", s->prefill_tokens},
+        {"prefill_us", s->prefill_us},
+        {"decode_tokens", s->decode_tokens},
+        {"decode_us", s->decode_us},
+        {"context_used_tokens", s->context_used_tokens},
+        {"arena_bytes", s->arena_bytes},
+        {"arena_high_water_bytes", s->arena_high_water_bytes},
+    };
+    app_print_fields(fields, APP_COUNT(fields));
+    fprintf(app_out(), ",\"kernels\":\"%s\"", s->kernels);
 }
 
-void app_print_json_string(const char *text, size_t bytes)
+void app_print_info(const bluelm_info *i, const bluelm_weights *w)
 {
-    putchar('"');
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            printf("\\%c", c);
-        else if (c < 0x20)
-            printf("\\u%04x", c);
-        else
-            putchar(c);
-    }
-    putchar('"');
+    fprintf(app_out(),
+            "language model  %s, %zu bytes: %u layers, width %u, %u heads of %u (%u for keys "
+            "and values),\n                feed-forward %u, vocabulary %u, trained for %u "
+            "tokens, chat template %s\n",
+            i->architecture, w->llm_bytes, i->n_layer, i->n_embd, i->n_head, i->head_dim,
+            i->n_head_kv, i->n_ff, i->n_vocab, i->trained_context_tokens, i->chat_template);
+    if (w->mmproj)
+        fprintf(app_out(),
+                "vision          %zu bytes: %u layers, width %u, %u heads, feed-forward %u, "
+                "tiles of %u px,\n                patches of %u px, projector %s, %u tokens a "
+                "tile, tiling %s\n",
+                w->mmproj_bytes, i->vision_layers, i->vision_width, i->vision_heads,
+                i->vision_ffn, i->tile_px, i->patch_px, i->projector, i->tokens_per_tile,
+                i->tile_rule);
+}
+
+void app_print_info_json(const bluelm_info *i, const bluelm_weights *w)
+{
+    const app_field fields[] = {
+        {"llm_bytes", w->llm_bytes},
+        {"mmproj_bytes", w->mmproj_bytes},
+        {"n_vocab", i->n_vocab},
+        {"n_embd", i->n_embd},
+        {"n_layer", i->n_layer},
+        {"n_head", i->n_head},
+        {"n_head_kv", i->n_head_kv},
+        {"head_dim", i->head_dim},
+        {"n_ff", i->n_ff},
+        {"trained_context_tokens", i->trained_context_tokens},
+        {"tile_px", i->tile_px},
+        {"patch_px", i->patch_px},
+        {"vision_width", i->vision_width},
+        {"vision_layers", i->vision_layers},
+        {"vision_heads", i->vision_heads},
+        {"vision_ffn", i->vision_ffn},
+        {"tokens_per_tile", i->tokens_per_tile},
+    };
+    fprintf(app_out(),
+            "{\"architecture\":\"%s\",\"chat_template\":\"%s\",\"projector\":\"%s\","
+            "\"tile_rule\":\"%s\",",
+            i->architecture, i->chat_template, i->projector, i->tile_rule);
+    app_print_fields(fields, APP_COUNT(fields));
+    fputs("}", app_out());
 }

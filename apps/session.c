@@ -1,47 +1,10 @@
 #include "session.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int app_fail(const char *what, const char *why)
-{
-    fprintf(stderr, "bluelm: %s: %s\n", what, why);
-    return 1;
-}
-
-int app_fail_errno(const char *path)
-{
-    return app_fail(path, strerror(errno));
-}
-
-int app_fail_error(const char *context, const bluelm_error *err)
-{
-    static const struct {
-        const char *subject, *advice;
-    } hints[] = {
-        {"kv cache", "lower --ctx or raise --kv-budget"},
-        {"arena", "lower --ctx, --chunk, --tile-batch or --max-tiles, or raise --arena"},
-        {"activations", "lower --chunk or --tile-batch, or raise --activations-budget"},
-        {"image tokens", "lower --max-tiles or raise --image-tokens-budget"},
-        {"context", "raise --ctx or shorten the input"},
-        {"picture's pixels (max_image_pixels)", "raise --max-pixels"},
-    };
-    char text[192];
-    bluelm_error_text(err, text, sizeof text);
-    fprintf(stderr, "bluelm: %s%s%s", context ? context : "", context ? ": " : "", text);
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (!strcmp(hints[i].subject, err->subject)) fprintf(stderr, ": %s", hints[i].advice);
-    fputc('\n', stderr);
-    return 1;
-}
-
-int app_map(app_file *file, const char *path)
-{
-    file->path = path;
-    return bluelm_posix_map(path, &file->data, &file->bytes) < 0 ? app_fail_errno(path) : 0;
-}
+#include "output.h"
 
 static int app_load(app_file *file, const char *path, const app_options *o)
 {
@@ -53,8 +16,8 @@ static int app_load(app_file *file, const char *path, const app_options *o)
 int app_open_weights(app_session *s, const app_options *o)
 {
     memset(s, 0, sizeof *s);
-    if (!o->model) return app_fail(o->command, "needs -m MODEL.gguf");
-    if (app_load(&s->model, o->model, o) || (o->mmproj && app_load(&s->mmproj, o->mmproj, o)))
+    if ((o->model && app_load(&s->model, o->model, o)) ||
+        (o->mmproj && app_load(&s->mmproj, o->mmproj, o)))
         return 1;
     s->weights =
         (bluelm_weights){s->model.data, s->model.bytes, s->mmproj.data, s->mmproj.bytes};
@@ -75,8 +38,7 @@ static int app_check_cpu(const app_session *s, const char *cpu)
     bluelm_stats stats;
     bluelm_get_stats(s->engine, &stats);
     if (!cpu || !strcmp(cpu, stats.kernels)) return 0;
-    fprintf(stderr, "bluelm: --cpu %s: not what this machine has\n", cpu);
-    return 1;
+    return app_fail_with(NULL, "--cpu %s: not what this machine has", cpu);
 }
 
 /* Threads, where there is something for them to do. */
@@ -106,13 +68,13 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
         bluelm_set_sampling(s->engine, &o->sampling, &err) < 0)
         return app_fail_files(s, &err);
     s->load_us = clock.now_us(NULL) - begun;
-    return app_check_cpu(s, o->cpu);
+    return app_check_cpu(s, app_cpu_name(o));
 }
 
 void app_stop(app_session *s)
 {
     bluelm_posix_pool_stop(s->pool);
     free(s->arena);
-    bluelm_posix_unmap(s->model.data, s->model.bytes);
-    bluelm_posix_unmap(s->mmproj.data, s->mmproj.bytes);
+    app_unmap(&s->model);
+    app_unmap(&s->mmproj);
 }

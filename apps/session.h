@@ -3,15 +3,10 @@
 #define BLUELM_APP_SESSION_H
 
 #include "../ports/posix/posix.h"
+#include "files.h"
 #include "options.h"
 
-typedef struct app_file {
-    const char *path;
-    const void *data;
-    size_t bytes;
-} app_file;
-
-typedef struct app_session {
+struct app_session {
     app_file model, mmproj;
     bluelm_weights weights;
     bluelm_memory memory;
@@ -19,19 +14,10 @@ typedef struct app_session {
     void *arena;
     bluelm *engine;
     uint64_t load_us;
-} app_session;
+};
 
-/* Prints "bluelm: " and a message, with what to do about it where that is known. Each
- * returns 1, the exit status. */
-int app_fail(const char *what, const char *why);
-int app_fail_errno(const char *path);
-int app_fail_error(const char *context, const bluelm_error *err);
-
-/* The same for an error about the model files: names the file it is about. */
+/* app_fail_error about the model files: names the file it is about. */
 int app_fail_files(const app_session *s, const bluelm_error *err);
-
-/* Maps a file; prints why not and returns 1 on failure. */
-int app_map(app_file *file, const char *path);
 
 /* Maps, or reads, the model files that the options name. */
 int app_open_weights(app_session *s, const app_options *o);

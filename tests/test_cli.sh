@@ -54,7 +54,9 @@ run="$bluelm run -m $model --mmproj $mmproj --quiet"
 # ---- Wrong usage: status 2 --------------------------------------------------------
 
 expect 0 'usage: bluelm' "$bluelm" --help
-expect 0 'usage: bluelm' "$bluelm" run -h
+expect 0 'usage: bluelm run' "$bluelm" run -h
+expect 0 '^  --ids FILE ' "$bluelm" logits -m x --help
+expect 0 '^bluelm [0-9]+\.[0-9]+' "$bluelm" --version
 expect 2 'usage: bluelm' "$bluelm"
 expect 2 'unknown command fly' "$bluelm" fly
 expect 2 'unknown option --fly' "$bluelm" run --fly
@@ -62,7 +64,28 @@ expect 2 'unknown option shapes' "$bluelm" run shapes
 expect 2 '-m needs a value' "$bluelm" run -m
 expect 2 '--ctx -1: expected a whole number' "$bluelm" run -m $model --ctx -1
 expect 2 '--ctx 12x: expected a whole number' "$bluelm" run -m $model --ctx 12x
-expect 2 '--ctx 4294967296: expected .* up to 4294967295' "$bluelm" run -m $model --ctx 4294967296
+expect 2 '--ctx 4294967295: expected .* from 1 to 1048576' "$bluelm" run -m $model --ctx 4294967295
+expect 2 '--ctx-size 0: expected .* from 1 to 1048576' "$bluelm" run -m $model --ctx-size 0
+expect 2 '-c 0: expected .* from 1 to 1048576' "$bluelm" plan -m $model -c 0
+expect 2 '--threads 0: expected .* from 1 to 64' "$bluelm" run -m $model --threads 0
+expect 2 '-t 65: expected .* from 1 to 64' "$bluelm" run -m $model -t 65
+expect 2 '--chunk 0: expected .* from 1 to 2048' "$bluelm" run -m $model --chunk 0
+expect 2 '-n 0: expected .* from 1 to 4294967295' "$bluelm" run -m $model -n 0
+expect 2 '--arena 0: expected .* from 1' "$bluelm" run -m $model --arena 0
+expect 2 'info takes no --ctx' "$bluelm" info -m $model --ctx 5
+expect 2 '--size 10x: expected WIDTHxHEIGHT' "$bluelm" plan -m $model --size 10x
+expect 2 '--size -1x5: expected WIDTHxHEIGHT' "$bluelm" plan -m $model --size -1x5
+expect 2 'info: needs -m FILE' "$bluelm" info
+expect 2 'run: needs -m FILE' "$bluelm" run -p hello
+expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model
+expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model -p -
+expect 2 'takes -p or -f' "$bluelm" run -m $model -p hello -f demo/questions.txt
+expect 2 '--raw knows no turns' "$bluelm" run -m $model -p hello --raw --system be
+expect 2 'logits: needs --ids FILE' "$bluelm" logits -m $model -o "$out/x.f32"
+expect 2 'logits: needs -o FILE' "$bluelm" logits -m $model --ids demo/questions.txt
+expect 2 'embed: needs --image FILE' "$bluelm" embed -m $model --mmproj $mmproj -o "$out/x.f32"
+expect 2 'needs one --image' "$bluelm" embed -m $model --mmproj $mmproj -o "$out/x.f32" \
+    --image $picture,$picture
 expect 2 '-n 4294967296: expected' "$bluelm" run -m $model -n 4294967296
 expect 2 '--weights copied: expected map,read' "$bluelm" run -m $model --weights copied
 expect 2 '--kv int9: expected int8,f16' "$bluelm" run -m $model --kv int9
@@ -77,8 +100,6 @@ expect 2 'at most 16 pictures' "$bluelm" run -m $model $images
 
 # ---- What fails: status 1, and a line that says which file and why --------------------
 
-expect 1 'needs -m' "$bluelm" run -p hello
-expect 1 'needs -p' "$bluelm" run -m $model
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m $model --mmproj no/such.gguf
 expect 1 'no/such\.png: No such file' $run -p hello --image no/such.png
@@ -117,7 +138,6 @@ expect 1 'activations: need [0-9]+ bytes, have 1024 .*lower --chunk' \
     $run -p hello --activations-budget 1K
 expect 1 'image tokens: need [0-9]+ bytes, have 1 .*lower --max-tiles' \
     $run -p hello --image-tokens-budget 1
-expect 1 'context_tokens: 4294967295 is outside the limit 1048576' $run -p hello --ctx 4294967295
 expect 1 'context: need [0-9]+ tokens, have 8 .*raise --ctx' \
     $run -p "a question that is longer than eight tokens are" --ctx 8
 expect 1 '--cpus: not a list' $run -p hello --cpus 0,x
@@ -133,6 +153,7 @@ expect 1 'kv cache: need' "$bluelm" plan -m $model --kv-budget 10
 
 expect 0 'width 192' "$bluelm" info -m $model --mmproj $mmproj
 expect 0 'grid [0-9]+:[0-9]+' "$bluelm" plan -m $model --mmproj $mmproj --image $picture
+expect 0 '^64x256 px, grid [0-9]+:[0-9]+' "$bluelm" plan -m $model --mmproj $mmproj --size 100x100,64x256
 answer=$($run --image $picture -p "How many red shapes are there?")
 same "--quiet prints the answer alone" "$(echo "$answer" | wc -l)" 1
 same "an answer is no accident" "$answer" \
@@ -144,6 +165,53 @@ cpus=$(taskset -cp $$ 2>/dev/null | sed 's/.*: //')
     "$($run --image $picture -p 'How many red shapes are there?' --threads 2 --cpus "$cpus")"
 same "a seed" "$($run -p 'How many?' --temp 1 --seed 7 -n 20)" \
     "$($run -p 'How many?' --temp 1 --seed 7 -n 20)"
+
+# A question from a file, from standard input, and cut at the same place.
+question="How many red shapes are there?"
+echo "$question" >"$out/question"
+same "-f" "$answer" "$($run --image $picture -f "$out/question")"
+same "standard input" "$answer" "$($run --image $picture <"$out/question")"
+same "-p -" "$answer" "$($run --image $picture -p - <"$out/question")"
+same "-n -1" "$answer" "$($run --image $picture -p "$question" -n -1 -c 2048 -t 2)"
+same "pictures by commas" "$($run --image $picture,demo/images/tall.png -p "$question")" \
+    "$($run --image $picture --image demo/images/tall.png -p "$question")"
+expect 0 . $run --raw -p "How many" -n 3
+$run --raw -p "How many" -n 3 --image $picture >"$out/stdout" 2>"$out/stderr"
+same "--raw takes pictures" $? 0
+
+# What a model says does not steer a terminal: a seed whose answer has an escape character.
+escape=$(printf '\033')
+babble="$bluelm run -m $model -q -p hi --temp 50 -n 300 --seed"
+seed=1
+while [ $seed -lt 40 ] && ! $babble $seed | grep -q "$escape"; do seed=$((seed + 1)); done
+terminal() { # COMMAND...: what a terminal shows of it
+    python3 -c 'import os, pty, sys
+pid, at = pty.fork()
+if not pid: os.execvp(sys.argv[1], sys.argv[1:])
+try:
+    while True: os.write(1, os.read(at, 4096))
+except OSError: pass' "$@"
+}
+if command -v python3 >/dev/null && [ $seed -lt 40 ]; then
+    same "a terminal sees no escape" "$(terminal $babble $seed | grep -c "$escape")" 0
+    same "it sees the character's number" "$(terminal $babble $seed | grep -c '\\x1b')" 1
+    same "--raw-output" "$(terminal $babble $seed --raw-output | grep -c "$escape")" 1
+fi
+
+# What cannot be written is said, and the statistics follow the answer's line.
+if [ -w /dev/full ]; then
+    for full in "run -p hello -n 1" "run -p hello -n 1 --json" "info" "plan" "plan --json"; do
+        checks=$((checks + 1))
+        # shellcheck disable=SC2086
+        "$bluelm" $full -m $model >/dev/full 2>"$out/stderr"
+        code=$?
+        [ $code -eq 1 ] && grep -q 'standard output: ' "$out/stderr" && continue
+        failures=$((failures + 1))
+        echo "$full >/dev/full: exit status $code: $(cat "$out/stderr")"
+    done
+fi
+"$bluelm" run -m $model -p hello -n 4 >"$out/both" 2>&1
+same "the answer's line ends before the statistics" "$(sed -n '2s/ .*//p' "$out/both")" load
 
 # JSON, if something here can read it.
 if command -v python3 >/dev/null; then
@@ -168,6 +236,16 @@ if command -v python3 >/dev/null; then
         json 'd["memory"]["total"] == '"$need"' and d["images"][0]["tiles"] >= 1' \
             "$bluelm" plan -m $model --mmproj $mmproj --image $picture --json
         json '"memory" in d' "$bluelm" plan -m $model --json
+        json 'd["n_embd"] == 192 and d["projector"] == "lfm2"' \
+            "$bluelm" info -m $model --mmproj $mmproj --json
+        json 'd == {"tokens": []}' "$bluelm" tokenize -m $vocabulary --json
+        failed() { "$@" || [ $? -eq "${fails:-1}" ] || echo "not status ${fails:-1}"; }
+        json '"no/such.gguf" in d["error"]["message"]' failed "$bluelm" info -m no/such.gguf --json
+        json 'd["error"]["subject"] == "kv cache" and d["error"]["have"] == 10' \
+            failed $run --json -p hello --kv-budget 10
+        json 'd["error"]["code"] == -2' failed "$bluelm" plan --json -m $model --kv-budget 10
+        fails=2 json '"-m" in d["error"]["message"]' failed "$bluelm" info --json
+        fails=2 json '"fly" in d["error"]["message"]' failed "$bluelm" run --fly --json
     }
 else
     echo "skipped: no python3 to read JSON"
@@ -188,8 +266,6 @@ printf '\001\000\000\000\005\000\000\000\011\000\000\000' >"$out/ids.i32"
 expect 0 - "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/logits.f32"
 vocab=$("$bluelm" info -m $model | sed -n 's/.*vocabulary \([0-9]*\),.*/\1/p')
 same "bytes of logits" "$(wc -c <"$out/logits.f32" | tr -d ' ')" $((4 * vocab))
-expect 1 'needs --ids' "$bluelm" logits -m $model -o "$out/x.f32"
-expect 1 '-o: needs a file' "$bluelm" logits -m $model --ids "$out/ids.i32"
 expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/none.i32" -o "$out/x.f32"
 printf '\377\377\377\177' >"$out/wrong.i32"
 expect 1 'token id: 2147483647 is outside the limit' \
@@ -199,7 +275,6 @@ expect 1 'not a list of 32-bit ids' "$bluelm" logits -m $model --ids "$out/odd.i
 expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/no/such/x.f32"
 expect 0 - "$bluelm" embed -m $model --mmproj $mmproj --image $picture -o "$out/embed.f32"
 same "bytes of an embedding" "$(wc -c <"$out/embed.f32" | tr -d ' ')" $((4 * 36 * 192))
-expect 1 'needs one --image' "$bluelm" embed -m $model --mmproj $mmproj -o "$out/x.f32"
 
 # ---- Chat over a pipe ------------------------------------------------------------------------
 
@@ -228,8 +303,13 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
     same "too long a line is said" "$(grep -c 'text: need 200000 bytes' "$out/stderr")" 1
     same "and the next is answered" "$(wc -l <"$out/chat" | tr -d ' ')" 1
 
-    printf 'How many?\n' | $chat --json >"$out/chat" 2>"$out/stderr"
-    same "chat --json" "$(head -c 1 "$out/chat")" '"'
+    printf 'How many?\n/image no/such.png\nHow many?\n' | $chat --json >"$out/chat" 2>"$out/stderr"
+    same "chat --json" "$(cut -c 1-9 "$out/chat" | tr '\n' ' ')" '{"answer" {"error": {"answer" '
+
+    printf '/help\n/fly\n/usr/bin is a what?\n' | $chat >"$out/chat" 2>"$out/stderr"
+    same "/help" "$(grep -c '/image FILE' "$out/stderr")" 1
+    same "no such order" "$(grep -c '/fly: no such order' "$out/stderr")" 1
+    same "a path is no order" "$(wc -l <"$out/chat" | tr -d ' ')" 1
 }
 
 echo "$checks checks, $failures failures"

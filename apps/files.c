@@ -1,0 +1,95 @@
+#include "files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../ports/posix/posix.h"
+#include "output.h"
+
+int app_map(app_file *file, const char *path)
+{
+    file->path = path;
+    return bluelm_posix_map(path, &file->data, &file->bytes) < 0 ? app_fail_errno(path) : 0;
+}
+
+void app_unmap(const app_file *file)
+{
+    bluelm_posix_unmap(file->data, file->bytes);
+}
+
+int app_text_add(app_text *t, const char *data, size_t bytes)
+{
+    char *grown = realloc(t->data, t->bytes + bytes + 1);
+    if (!grown) return app_fail("text", "out of memory");
+    memcpy(grown + t->bytes, data, bytes);
+    t->data = grown;
+    t->bytes += bytes;
+    return 0;
+}
+
+int app_text_add_stream(app_text *t, FILE *stream, const char *name)
+{
+    char part[4096];
+    size_t n;
+    while ((n = fread(part, 1, sizeof part, stream)) > 0)
+        if (app_text_add(t, part, n)) return 1;
+    return ferror(stream) ? app_fail_errno(name) : 0;
+}
+
+int app_text_add_file(app_text *t, const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) return app_fail_errno(path);
+    int code = app_text_add_stream(t, file, path);
+    fclose(file);
+    return code;
+}
+
+int app_write_floats(const char *path, const float *values, size_t count)
+{
+    FILE *out = fopen(path, "wb");
+    if (!out) return app_fail_errno(path);
+    size_t written = fwrite(values, sizeof *values, count, out);
+    if (fclose(out) || written != count) return app_fail_errno(path);
+    return 0;
+}
+
+/* ---- Pictures --------------------------------------------------------------------- */
+
+int app_open_picture(app_picture *p, const char *path)
+{
+    bluelm_error err;
+    if (app_map(&p->file, path)) return 1;
+    if (bluelm_image_size(p->file.data, p->file.bytes, &p->width, &p->height, &err) < 0)
+        return app_fail_error(path, &err);
+    return 0;
+}
+
+void app_close_picture(app_picture *p)
+{
+    app_unmap(&p->file);
+    *p = (app_picture){0};
+}
+
+int app_open_pictures(const app_options *o, app_picture *pictures, bluelm_config *config)
+{
+    uint64_t most = 1;
+    for (uint32_t i = 0; i < o->image_count; i++) {
+        app_picture *p = &pictures[i];
+        p->width = o->images[i].width_px;
+        p->height = o->images[i].height_px;
+        if (!o->images[i].path) continue;
+        if (app_open_picture(p, o->images[i].path)) return 1;
+        uint64_t pixels = (uint64_t)p->width * p->height;
+        most = pixels > most ? pixels : most;
+    }
+    if (!config->max_image_pixels)
+        config->max_image_pixels = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX - 1;
+    return 0;
+}
+
+void app_close_pictures(app_picture *pictures, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        app_close_picture(&pictures[i]);
+}

@@ -1,0 +1,49 @@
+/* Files, texts and pictures that the command takes and gives. */
+#ifndef BLUELM_APP_FILES_H
+#define BLUELM_APP_FILES_H
+
+#include <stdio.h>
+
+#include "options.h"
+
+/* What fails below is said, and returns 1. */
+
+typedef struct app_file {
+    const char *path;
+    const void *data;
+    size_t bytes;
+} app_file;
+
+int app_map(app_file *file, const char *path);
+void app_unmap(const app_file *file);
+
+/* A text that grows. */
+typedef struct app_text {
+    char *data;
+    size_t bytes;
+} app_text;
+
+int app_text_add(app_text *t, const char *data, size_t bytes);
+
+/* Adds a stream, or the file of that name, to its end. */
+int app_text_add_stream(app_text *t, FILE *stream, const char *name);
+int app_text_add_file(app_text *t, const char *path);
+
+int app_write_floats(const char *path, const float *values, size_t count);
+
+/* A picture of the command line: its file, mapped, or its size alone. */
+typedef struct app_picture {
+    app_file file;
+    uint32_t width, height;
+    bluelm_tile_grid grid;
+} app_picture;
+
+int app_open_picture(app_picture *p, const char *path);
+void app_close_picture(app_picture *p);
+
+/* The pictures of the command line; unless --max-pixels said it, the budget for decoding is
+ * set to the largest of them. app_close_pictures is due even after a failure. */
+int app_open_pictures(const app_options *o, app_picture *pictures, bluelm_config *config);
+void app_close_pictures(app_picture *pictures, uint32_t count);
+
+#endif
