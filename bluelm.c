@@ -61,5 +61,6 @@
 #include "engine/conversation.c"
 #include "engine/pictures.c"
 #include "engine/encode.c"
+#include "engine/rewind.c"
 #include "engine/steps.c"
 #include "engine/describe.c"

@@ -29,7 +29,7 @@ extern "C" {
 #endif
 
 #define BLUELM_VERSION_MAJOR 0
-#define BLUELM_VERSION_MINOR 1
+#define BLUELM_VERSION_MINOR 2
 
 /* ---- Errors ------------------------------------------------------------- */
 
@@ -51,6 +51,10 @@ typedef struct bluelm_error {
     uint64_t have;    /* what there was, or the offending value              */
     uint64_t at;      /* byte offset in the file, where there is one         */
 } bluelm_error;
+
+/* The version of the library that is linked, "0.2.0". Structs may grow and calls may change
+ * between minor versions until 1.0: compile against the header of the library you link. */
+const char *bluelm_version(void);
 
 /* Renders an error as one line of English with its numbers, e.g.
  * "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
@@ -109,6 +113,7 @@ enum {
 };
 
 #define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
+#define BLUELM_NO_MARKS               UINT32_MAX
 
 /* Everything is optional: 0 is the default that the field's comment gives. */
 typedef struct bluelm_config {
@@ -140,6 +145,14 @@ typedef struct bluelm_config {
     uint32_t overlap_tiles;   /* 1: the next batch of tiles is cut and its patches embedded
                                  beside the blocks of this one, by the port's `start`;
                                  takes one more residual stream. Default 0.            */
+    /* Most image tokens of one picture: a cap on what its tiling may ask for. Without an
+     * mmproj, room for pictures encoded elsewhere (bluelm_add_image_rows). Default: what the
+     * model's own tiling allows and the context holds; without an mmproj none. */
+    uint32_t max_image_tokens;
+    /* Places to go back to (bluelm_mark), each of which keeps n_vocab floats and, in families
+     * whose layers have states or windows, a copy of them. Default 1, at most 16;
+     * BLUELM_NO_MARKS takes none. */
+    uint32_t marks;
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
@@ -156,7 +169,7 @@ typedef struct bluelm_config {
 /* What an engine takes, in bytes, and what it was planned for. The arena is laid
  * out in the order of the fields:
  *
- *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | overlay |
+ *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | marks | overlay |
  *
  * overlay = the largest of vision_phase, language_phase and image_decode, which
  * are never needed at the same time (a decoded picture that is still being cut
@@ -168,6 +181,7 @@ typedef struct bluelm_memory {
     uint64_t kv_cache_bytes;       /* keys, values and scales for context_tokens          */
     uint64_t image_tokens_bytes;   /* one picture's projected tokens, f16                 */
     uint64_t sampling_bytes;       /* logits and candidates                               */
+    uint64_t marks_bytes;          /* what the marks keep                                 */
     uint64_t vision_phase_bytes;   /* activations of tiles_per_batch tiles                */
     uint64_t language_phase_bytes; /* activations of chunk_tokens tokens                  */
     uint64_t image_decode_bytes;   /* PNG/JPEG decoding of max_image_pixels               */
@@ -270,6 +284,14 @@ int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_err
 int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
                      bluelm_error *err);
 
+/* Queues a picture whose tokens were made before, by bluelm_embed_image here or elsewhere.
+ *   rows  [rows_count x columns][floats of a token] f32, line by line; stays readable until
+ *         the picture's BLUELM_EVENT_ENCODE has come
+ * The markup around it is the caller's. Errors: BLUELM_E_ARG (no tokens, or more than planned:
+ * config max_image_tokens), BLUELM_E_CONTEXT, BLUELM_E_STATE. */
+int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
+                          uint32_t rows_count, bluelm_error *err);
+
 /* Asks for an answer once everything queued is read: closes an open turn, opens the
  * assistant's.
  *   max_tokens  most tokens to make; 0: until the model ends or the context is full */
@@ -304,13 +326,28 @@ typedef struct bluelm_event {
 } bluelm_event;
 
 /* Does one bounded unit of work: one network layer over one batch of tiles, one
- * layer over one chunk of the prompt, or one token. Not calling it again cancels.
- * Returns 1 while there is more to do, 0 at BLUELM_EVENT_IDLE and _END, or an error;
- * after an error the engine still answers bluelm_reset. */
+ * layer over one chunk of the prompt, or one token. Not calling it leaves the work queued;
+ * bluelm_rewind and bluelm_reset cancel it.
+ * Returns 1 while there is more to do, 0 at BLUELM_EVENT_IDLE and _END, or an error. A
+ * picture that cannot be decoded (BLUELM_E_IMAGE) takes the turn it belongs to and all that
+ * was queued after it along; the conversation before that turn goes on. (In families whose
+ * state cannot be cut back, what was read of the turn before stays, the turn open.) */
 int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err);
 
-/* Forgets the conversation: queue, KV cache, history. The model stays. */
+/* Forgets the conversation: queue, KV cache, history, marks. The model, the sampler and the
+ * statistics stay. */
 void bluelm_reset(bluelm *engine);
+
+/* Sets a mark behind all that was added so far, read or not. Text before a mark and after it
+ * never meets inside one token.
+ *   mark  0 .. config marks - 1; the place it marked before is forgotten
+ * Errors: BLUELM_E_ARG, BLUELM_E_CONTEXT (the waiting text has no room), BLUELM_E_STATE. */
+int bluelm_mark(bluelm *engine, uint32_t mark, bluelm_error *err);
+
+/* Forgets all that came after a mark, queued, read or answered, and later marks; what came
+ * before is not read again. It ends an answer and cancels queued work. The mark stays.
+ * Errors: BLUELM_E_ARG, BLUELM_E_STATE (never set, or behind a place gone back to). */
+int bluelm_rewind(bluelm *engine, uint32_t mark, bluelm_error *err);
 
 /* ---- Sampling ------------------------------------------------------------------ */
 
@@ -373,6 +410,7 @@ typedef struct bluelm_info {
     const char *chat_template; /* "bluelm", "chatml" ..; "none"                          */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     uint32_t trained_context_tokens;
+    int32_t bos_token, eos_token, end_of_turn_token; /* ids, -1: the vocabulary has none     */
     const char *projector; /* "lfm2", "idefics3", "mlp"; "none" without an mmproj; the
                               rest is 0 then                                             */
     const char *tile_rule; /* "relaxed" ..                                               */

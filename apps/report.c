@@ -20,6 +20,7 @@ void app_print_memory(const bluelm_memory *m)
     app_memory_line("kv cache", m->kv_cache_bytes, m->total_bytes);
     app_memory_line("image tokens", m->image_tokens_bytes, m->total_bytes);
     app_memory_line("sampling", m->sampling_bytes, m->total_bytes);
+    app_memory_line("marks", m->marks_bytes, m->total_bytes);
     app_memory_line("overlay, largest of:", m->overlay_bytes, m->total_bytes);
     app_memory_line("  vision phase", m->vision_phase_bytes, m->total_bytes);
     app_memory_line("  language phase", m->language_phase_bytes, m->total_bytes);
@@ -60,6 +61,7 @@ void app_print_memory_json(const bluelm_memory *m)
         {"kv_cache", m->kv_cache_bytes},
         {"image_tokens", m->image_tokens_bytes},
         {"sampling", m->sampling_bytes},
+        {"marks", m->marks_bytes},
         {"vision_phase", m->vision_phase_bytes},
         {"language_phase", m->language_phase_bytes},
         {"image_decode", m->image_decode_bytes},

@@ -24,7 +24,13 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
         (code = blm_config_field(&c->tile_rule, 0, BLUELM_TILES_SINGLE, "tile_rule", err)) <
             0 ||
         (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0 ||
-        (code = blm_config_field(&c->overlap_tiles, 0, 1, "overlap_tiles", err)) < 0)
+        (code = blm_config_field(&c->overlap_tiles, 0, 1, "overlap_tiles", err)) < 0 ||
+        (code = blm_config_field(&c->max_image_tokens, 0, 1u << 20, "max_image_tokens", err)) <
+            0)
+        return code;
+    if (c->marks == BLUELM_NO_MARKS)
+        c->marks = 0;
+    else if ((code = blm_config_field(&c->marks, 1, 16, "marks", err)) < 0)
         return code;
     if (c->max_image_pixels == 0) c->max_image_pixels = 1u << 20;
     if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS) c->max_image_pixels = 0;

@@ -74,6 +74,8 @@ static int blm_open_turn(bluelm *e, bluelm_role role, const char *prefix, bluelm
     int code = blm_close_turn(e, err);
     if (code >= 0 && e->turns.last == BLM_TURN_NONE && !e->vocab.add_bos)
         code = blm_add_c_string(e, e->chat->start, err);
+    e->turns.start = (blm_turn_start){e->input.count, e->input.text_bytes - e->input.text_from,
+                                      e->turns.last};
     if (!prefix) prefix = blm_chat_prefix(e->chat, role, e->turns.last);
     if (code >= 0) code = blm_add_c_string(e, prefix, err);
     e->turns.open = (int)role;

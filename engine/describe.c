@@ -1,6 +1,14 @@
 /* What a pair of files holds, and what the engine did. */
 #include "engine.h"
 
+#define BLM_TEXT_OF(x)    #x
+#define BLM_VERSION(a, b) BLM_TEXT_OF(a) "." BLM_TEXT_OF(b) ".0"
+
+const char *bluelm_version(void)
+{
+    return BLM_VERSION(BLUELM_VERSION_MAJOR, BLUELM_VERSION_MINOR);
+}
+
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
 {
     static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
@@ -25,6 +33,9 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
         .head_dim = l->head_dim,
         .n_ff = l->n_ff,
         .trained_context_tokens = l->trained_context_tokens,
+        .bos_token = e.vocab.bos,
+        .eos_token = e.vocab.eos,
+        .end_of_turn_token = e.vocab.eot >= 0 ? e.vocab.eot : e.vocab.eos,
         .projector = e.has_vision ? projectors[v->projector.type] : "none",
         .tile_rule = rules[e.tile_rule.rule],
         .tile_px = v->tile_px,
@@ -55,7 +66,8 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)
 {
     *n_vocab = engine->language.n_vocab;
-    return engine->logits_ready ? engine->logits : NULL;
+    int last = engine->logits_ready && engine->read_tokens == engine->input.count;
+    return last ? engine->logits : NULL;
 }
 
 int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,

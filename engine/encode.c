@@ -92,11 +92,24 @@ static void blm_encode_finish_batch(bluelm *e, const bluelm_tile_grid *grid)
     e->stats.image_tiles += n->batch.tiles;
 }
 
+/* A picture whose tokens the caller made: they are taken over at once. */
+static int blm_step_given(bluelm *e, bluelm_event *event)
+{
+    const blm_queued_image *head = &e->images[0];
+    e->compute.kernels.f16_from_f32(e->image_tokens, head->rows,
+                                    (size_t)head->grid.tokens * e->language.n_embd);
+    e->encoding.done = 1;
+    event->type = BLUELM_EVENT_ENCODE;
+    event->done = event->total = head->grid.tokens;
+    return 1;
+}
+
 /* The first layer also decodes and cuts, the last also projects. */
 BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err)
 {
     const blm_queued_image *head = &e->images[0];
     blm_encoding *n = &e->encoding;
+    if (head->rows) return blm_step_given(e, event);
     uint64_t begun = blm_workers_now_us(&e->compute.workers);
     int code;
     if (!n->started) {

@@ -17,21 +17,50 @@
 #define BLM_TOKEN_TEXT_ROOM   BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)
 #define BLM_MARKUP_BYTES      512 /* what a template adds to a turn's text                */
 
+#define BLM_TURN_NONE (-1)
+
+/* Where a turn begins: behind `tokens` tokens of the conversation and `waiting_bytes` of the
+ * text that waited then. */
+typedef struct blm_turn_start {
+    uint32_t tokens, waiting_bytes;
+    int last; /* the role of the turn before, or BLM_TURN_NONE */
+} blm_turn_start;
+
+/* Where the conversation stands in the chat template. */
+typedef struct blm_turns {
+    int open;             /* the open turn's bluelm_role, or BLM_TURN_NONE    */
+    int last;             /* of the turn closed last, or BLM_TURN_NONE        */
+    int empty;            /* nothing was added to the open turn yet           */
+    blm_turn_start start; /* of the open turn                      */
+} blm_turns;
+
+/* A place in the conversation to go back to. Its logits and the state of layers that cannot
+ * be cut back are copied when it is read. */
+typedef struct blm_mark {
+    int set;        /* it marks a place                                        */
+    int saved;      /* the tokens before it are read, and what they left is kept */
+    uint32_t count; /* tokens of the conversation before it                    */
+    int after_special;
+    blm_turns turns;
+    int logits_ready;
+    float *logits; /* [n_vocab]                                                 */
+} blm_mark;
+
+/* The image tokens of one tile. */
+typedef struct blm_tile_tokens {
+    uint32_t tokens, columns; /* row by row */
+} blm_tile_tokens;
+
 /* A picture in the queue. Its tokens lie in input.tokens with markers between the tiles. */
 typedef struct blm_queued_image {
     bluelm_image image;
     bluelm_tile_grid grid;
-    uint32_t end; /* index behind its last image token */
+    const float *rows; /* its image tokens, made before: nothing is to be encoded        */
+    blm_tile_tokens tile, thumbnail; /* of a local tile, and of the thumbnail              */
+    int thumbnail_first;             /* of the tiles, if there is one                      */
+    uint32_t first, end;  /* indices of its first marker and behind its last image token   */
+    blm_turn_start start; /* of its turn                                                   */
 } blm_queued_image;
-
-#define BLM_TURN_NONE (-1)
-
-/* Where the conversation stands in the chat template. */
-typedef struct blm_turns {
-    int open;  /* the open turn's bluelm_role, or BLM_TURN_NONE    */
-    int last;  /* of the turn closed last, or BLM_TURN_NONE        */
-    int empty; /* nothing was added to the open turn yet           */
-} blm_turns;
 
 /* How far the picture at the head of the queue is encoded. */
 typedef struct blm_encoding {
@@ -68,7 +97,8 @@ struct bluelm {
     blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */
     blm_compute ahead_compute;
     uint8_t *decode_memory;    /* [memory.image_decode], at the start of the overlay   */
-    uint16_t *image_tokens;    /* [max_tiles][tokens_per_tile][n_embd] f16             */
+    uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
+    uint32_t image_rows;       /* most image tokens of a picture                        */
     float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
 
@@ -81,7 +111,9 @@ struct bluelm {
     uint32_t chunk_layer; /* next to run over it                                    */
     uint32_t read_tokens; /* of input.tokens in the KV cache                        */
     uint32_t batch_start; /* read_tokens when the queue was last empty: progress    */
+    uint32_t *positions;  /* [context + 1]: where each token read would stand as text */
     int logits_ready;     /* for the last token read                                */
+    blm_mark *marks;      /* [config.marks]                                         */
 
     blm_turns turns;
     int generating;
@@ -136,6 +168,24 @@ BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *er
 
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);
+
+/* Forgets what comes after the first `count` tokens, queued or read. Of what was read the
+ * caller sees to the state and the logits. */
+BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count);
+
+/* After a picture's failure: forgets its turn and all that follows. */
+BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start);
+
+/* Takes the marks and what they keep from the arena. */
+BLM_PRIVATE void blm_marks_take(bluelm *e, blm_arena *arena);
+
+/* The first place behind what is read, at most `end`, where a mark waits to be kept. */
+BLM_PRIVATE uint32_t blm_marks_stop(const bluelm *e, uint32_t end);
+
+/* Whether a mark waits to be kept at the place reached now, and keeping logits and state for
+ * those that do at the place reached now. */
+BLM_PRIVATE int blm_marks_here(const bluelm *e);
+BLM_PRIVATE void blm_marks_save(bluelm *e);
 
 /* Clears the conversation. */
 BLM_PRIVATE void blm_engine_clear(bluelm *e);

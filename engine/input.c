@@ -61,6 +61,15 @@ BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,
     return BLUELM_OK;
 }
 
+BLM_PRIVATE int blm_input_image(blm_input *in, uint32_t first, uint32_t count,
+                                bluelm_error *err)
+{
+    int code = blm_input_tokens(in, 0, count, err);
+    for (uint32_t i = 0; i < count && code >= 0; i++)
+        in->tokens[in->count - count + i] = -1 - (int32_t)(first + i);
+    return code;
+}
+
 static int64_t blm_input_tokenize(const blm_input *in, bluelm_error *err)
 {
     return blm_tokenize(in->vocab, in->text + in->text_from, in->text_bytes - in->text_from,

@@ -13,7 +13,7 @@
 
 typedef struct blm_input {
     blm_vocab *vocab;
-    int32_t *tokens; /* [capacity]: ids; an image token is -1 - its tile's index     */
+    int32_t *tokens; /* [capacity]: ids; an image token is -1 - its row in its picture */
     uint32_t capacity, count;
     char *text; /* [text_capacity] */
     uint32_t text_capacity, text_bytes;
@@ -38,6 +38,10 @@ BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
 /* Adds `count` tokens of one value. Errors: BLUELM_E_CONTEXT, with tokens needed and had. */
 BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,
                                  bluelm_error *err);
+
+/* Adds `count` image tokens, from row `first` of their picture on. Errors: as above. */
+BLM_PRIVATE int blm_input_image(blm_input *in, uint32_t first, uint32_t count,
+                                bluelm_error *err);
 
 /* Turns the waiting text into tokens. */
 BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err);

@@ -90,15 +90,18 @@ static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
     blm_kv_cache_take(&e->kv, arena);
     m->kv_cache_bytes = blm_layout_part(arena, mark);
 
-    if (e->has_vision)
-        e->image_tokens = (uint16_t *)blm_arena_take(
-            arena, (uint64_t)e->config.max_tiles * e->vision.projector.tokens,
-            (uint64_t)l->n_embd * sizeof(uint16_t));
+    e->image_rows = e->has_vision ? e->config.max_tiles * e->vision.projector.tokens
+                                  : e->config.max_image_tokens;
+    e->image_tokens = (uint16_t *)blm_arena_take(arena, e->image_rows,
+                                                 (uint64_t)l->n_embd * sizeof(uint16_t));
     m->image_tokens_bytes = blm_layout_part(arena, mark);
 
     e->logits = (float *)blm_arena_take(arena, l->n_vocab, sizeof(float));
     e->candidates = (blm_candidate *)blm_arena_take(arena, l->n_vocab, sizeof(blm_candidate));
     m->sampling_bytes = blm_layout_part(arena, mark);
+
+    blm_marks_take(e, arena);
+    m->marks_bytes = blm_layout_part(arena, mark);
 }
 
 static void blm_layout_describe(bluelm *e, const bluelm_weights *weights)
@@ -174,6 +177,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     in->text_capacity = e->config.text_bytes + BLM_MARKUP_BYTES;
     in->tokens = (int32_t *)blm_arena_take(arena, in->capacity, sizeof(int32_t));
     in->text = (char *)blm_arena_take(arena, in->text_capacity, 1);
+    e->positions = (uint32_t *)blm_arena_take(arena, in->capacity + 1u, sizeof(uint32_t));
     e->images =
         (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES, sizeof *e->images);
     e->token_text = (char *)blm_arena_take(arena, BLM_TOKEN_TEXT_ROOM, 1);
@@ -185,6 +189,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
         return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
                         e->language.n_vocab, e->vocab.n_tokens, 0);
     m->tokenizer_bytes = blm_layout_part(arena, &mark);
+    if (!e->has_language) e->config.marks = 0;
     if (e->has_language) {
         blm_layout_conversation(e, arena, &mark);
         blm_layout_overlay(e, arena);

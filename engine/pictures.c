@@ -28,9 +28,8 @@ static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t col
     char text[BLM_IMAGE_MARKUP_BYTES];
     int code =
         blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
-    if (code >= 0)
-        code =
-            blm_input_tokens(&e->input, -1 - (int32_t)index, e->tile_rule.tokens_per_tile, err);
+    uint32_t tokens = e->tile_rule.tokens_per_tile;
+    if (code >= 0) code = blm_input_image(&e->input, index * tokens, tokens, err);
     return code;
 }
 
@@ -95,17 +94,58 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
     return code;
 }
 
+/* Where the turn begins that a picture belongs to; without an open turn, the picture. */
+static blm_turn_start blm_picture_start(const bluelm *e, const blm_call *before)
+{
+    if (e->turns.open != BLM_TURN_NONE) return e->turns.start;
+    return (blm_turn_start){before->input.count,
+                            before->input.text_bytes - before->input.text_from, e->turns.last};
+}
+
+/* Room for one more picture in the queue, or an error. */
+static int blm_check_queue(const bluelm *e, bluelm_error *err)
+{
+    if (e->image_count < BLM_MAX_QUEUED_IMAGES) return BLUELM_OK;
+    return blm_fail(err, BLUELM_E_STATE, "pictures queued", BLM_MAX_QUEUED_IMAGES,
+                    BLM_MAX_QUEUED_IMAGES + 1, 0);
+}
+
+int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
+                          uint32_t rows_count, bluelm_error *err)
+{
+    uint64_t tokens = (uint64_t)columns * rows_count;
+    int code = blm_check_queue(engine, err);
+    if (code < 0) return code;
+    if (!rows || !tokens || tokens > engine->image_rows)
+        return blm_fail(err, BLUELM_E_ARG, "image rows (max_image_tokens)", engine->image_rows,
+                        rows ? tokens : 0, 0);
+    blm_call before;
+    blm_call_begin(&before, engine);
+    code = blm_input_open(engine, err);
+    if (code >= 0) code = blm_input_image(&engine->input, 0, (uint32_t)tokens, err);
+    const blm_turn_start start = blm_picture_start(engine, &before);
+    const uint32_t first = before.input.count;
+    if (blm_call_end(engine, &before, code) < 0) return code;
+    engine->images[engine->image_count++] = (blm_queued_image){
+        .grid = {.columns = 1, .rows = 1, .tiles = 1, .tokens = (uint32_t)tokens},
+        .rows = rows,
+        .tile = {(uint32_t)tokens, columns},
+        .first = first,
+        .end = engine->input.count,
+        .start = start,
+    };
+    engine->turns.empty = 0;
+    return BLUELM_OK;
+}
+
 int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
                      bluelm_error *err)
 {
     bluelm_tile_grid chosen = {0};
     blm_queued_image *queued = &engine->images[engine->image_count];
-    if (engine->image_count == BLM_MAX_QUEUED_IMAGES)
-        return blm_fail(err, BLUELM_E_STATE, "pictures queued", BLM_MAX_QUEUED_IMAGES,
-                        BLM_MAX_QUEUED_IMAGES + 1, 0);
     bluelm_image measured;
-    int code = blm_engine_measure(engine, image, &measured, err);
-    if (code < 0) return code;
+    int code = blm_check_queue(engine, err);
+    if (code < 0 || (code = blm_engine_measure(engine, image, &measured, err)) < 0) return code;
 
     /* Markers count too, so a grid that does not fit is tried again with a tile less. */
     blm_call before;
@@ -120,9 +160,18 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
             code = blm_input_check_room(&engine->input, err);
         cap = BLM_MIN(cap, chosen.tiles) - 1;
     } while (code == BLUELM_E_CONTEXT && cap > 0);
+    const uint32_t first = before.input.count;
+    const blm_turn_start start = blm_picture_start(engine, &before);
     if (blm_call_end(engine, &before, code) < 0) return code;
+    const blm_tile_tokens tile = {engine->tile_rule.tokens_per_tile,
+                                  engine->vision.projector.tokens_side};
     queued->image = measured;
     queued->grid = chosen;
+    queued->rows = NULL;
+    queued->tile = queued->thumbnail = tile;
+    queued->thumbnail_first = engine->tile_rule.thumbnail == BLM_THUMBNAIL_FIRST;
+    queued->first = first;
+    queued->start = start;
     engine->image_count++;
     engine->turns.empty = 0;
     if (grid) *grid = chosen;

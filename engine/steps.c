@@ -3,24 +3,36 @@
 
 /* ---- Reading the prompt ------------------------------------------------------------------ */
 
-/* Tokens of the queue that can be read now: up to a chunk, not into a second picture,
- * whose tokens are not made yet. */
+/* Tokens of the queue that can be read now: up to a chunk, not over a mark that waits to be
+ * kept, not into a second picture, whose tokens are not made yet. */
 static uint32_t blm_chunk_length(const bluelm *e)
 {
-    uint32_t left = e->input.count - e->read_tokens;
-    uint32_t length = BLM_MIN(left, e->config.chunk_tokens);
-    if (!e->image_count) return length;
-    uint32_t i = 0;
-    while (i < length &&
-           (e->read_tokens + i < e->images[0].end || e->input.tokens[e->read_tokens + i] >= 0))
-        i++;
-    return i;
+    uint32_t from = e->read_tokens;
+    uint32_t end = from + BLM_MIN(e->input.count - from, e->config.chunk_tokens);
+    end = blm_marks_stop(e, end);
+    if (!e->image_count) return end - from;
+    uint32_t at = from;
+    while (at < end && (at < e->images[0].end || e->input.tokens[at] >= 0))
+        at++;
+    return at - from;
+}
+
+static void blm_chunk_set(bluelm *e, uint32_t i)
+{
+    blm_chunk *c = &e->chunk;
+    uint32_t at = c->position + i;
+    int32_t token = e->input.tokens[at];
+    e->positions[at + 1] = e->positions[at] + 1;
+    if (token >= 0) {
+        blm_chunk_set_token(c, i, (uint32_t)token);
+        return;
+    }
+    uint32_t row = (uint32_t)(-1 - token);
+    blm_chunk_set_image(c, i, e->image_tokens + (size_t)row * e->language.n_embd);
 }
 
 static void blm_chunk_open(bluelm *e)
 {
-    size_t tile_values = (size_t)e->vision.projector.tokens * e->language.n_embd;
-    const int32_t *tokens = e->input.tokens;
     blm_chunk *c = &e->chunk;
     c->model = &e->language;
     c->kv = &e->kv;
@@ -30,20 +42,8 @@ static void blm_chunk_open(bluelm *e)
     c->count = blm_chunk_length(e);
     e->chunk_layer = 0;
     blm_chunk_begin(c);
-    for (uint32_t i = 0; i < c->count; i++) {
-        uint32_t at = c->position + i;
-        if (tokens[at] >= 0) {
-            blm_chunk_set_token(c, i, (uint32_t)tokens[at]);
-            continue;
-        }
-        /* Its place within the tile: how many tokens of the same tile come before. */
-        uint32_t tile = (uint32_t)(-1 - tokens[at]), before = 0;
-        while (at > before && tokens[at - before - 1] == tokens[at])
-            before++;
-        before %= e->vision.projector.tokens;
-        blm_chunk_set_image(
-            c, i, e->image_tokens + tile * tile_values + (size_t)before * e->language.n_embd);
-    }
+    for (uint32_t i = 0; i < c->count; i++)
+        blm_chunk_set(e, i);
 }
 
 static void blm_pop_image(bluelm *e)
@@ -54,13 +54,15 @@ static void blm_pop_image(bluelm *e)
     memset(&e->encoding, 0, sizeof e->encoding);
 }
 
-/* Ends the chunk after its last layer; the logits come with the last token queued. */
+/* Ends the chunk after its last layer. Logits come with the last token queued, and for a mark
+ * that keeps them. */
 static void blm_chunk_close(bluelm *e)
 {
     e->read_tokens += e->chunk.count;
-    e->logits_ready = e->read_tokens == e->input.count;
+    e->logits_ready = e->read_tokens == e->input.count || blm_marks_here(e);
     if (e->logits_ready) blm_chunk_logits(&e->chunk, e->logits);
     e->chunk.count = 0;
+    blm_marks_save(e);
     blm_pop_image(e);
 }
 
@@ -149,8 +151,11 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     if (code < 0) return code;
     if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
     /* A chunk's activations lie where the encoder's would: it is finished first. */
-    if (engine->image_count && !engine->encoding.done && !engine->chunk.count)
-        return blm_step_encode(engine, event, err);
+    if (engine->image_count && !engine->encoding.done && !engine->chunk.count) {
+        code = blm_step_encode(engine, event, err);
+        if (code < 0) blm_engine_drop_turn(engine, &engine->images[0].start);
+        return code;
+    }
     if (engine->read_tokens < engine->input.count) return blm_step_prefill(engine, event);
     engine->batch_start = engine->read_tokens;
     if (engine->generating) return blm_step_token(engine, event);
@@ -169,7 +174,10 @@ BLM_PRIVATE void blm_engine_clear(bluelm *e)
     memset(&e->chunk, 0, sizeof e->chunk);
     e->chunk_layer = e->read_tokens = e->batch_start = 0;
     e->logits_ready = 0;
-    e->turns = (blm_turns){BLM_TURN_NONE, BLM_TURN_NONE, 1};
+    e->turns = (blm_turns){.open = BLM_TURN_NONE, .last = BLM_TURN_NONE, .empty = 1};
+    for (uint32_t i = 0; i < e->config.marks; i++)
+        e->marks[i].set = 0;
+    if (e->positions) e->positions[0] = 0;
     e->generating = 0;
     e->made_tokens = 0;
     memset(&e->stream, 0, sizeof e->stream);

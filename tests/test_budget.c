@@ -174,11 +174,13 @@ static void parts_of_the_plan_sum_to_its_total(void **state)
     aid_model m = aid_model_default();
     bluelm_memory need;
     assert_int_equal(bluelm_plan(&m.weights, NULL, &need, NULL), 0);
-    uint64_t sum = need.engine_bytes + need.weights_view_bytes + need.tokenizer_bytes + need.kv_cache_bytes +
-                   need.image_tokens_bytes + need.sampling_bytes + need.overlay_bytes;
+    uint64_t sum = need.engine_bytes + need.weights_view_bytes + need.tokenizer_bytes +
+                   need.kv_cache_bytes + need.image_tokens_bytes + need.sampling_bytes +
+                   need.marks_bytes + need.overlay_bytes;
     assert_int_equal(need.total_bytes, sum + 63);
-    uint64_t most =
-        need.vision_phase_bytes > need.language_phase_bytes ? need.vision_phase_bytes : need.language_phase_bytes;
+    uint64_t most = need.vision_phase_bytes > need.language_phase_bytes
+                        ? need.vision_phase_bytes
+                        : need.language_phase_bytes;
     most = need.image_decode_bytes > most ? need.image_decode_bytes : most;
     assert_int_equal(need.overlay_bytes, most);
     assert_int_equal(need.weights_bytes, m.llm.bytes + m.mmproj.bytes);
@@ -237,7 +239,8 @@ static void each_budget_holds_at_need_and_fails_at_one_byte_less(void **state)
     aid_model m = aid_model_default();
     bluelm_memory n;
     assert_int_equal(bluelm_plan(&m.weights, NULL, &n, NULL), 0);
-    uint64_t most = n.vision_phase_bytes > n.language_phase_bytes ? n.vision_phase_bytes : n.language_phase_bytes;
+    uint64_t most = n.vision_phase_bytes > n.language_phase_bytes ? n.vision_phase_bytes
+                                                                  : n.language_phase_bytes;
     const test_cap caps[] = {
         {"weights view", offsetof(bluelm_config, max_weights_view_bytes), n.weights_view_bytes},
         {"tokenizer", offsetof(bluelm_config, max_tokenizer_bytes), n.tokenizer_bytes},

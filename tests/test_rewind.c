@@ -1,0 +1,228 @@
+/* Going back: marks, turns that are dropped, and pictures encoded before. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "engine_aid.h"
+
+static void test_text(bluelm *e, const char *text)
+{
+    assert_int_equal(bluelm_add_text(e, text, strlen(text), NULL), 0);
+}
+
+static void test_question(bluelm *e, const char *text, aid_answer *a)
+{
+    test_text(e, text);
+    aid_ask(e, 8, a);
+}
+
+/* The logits after all that is queued, copied. */
+static float *test_logits(bluelm *e)
+{
+    static aid_answer ignored;
+    uint32_t n = 0;
+    aid_run(e, &ignored);
+    const float *logits = bluelm_logits(e, &n);
+    assert_non_null(logits);
+    float *copy = malloc(n * sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, logits, n * sizeof *copy);
+    return copy;
+}
+
+static void test_same_logits(bluelm *a, bluelm *b)
+{
+    uint32_t n;
+    bluelm_logits(a, &n);
+    float *x = test_logits(a), *y = test_logits(b);
+    assert_memory_equal(x, y, n * sizeof *x);
+    free(x);
+    free(y);
+}
+
+static void second_question_costs_no_second_encoding(void **state)
+{
+    (void)state;
+    static aid_answer first, second, again, alone;
+    aid_model m = aid_model_default();
+    aid_engine e = aid_engine_make(&m, NULL, NULL), f = aid_engine_make(&m, NULL, NULL);
+    bluelm_image image = aid_picture(50, 70, 0, 11);
+    assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+    assert_true(bluelm_add_image(e.engine, &image, NULL, NULL) > 0);
+    assert_int_equal(bluelm_mark(e.engine, 0, NULL), 0);
+    test_question(e.engine, "how many?", &first);
+    assert_true(first.encode_steps > 0);
+    assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
+    test_question(e.engine, "which colour is it?", &second);
+    assert_int_equal(second.encode_steps, 0);
+    assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
+    test_question(e.engine, "how many?", &again);
+    assert_true(aid_same(&first, &again));
+
+    assert_int_equal(bluelm_begin_turn(f.engine, BLUELM_USER, NULL), 0);
+    assert_true(bluelm_add_image(f.engine, &image, NULL, NULL) > 0);
+    assert_int_equal(bluelm_mark(f.engine, 0, NULL), 0); /* text ends here as well */
+    test_question(f.engine, "which colour is it?", &alone);
+    assert_true(aid_same(&second, &alone));
+    free((void *)(uintptr_t)image.rgb);
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
+/* The same random calls reach both engines; the first also gets detours: something is added,
+ * some steps are done, and it goes back. */
+static void test_detour(bluelm *e, const bluelm_image *image, tiny_random *r)
+{
+    bluelm_event event;
+    assert_int_equal(bluelm_mark(e, 0, NULL), 0);
+    if (tiny_next(r) % 2) assert_int_equal(bluelm_begin_turn(e, BLUELM_USER, NULL), 0);
+    if (tiny_next(r) % 2) assert_true(bluelm_add_image(e, image, NULL, NULL) > 0);
+    test_text(e, "a detour");
+    if (tiny_next(r) % 2) assert_int_equal(bluelm_generate(e, 5, NULL), 0);
+    for (uint64_t steps = tiny_next(r) % 60; steps; steps--)
+        assert_true(bluelm_step(e, &event, NULL) >= 0);
+    assert_int_equal(bluelm_rewind(e, 0, NULL), 0);
+}
+
+static void detours_leave_no_trace(void **state)
+{
+    (void)state;
+    const uint64_t seed = (uint64_t)time(NULL);
+    printf("    seed %llu\n", (unsigned long long)seed);
+    tiny_random r = {seed};
+    aid_model m = aid_model_default();
+    bluelm_config c = {.context_tokens = 1024, .chunk_tokens = 16, .cpu_mask = BLUELM_CPU_NONE};
+    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    bluelm_image image = aid_picture(30, 40, 0, 5);
+    for (int round = 0; round < 40; round++) {
+        bluelm_event event;
+        bluelm_reset(e.engine);
+        bluelm_reset(f.engine);
+        for (int call = 0; call < 6; call++) {
+            bluelm *const both[2] = {e.engine, f.engine};
+            uint64_t what = tiny_next(&r) % 3, steps = tiny_next(&r) % 20;
+            for (int i = 0; i < 2; i++) {
+                if (what == 0)
+                    assert_int_equal(bluelm_begin_turn(both[i], BLUELM_USER, NULL), 0);
+                if (what == 1) assert_true(bluelm_add_image(both[i], &image, NULL, NULL) > 0);
+                test_text(both[i], "some words");
+                assert_int_equal(bluelm_mark(both[i], 0, NULL), 0);
+            }
+            for (uint64_t n = steps; n; n--)
+                assert_true(bluelm_step(e.engine, &event, NULL) >= 0);
+            test_detour(e.engine, &image, &r);
+        }
+        test_same_logits(e.engine, f.engine);
+    }
+    free((void *)(uintptr_t)image.rgb);
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
+static void marks_that_are_not_set_are_refused(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    bluelm_config c = {.marks = 2};
+    bluelm_error err;
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    assert_int_equal(bluelm_rewind(e.engine, 0, &err), BLUELM_E_STATE);
+    assert_int_equal(bluelm_mark(e.engine, 2, &err), BLUELM_E_ARG);
+    assert_int_equal(err.have, 2);
+    test_text(e.engine, "one");
+    assert_int_equal(bluelm_mark(e.engine, 0, &err), 0);
+    test_text(e.engine, "two");
+    assert_int_equal(bluelm_mark(e.engine, 1, &err), 0);
+    assert_int_equal(bluelm_rewind(e.engine, 0, &err), 0);
+    assert_int_equal(bluelm_rewind(e.engine, 1, &err), BLUELM_E_STATE); /* behind the first */
+    assert_int_equal(bluelm_rewind(e.engine, 0, &err), 0);
+    bluelm_reset(e.engine);
+    assert_int_equal(bluelm_rewind(e.engine, 0, &err), BLUELM_E_STATE);
+    aid_engine_free(&e);
+    c.marks = BLUELM_NO_MARKS;
+    e = aid_engine_make(&m, &c, NULL);
+    assert_int_equal(e.memory.marks_bytes, 0);
+    assert_int_equal(bluelm_mark(e.engine, 0, &err), BLUELM_E_ARG);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
+static void picture_that_fails_takes_its_turn_alone(void **state)
+{
+    (void)state;
+    static aid_answer failed, after, never;
+    aid_model m = aid_model_default();
+    aid_engine e = aid_engine_make(&m, NULL, NULL), f = aid_engine_make(&m, NULL, NULL);
+    tiny_file file = aid_load("fuzz/corpus/image/jpeg-444.jpg");
+    assert_non_null(file.data);
+    bluelm_image image = {.encoded = file.data, .encoded_bytes = file.bytes};
+    for (int i = 0; i < 2; i++) {
+        bluelm *engine = i ? f.engine : e.engine;
+        assert_int_equal(bluelm_begin_turn(engine, BLUELM_USER, NULL), 0);
+        test_question(engine, "remember the number seven", i ? &never : &failed);
+    }
+    assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+    test_text(e.engine, "look:");
+    assert_true(bluelm_add_image(e.engine, &image, NULL, NULL) > 0);
+    test_text(e.engine, "what is it?");
+    assert_int_equal(bluelm_generate(e.engine, 8, NULL), 0);
+    memset(file.data, 0, file.bytes); /* it goes bad after it was added */
+    aid_run(e.engine, &failed);
+    assert_int_equal(failed.code, BLUELM_E_IMAGE);
+    for (int i = 0; i < 2; i++) {
+        bluelm *engine = i ? f.engine : e.engine;
+        assert_int_equal(bluelm_begin_turn(engine, BLUELM_USER, NULL), 0);
+        test_question(engine, "which number was it?", i ? &never : &after);
+    }
+    assert_true(aid_same(&after, &never));
+    tiny_free(&file);
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
+static void picture_encoded_before_equals_the_picture(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    bluelm_config c = {.tile_rule = BLUELM_TILES_SINGLE};
+    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    bluelm_image image = aid_picture(24, 24, 0, 3);
+    float rows[4 * 64];
+    assert_int_equal(bluelm_embed_image(f.engine, &image, rows, 4 * 64, NULL), 4 * 64);
+    test_text(e.engine, "see ");
+    assert_true(bluelm_add_image(e.engine, &image, NULL, NULL) > 0);
+    test_text(e.engine, " there");
+    test_text(f.engine, "see ");
+    assert_int_equal(bluelm_add_image_rows(f.engine, rows, 2, 2, NULL), 0);
+    test_text(f.engine, " there");
+    test_same_logits(e.engine, f.engine);
+    bluelm_error err;
+    assert_int_equal(bluelm_add_image_rows(f.engine, rows, 100, 100, &err), BLUELM_E_ARG);
+    assert_int_equal(err.have, 10000);
+    assert_int_equal(bluelm_add_image_rows(f.engine, rows, 0, 2, &err), BLUELM_E_ARG);
+    free((void *)(uintptr_t)image.rgb);
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(second_question_costs_no_second_encoding),
+        cmocka_unit_test(detours_leave_no_trace),
+        cmocka_unit_test(marks_that_are_not_set_are_refused),
+        cmocka_unit_test(picture_that_fails_takes_its_turn_alone),
+        cmocka_unit_test(picture_encoded_before_equals_the_picture),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
