@@ -207,8 +207,8 @@ typedef struct bluelm_port {
                          uint32_t parts);
     /* With config overlap_tiles: start runs fn(arg) beside everything else, on a thread or
      * core of its own, and finish returns when it has returned; one at a time. NULL: the
-     * work is done in its turn. bluelm_reset before the arena or a picture goes away waits
-     * for what was started. */
+     * work is done in its turn. bluelm_reset before a picture goes away waits for what was
+     * started; so does bluelm_close. */
     void (*start)(void *user, void (*fn)(void *arg), void *arg);
     void (*finish)(void *user);
     uint64_t (*now_us)(void *user); /* a clock that never goes back, for bluelm_stats */
@@ -227,12 +227,19 @@ int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
 
 /* Builds an engine at the start of the arena. An arena of exactly plan's total
  * succeeds; one byte less is BLUELM_E_BUDGET with need and have.
- *   arena   any address; the caller's again when it is done with the engine
+ *   arena   any address; the engine's until bluelm_close
  *   config  NULL: all defaults;  port  NULL: one thread, no clock
- * There is nothing to close. */
+ * A file that changes meanwhile is BLUELM_E_FORMAT. */
 int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
                 const bluelm_weights *weights, const bluelm_config *config,
                 const bluelm_port *port, bluelm_error *err);
+
+/* Gives the arena back: waits for what the port's `start` was given. The engine holds nothing
+ * else; a program may leave this out, but for AddressSanitizer, which objects to the use of
+ * what the engine left free.
+ *   engine  NULL is fine
+ *   wipe    1: writes zeros over all that the engine used, texts and pictures among it */
+void bluelm_close(bluelm *engine, int wipe);
 
 /* ---- Input ----------------------------------------------------------------- */
 

@@ -85,3 +85,12 @@ BLM_PRIVATE void blm_arena_release(blm_arena *a)
 {
     if (a->base != NULL) blm_arena_unpoison(a->base, a->end);
 }
+
+BLM_PRIVATE void blm_arena_wipe(blm_arena *a)
+{
+    blm_arena_release(a);
+    if (a->base == NULL) return;
+    memset(a->base, 0, (size_t)a->peak);
+    /* As if somebody read it: what nobody reads a compiler may leave unwritten. */
+    __asm__ volatile("" : : "r"(a->base) : "memory");
+}

@@ -48,4 +48,7 @@ BLM_PRIVATE void blm_arena_rewind(blm_arena *a, uint64_t mark);
  * owner, as after a failed init. Without AddressSanitizer it does nothing. */
 BLM_PRIVATE void blm_arena_release(blm_arena *a);
 
+/* The same, and writes zeros over all that was ever taken. */
+BLM_PRIVATE void blm_arena_wipe(blm_arena *a);
+
 #endif

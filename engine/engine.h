@@ -81,6 +81,7 @@ typedef struct blm_encoding {
 struct bluelm {
     bluelm_config config; /* defaults filled in */
     bluelm_memory memory;
+    blm_arena arena; /* which this lies in */
     blm_compute compute;
     int has_vision, has_language; /* without the latter it only tokenizes */
 
@@ -131,6 +132,13 @@ struct bluelm {
 BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
                                   const bluelm_config *config, const bluelm_port *port,
                                   bluelm_error *err);
+
+/* What bluelm_init does after bluelm_plan: builds the engine in an arena that is large enough.
+ * Errors: BLUELM_E_FORMAT when it does not come out as planned. */
+BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
+                                 const bluelm_memory *planned, const bluelm_weights *weights,
+                                 const bluelm_config *config, const bluelm_port *port,
+                                 bluelm_error *err);
 
 /* Most tiles, thumbnail included, for a picture that comes when `used` tokens of the
  * context are taken: an eighth of the context is left for words. At least 1. */

@@ -223,27 +223,60 @@ int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, blue
     return code;
 }
 
+/* The files may have changed between the layouts: each was sound by itself then, but the
+ * second is not what there is room for. */
+static int blm_layout_as_planned(const bluelm *e, const blm_arena *block,
+                                 const bluelm_memory *planned, bluelm_error *err)
+{
+    if (blm_arena_ok(block) &&
+        blm_same_bytes(&e->memory, planned, offsetof(bluelm_memory, workers)))
+        return BLUELM_OK;
+    return blm_fail(err, BLUELM_E_FORMAT, "a model file changed while it was read",
+                    planned->total_bytes, e->memory.total_bytes, 0);
+}
+
+BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
+                                 const bluelm_memory *planned, const bluelm_weights *weights,
+                                 const bluelm_config *config, const bluelm_port *port,
+                                 bluelm_error *err)
+{
+    blm_arena block;
+    blm_arena_start(&block, arena, arena_bytes);
+    bluelm *e = (bluelm *)blm_arena_take(&block, 1, sizeof *e);
+    int code = blm_engine_layout(e, &block, weights, config, port, err);
+    if (code == BLUELM_OK) code = blm_layout_as_planned(e, &block, planned, err);
+    if (code < 0) {
+        blm_arena_release(&block);
+        return code;
+    }
+    e->arena = block;
+    e->stats.arena_bytes = planned->total_bytes;
+    e->stats.arena_high_water_bytes = block.peak + BLM_ARENA_MARGIN;
+    blm_engine_clear(e);
+    *engine = e;
+    return BLUELM_OK;
+}
+
 int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_weights *weights,
                 const bluelm_config *config, const bluelm_port *port, bluelm_error *err)
 {
     bluelm_memory need;
-    blm_arena block;
     *engine = NULL;
     int code = bluelm_plan(weights, config, &need, err);
     if (code < 0) return code;
     if (!arena || need.total_bytes > arena_bytes)
         return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total_bytes,
                         arena ? arena_bytes : 0, 0);
-    blm_arena_start(&block, arena, arena_bytes);
-    bluelm *e = (bluelm *)blm_arena_take(&block, 1, sizeof *e);
-    code = blm_engine_layout(e, &block, weights, config, port, err);
-    if (code < 0) {
-        blm_arena_release(&block);
-        return code;
-    }
-    e->stats.arena_bytes = need.total_bytes;
-    e->stats.arena_high_water_bytes = block.peak + BLM_ARENA_MARGIN;
-    blm_engine_clear(e);
-    *engine = e;
-    return BLUELM_OK;
+    return blm_engine_build(engine, arena, arena_bytes, &need, weights, config, port, err);
+}
+
+void bluelm_close(bluelm *engine, int wipe)
+{
+    if (!engine) return;
+    blm_encode_finish_ahead(engine);
+    blm_arena arena = engine->arena; /* which the engine itself lies in */
+    if (wipe)
+        blm_arena_wipe(&arena);
+    else
+        blm_arena_release(&arena);
 }

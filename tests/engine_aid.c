@@ -110,6 +110,7 @@ aid_engine aid_engine_make(const aid_model *m, const bluelm_config *config,
 
 void aid_engine_free(aid_engine *e)
 {
+    bluelm_close(e->engine, 0);
     free(e->arena);
     e->arena = NULL;
     e->engine = NULL;
