@@ -1,6 +1,10 @@
 /* The index over a vocabulary: which piece of text is which token, and which two pieces
  * merge in which order. Pieces and merges stay where they lie in the model file; the
- * index is two hash tables and one table of places. */
+ * index is two hash tables and one table of places.
+ *
+ * Searches are bounded whatever a file holds: no value lies further than BLM_MAX_PROBES
+ * places from where its search begins. A file whose strings collide more than that is
+ * hashed with another seed, BLM_INDEX_SEEDS times, and then refused. */
 #ifndef BLM_PIECES_H
 #define BLM_PIECES_H
 
@@ -35,32 +39,47 @@ typedef struct blm_run {
     uint32_t coding; /* BLM_CODE_*: how pieces are written           */
 } blm_run;
 
+/* A hash table of strings that lie in the file. A slot holds a value (the token's id, or the
+ * merge's place) in its low bits and as much of the string's hash as fits above it, so that
+ * a search reads no strings but those it almost surely looks for. */
+typedef struct blm_index {
+    uint32_t *slots;
+    uint32_t slot_count; /* a quarter more than values              */
+    uint32_t value_mask; /* the low bits; all of them set: no value */
+    uint32_t seed;       /* of the hash                             */
+} blm_index;
+
 typedef struct blm_pieces {
-    uint32_t count;            /* of tokens                                           */
-    uint32_t longest;          /* bytes of the longest piece                          */
-    const uint8_t *data;       /* tokenizer.ggml.tokens: u64 length, bytes, ..        */
-    const uint8_t *types;      /* [count] i32 little endian, NULL: all normal         */
-    const uint8_t *scores;     /* [count] f32 little endian, NULL: all 0              */
-    const uint8_t *merges;     /* tokenizer.ggml.merges: u64 length, "left right", .. */
-    uint32_t *at;              /* [count] where each token lies in data               */
-    uint32_t *slots;           /* [slot_count] hash table of token ids                */
-    uint32_t slot_count;       /* a quarter more than tokens                          */
-    uint32_t *merge_slots;     /* [merge_slot_count] hash table of places in merges   */
-    uint32_t merge_slot_count; /* 0: no merges                                      */
+    uint32_t count;        /* of tokens                                           */
+    uint32_t longest;      /* bytes of the longest piece                          */
+    const uint8_t *data;   /* tokenizer.ggml.tokens: u64 length, bytes, ..        */
+    const uint8_t *types;  /* [count] i32 little endian, NULL: all normal         */
+    const uint8_t *scores; /* [count] f32 little endian, NULL: all 0              */
+    const uint8_t *merges; /* tokenizer.ggml.merges: u64 length, "left right", .. */
+    uint32_t *at;          /* [count] where each token lies in data, BLM_PIECE_GUARDED */
+    blm_index by_text;     /* of token ids                                        */
+    blm_index by_merge;    /* of places in merges; no slots: no merges            */
 } blm_pieces;
 
-#define BLM_NO_SLOT 0xffffffffu
+/* Set in blm_pieces.at: this token is control, whatever its type in the file. */
+#define BLM_PIECE_GUARDED 0x80000000u
 
 /* Reads and checks the vocabulary's arrays and takes the index from the arena; fills it
  * when the arena has memory and room.
  *   with_merges  1: byte-level BPE, tokenizer.ggml.merges must be there
- * Errors: BLUELM_E_FORMAT (arrays missing, empty, of wrong types or lengths, or thousands
- * of pieces that share one place in the table), BLUELM_E_UNSUPPORTED (4 GB of pieces). */
+ * Errors: BLUELM_E_FORMAT (arrays missing, empty, of wrong types or lengths, or pieces made
+ * to collide), BLUELM_E_UNSUPPORTED (2 GB of pieces). */
 BLM_PRIVATE int blm_pieces_init(blm_pieces *p, const blm_gguf *g, blm_arena *a, int with_merges,
                                 bluelm_error *err);
 
-/* The type of a token, BLM_TOKEN_*. */
+/* The type of a token, BLM_TOKEN_*: control where it is guarded. */
 BLM_PRIVATE uint32_t blm_pieces_type(const blm_pieces *p, uint32_t token);
+
+/* Its type as the file has it; normal where the file has no types. */
+BLM_PRIVATE uint32_t blm_pieces_file_type(const blm_pieces *p, uint32_t token);
+
+/* Makes a token control for good. */
+BLM_PRIVATE void blm_pieces_guard(blm_pieces *p, uint32_t token);
 
 /* The piece of a token as it lies in the file. */
 BLM_PRIVATE blm_string blm_pieces_text(const blm_pieces *p, uint32_t token);

@@ -91,9 +91,9 @@ static void blm_vocab_default_ids(blm_vocab *v)
 {
     const blm_pieces *p = &v->pieces;
     if (v->split != NULL || p->types == NULL || v->n_tokens < 3) return;
-    if (v->unknown < 0 && blm_pieces_type(p, 0) == BLM_TOKEN_UNKNOWN) v->unknown = 0;
-    if (v->bos < 0 && blm_pieces_type(p, 1) == BLM_TOKEN_CONTROL) v->bos = 1;
-    if (v->eos < 0 && blm_pieces_type(p, 2) == BLM_TOKEN_CONTROL) v->eos = 2;
+    if (v->unknown < 0 && blm_pieces_file_type(p, 0) == BLM_TOKEN_UNKNOWN) v->unknown = 0;
+    if (v->bos < 0 && blm_pieces_file_type(p, 1) == BLM_TOKEN_CONTROL) v->bos = 1;
+    if (v->eos < 0 && blm_pieces_file_type(p, 2) == BLM_TOKEN_CONTROL) v->eos = 2;
 }
 
 static int blm_vocab_ids(blm_vocab *v, const blm_gguf *g, bluelm_error *err)
@@ -253,7 +253,7 @@ BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
     v->strip_right = blm_vocab_is_phi3(g);
     int room = blm_merger_init(&v->merger, a, text_bytes + 1);
     v->word_starts = blm_arena_take(a, text_bytes / 8 + 1, 1);
-    if (!room || v->word_starts == NULL || v->pieces.slots == NULL) return BLUELM_OK;
+    if (!room || v->word_starts == NULL || v->pieces.by_text.slots == NULL) return BLUELM_OK;
     v->user.type_mask = BLM_TOKEN_MASK(BLM_TOKEN_USER);
     v->markup.type_mask = BLM_TOKEN_MASK(BLM_TOKEN_USER) | BLM_TOKEN_MASK(BLM_TOKEN_CONTROL) |
                           BLM_TOKEN_MASK(BLM_TOKEN_UNKNOWN);
