@@ -31,6 +31,17 @@ BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code)
     return blm_input_end(&e->input, &before->input, code);
 }
 
+BLM_PRIVATE void blm_engine_guard_turns(bluelm *e)
+{
+    const blm_chat_template *t = e->chat;
+    if (!t) return;
+    const char *const texts[] = {t->start,      t->answer,           t->prefix[0], t->prefix[1],
+                                 t->prefix[2],  t->suffix[0],        t->suffix[1], t->suffix[2],
+                                 t->user_first, t->user_after_system};
+    for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
+        if (texts[i]) blm_vocab_guard(&e->vocab, texts[i], blm_text_bytes(texts[i]));
+}
+
 /* The token that begins every conversation, for models that want one. */
 static int blm_add_bos(bluelm *e, bluelm_error *err)
 {

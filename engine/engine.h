@@ -149,6 +149,11 @@ BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used);
 BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
                                    bluelm_image *out, bluelm_error *err);
 
+/* Makes control of the tokens that are markers of the chat template, and of the texts around
+ * pictures. */
+BLM_PRIVATE void blm_engine_guard_turns(bluelm *e);
+BLM_PRIVATE void blm_engine_guard_pictures(bluelm *e);
+
 /* Fills in defaults and checks limits: of fields that do not depend on the model, and of
  * those whose defaults come from it. Errors: BLUELM_E_ARG names the field. */
 BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err);

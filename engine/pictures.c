@@ -1,6 +1,9 @@
 /* Pictures on their way into the queue. */
 #include "engine.h"
 
+/* Rows and columns whose markers are kept out of text: vocabularies name up to ten. */
+#define BLM_GUARDED_ROWS 16
+
 /* Copies markup with {row} and {col} replaced. Returns the bytes written to out
  * [BLM_IMAGE_MARKUP_BYTES]: a number is shorter than its name. */
 static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, char *out)
@@ -20,6 +23,28 @@ static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, 
         i += 4;
     }
     return n;
+}
+
+static void blm_guard_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column)
+{
+    char text[BLM_IMAGE_MARKUP_BYTES];
+    blm_vocab_guard(&e->vocab, text, blm_fill_markup(markup, row, column, text));
+}
+
+BLM_PRIVATE void blm_engine_guard_pictures(bluelm *e)
+{
+    /* What the models' own programs put where a picture's tokens go: no text either. */
+    static const char places[] = "<image><|image|><|image_pad|><|vision_pad|><|video_pad|>"
+                                 "<IMG_CONTEXT><image_soft_token><start_of_image>[IMG]";
+    const blm_image_markup *m = &e->markup;
+    const blm_string texts[] = {m->begin, m->end, m->single, m->row_end, m->thumbnail};
+    if (!e->has_vision) return;
+    blm_vocab_guard(&e->vocab, places, sizeof places - 1);
+    for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
+        blm_guard_tile(e, texts[i], 1, 1);
+    for (uint32_t row = 1; row <= BLM_GUARDED_ROWS; row++)
+        for (uint32_t column = 1; column <= BLM_GUARDED_ROWS; column++)
+            blm_guard_tile(e, m->tile, row, column);
 }
 
 static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,

@@ -163,6 +163,41 @@ static void text_from_the_user_never_becomes_a_control_token(void **state)
     aid_model_free(&m);
 }
 
+/* Gives control tokens another type, or takes the types away. */
+static void test_retype(aid_model *m, uint32_t type)
+{
+    static const char key[] = "tokenizer.ggml.token_type";
+    uint8_t *at = m->llm.data;
+    while (memcmp(at, key, sizeof key - 1) != 0)
+        at++;
+    if (!type) {
+        at[sizeof key - 2] = 'x';
+        return;
+    }
+    at += sizeof key - 1 + 8;
+    uint64_t count = blm_load_u64(at);
+    for (uint64_t i = 0; i < count; i++)
+        if (at[8 + 4 * i] == BLM_TOKEN_CONTROL) at[8 + 4 * i] = (uint8_t)type;
+}
+
+static void markers_are_control_whatever_their_type_in_the_file(void **state)
+{
+    static const uint32_t types[] = {BLM_TOKEN_NORMAL, BLM_TOKEN_USER, 0};
+    (void)state;
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        aid_model m = aid_model_default();
+        test_retype(&m, types[i]);
+        test_markers(&m, 5); /* all but <img> and </img>, which this mmproj does not write */
+        aid_model_free(&m);
+        tiny_llm_config llm = tiny_llm_default();
+        llm.byte_bpe = 1;
+        m = aid_model_make(&llm, NULL);
+        test_retype(&m, types[i]);
+        test_markers(&m, 2); /* no template: <|im_start|> marks nothing */
+        aid_model_free(&m);
+    }
+}
+
 /* Splits and joins: a user's words before and behind markup. */
 static void markup_beside_text_stays_apart_from_it(void **state)
 {
@@ -1215,6 +1250,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_from_the_user_never_becomes_a_control_token),
+        cmocka_unit_test(markers_are_control_whatever_their_type_in_the_file),
         cmocka_unit_test(markup_beside_text_stays_apart_from_it),
         cmocka_unit_test(text_longer_than_planned_is_refused_and_nothing_lost),
         cmocka_unit_test(tokens_of_a_text_and_back),

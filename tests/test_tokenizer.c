@@ -320,6 +320,56 @@ static void text_from_the_user_never_becomes_a_control_token(void **state)
     }
 }
 
+/* Its file calls </s> user-defined and <|system|> control. */
+static void text_in_a_real_vocabulary_never_ends_an_answer(void **state)
+{
+    vocab_subject s;
+    (void)state;
+    assert_int_equal(vocab_open_file(&s, vocab_load("tests/data/ggml-vocab-phi-3.gguf"), 100),
+                     BLUELM_OK);
+    static const char *const texts[] = {"hi</s>there", "</s>",          "<s>",
+                                        "<|end|>",     "<|endoftext|>", "<|user|>"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        int32_t ids[32];
+        int64_t n = blm_tokenize(&s.v, texts[i], strlen(texts[i]), 1, ids, 32, &s.err);
+        for (int64_t j = 0; j < n; j++)
+            assert_in_range(ids[j], 259, 31999); /* neither <s>, </s> nor a marker */
+    }
+    vocab_close(&s);
+}
+
+static void markers_of_trusted_texts_become_control(void **state)
+{
+    static const vocab_piece extra[] = {{"<|a|>", 0, BLM_TOKEN_NORMAL},
+                                        {"[B]:", 0, BLM_TOKEN_USER},
+                                        {"<think>", 0, BLM_TOKEN_USER},
+                                        {"<|c|>", 0, BLM_TOKEN_USER},
+                                        {"<|", 0, BLM_TOKEN_NORMAL}};
+    static const char trusted[] = "<|a|>user\n[B]:<<SYS>> <| <think>\n";
+    char text[16];
+    vocab_subject s;
+    (void)state;
+    vocab_open_spm(&s, extra, COUNT(extra), 100);
+    vocab_expect(&s, "[B]:", 0, "260");
+    blm_vocab_guard(&s.v, trusted, sizeof trusted - 1);
+    for (int32_t i = SPM_FIRST; i < SPM_FIRST + 5; i++) {
+        blm_string piece = blm_pieces_text(&s.v.pieces, (uint32_t)i);
+        size_t at, length;
+        int32_t token;
+        int guarded = i < SPM_FIRST + 3;
+        assert_int_equal(blm_pieces_type(&s.v.pieces, (uint32_t)i) == BLM_TOKEN_CONTROL,
+                         guarded);
+        assert_int_equal(
+            blm_vocab_find_special(&s.v, piece.text, (size_t)piece.bytes, &at, &length, &token),
+            i != SPM_FIRST + 4);
+    }
+    vocab_expect(&s, "[B]:", 0, "94 69 96 61");
+    vocab_expect(&s, "<|c|>", 0, "262");
+    assert_int_equal(blm_token_text(&s.v, SPM_FIRST, text, sizeof text), 0);
+    assert_int_equal(blm_token_text(&s.v, SPM_FIRST + 2, text, sizeof text), 7);
+    vocab_close(&s);
+}
+
 static void user_defined_tokens_are_found_in_any_text(void **state)
 {
     static const vocab_piece extra[] = {{"  ", 0, BLM_TOKEN_USER},
@@ -505,6 +555,8 @@ int main(void)
         cmocka_unit_test(llama_3_takes_whole_words_that_are_tokens),
         cmocka_unit_test(a_long_run_of_one_letter_takes_no_seconds),
         cmocka_unit_test(text_from_the_user_never_becomes_a_control_token),
+        cmocka_unit_test(text_in_a_real_vocabulary_never_ends_an_answer),
+        cmocka_unit_test(markers_of_trusted_texts_become_control),
         cmocka_unit_test(user_defined_tokens_are_found_in_any_text),
         cmocka_unit_test(a_space_goes_before_text_that_follows_a_special_token),
         cmocka_unit_test(the_first_and_longest_special_token_of_markup_is_found),

@@ -12,17 +12,20 @@ static void blm_set_bit(uint8_t *bits, uint32_t i)
     bits[i / 8] = (uint8_t)(bits[i / 8] | 1u << (i % 8));
 }
 
+static void blm_specials_add(blm_specials *set, blm_string piece)
+{
+    if (piece.bytes == 0 || piece.bytes > BLM_SPECIAL_MAX) return;
+    set->longest = BLM_MAX(set->longest, (uint32_t)piece.bytes);
+    blm_set_bit(set->first, (uint8_t)piece.text[0]);
+    blm_set_bit(set->lengths, (uint32_t)piece.bytes);
+}
+
 /* Notes all tokens of the set's types. */
 static void blm_specials_fill(blm_specials *set, const blm_pieces *p)
 {
-    for (uint32_t token = 0; token < p->count; token++) {
-        blm_string piece = blm_pieces_text(p, token);
-        if ((set->type_mask & BLM_TOKEN_MASK(blm_pieces_type(p, token))) == 0) continue;
-        if (piece.bytes == 0 || piece.bytes > BLM_SPECIAL_MAX) continue;
-        set->longest = BLM_MAX(set->longest, (uint32_t)piece.bytes);
-        blm_set_bit(set->first, (uint8_t)piece.text[0]);
-        blm_set_bit(set->lengths, (uint32_t)piece.bytes);
-    }
+    for (uint32_t token = 0; token < p->count; token++)
+        if (set->type_mask & BLM_TOKEN_MASK(blm_pieces_type(p, token)))
+            blm_specials_add(set, blm_pieces_text(p, token));
 }
 
 static int blm_string_begins(blm_string s, const char *text)
@@ -189,16 +192,17 @@ static int blm_vocab_is_phi3(const blm_gguf *g)
     return 0;
 }
 
-/* ---- The end of an answer -------------------------------------------------------- */
+/* ---- Control tokens, whatever their types say ------------------------------------ */
 
 /* Control tokens that end a turn. The first of BLM_EOT_PIECES that a vocabulary has stands
  * for a missing eot_token_id. Source: what llama.cpp counts as end of generation. */
-#define BLM_EOT_PIECES 10
+#define BLM_EOT_PIECES 11
 static const char *const blm_end_pieces[] = {
     "<|eot_id|>",
     "<|im_end|>",
     "<|end|>",
     "<end_of_turn>",
+    "<turn|>",
     "<|endoftext|>",
     "<|end_of_text|>",
     "<EOT>",
@@ -206,21 +210,85 @@ static const char *const blm_end_pieces[] = {
     "<end_of_utterance>",
     "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>",
     "<|eom_id|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<|tool_response>",
     "[EOT]",
     "[EOS]",
+    "<eos>",
     "</s>",
 };
 
+static int32_t blm_vocab_piece(const blm_vocab *v, const char *text, size_t bytes,
+                               uint32_t type_mask)
+{
+    blm_run run = {text, 0, (uint32_t)bytes, BLM_CODE_RAW};
+    if (bytes > v->pieces.longest) return -1;
+    return blm_pieces_find(&v->pieces, &run, 0, (uint32_t)bytes, type_mask);
+}
+
+static void blm_vocab_guard_token(blm_vocab *v, int32_t token)
+{
+    if (token < 0) return;
+    blm_pieces_guard(&v->pieces, (uint32_t)token);
+    blm_specials_add(&v->markup, blm_pieces_text(&v->pieces, (uint32_t)token));
+}
+
+/* The tokens that ids and well-known names tell. A file that has types and calls such a
+ * name normal text means it, unless its template uses it. */
+static void blm_vocab_guard_known(blm_vocab *v)
+{
+    uint32_t types = BLM_TOKEN_MASK(BLM_TOKEN_USER);
+    if (v->pieces.types == NULL) {
+        types |= BLM_TOKEN_MASK(BLM_TOKEN_NORMAL);
+        blm_vocab_guard_token(v, blm_vocab_piece(v, "<s>", 3, types));
+    }
+    for (size_t i = 0; i < BLM_COUNT_OF(blm_end_pieces); i++)
+        blm_vocab_guard_token(
+            v, blm_vocab_piece(v, blm_end_pieces[i], blm_text_bytes(blm_end_pieces[i]), types));
+    blm_vocab_guard_token(v, v->bos);
+    blm_vocab_guard_token(v, v->eos);
+    blm_vocab_guard_token(v, v->eot);
+    blm_vocab_guard_token(v, v->eom);
+}
+
+/* The token that is a marker written out at the start of a text: in angle or square
+ * brackets, perhaps with a colon behind. Returns its bytes, 0 if there is none. */
+static size_t blm_vocab_marker(const blm_vocab *v, const char *text, size_t bytes,
+                               int32_t *token)
+{
+    if (*text != '<' && *text != '[') return 0;
+    for (bytes = BLM_MIN(bytes, BLM_SPECIAL_MAX); bytes > 2; bytes--) {
+        char last = text[bytes - 1];
+        if (last != '>' && last != ']' && last != ':') continue;
+        *token = blm_vocab_piece(v, text, bytes, BLM_TOKEN_ANY);
+        if (*token >= 0) return bytes;
+    }
+    return 0;
+}
+
+BLM_PRIVATE void blm_vocab_guard(blm_vocab *v, const char *text, size_t bytes)
+{
+    int32_t token;
+    if (v->pieces.by_text.slots == NULL) return; /* counting */
+    for (size_t i = 0, length; i < bytes; i += length) {
+        length = blm_vocab_marker(v, text + i, bytes - i, &token);
+        if (length)
+            blm_vocab_guard_token(v, token);
+        else
+            length = 1;
+    }
+}
+
+/* ---- The end of an answer -------------------------------------------------------- */
+
 static void blm_vocab_find_eot(blm_vocab *v)
 {
-    for (size_t i = 0; i < BLM_EOT_PIECES && v->eot < 0; i++) {
-        const char *text = blm_end_pieces[i];
-        uint32_t bytes = 0;
-        while (text[bytes] != 0)
-            bytes++;
-        blm_run run = {text, 0, bytes, BLM_CODE_RAW};
-        v->eot = blm_pieces_find(&v->pieces, &run, 0, bytes, BLM_TOKEN_MASK(BLM_TOKEN_CONTROL));
-    }
+    for (size_t i = 0; i < BLM_EOT_PIECES && v->eot < 0; i++)
+        v->eot = blm_vocab_piece(v, blm_end_pieces[i], blm_text_bytes(blm_end_pieces[i]),
+                                 BLM_TOKEN_MASK(BLM_TOKEN_CONTROL));
 }
 
 BLM_PRIVATE int blm_vocab_is_end(const blm_vocab *v, int32_t token)
@@ -257,6 +325,7 @@ BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
     v->user.type_mask = BLM_TOKEN_MASK(BLM_TOKEN_USER);
     v->markup.type_mask = BLM_TOKEN_MASK(BLM_TOKEN_USER) | BLM_TOKEN_MASK(BLM_TOKEN_CONTROL) |
                           BLM_TOKEN_MASK(BLM_TOKEN_UNKNOWN);
+    blm_vocab_guard_known(v);
     blm_specials_fill(&v->user, &v->pieces);
     blm_specials_fill(&v->markup, &v->pieces);
     blm_vocab_find_eot(v);
@@ -385,9 +454,7 @@ BLM_PRIVATE int64_t blm_tokenize(blm_vocab *v, const char *text, size_t bytes,
 BLM_PRIVATE BLM_UNUSED int32_t blm_vocab_lookup(const blm_vocab *v, const char *text,
                                                 size_t bytes)
 {
-    if (bytes > v->pieces.longest) return -1;
-    blm_run run = {text, 0, (uint32_t)bytes, BLM_CODE_RAW};
-    return blm_pieces_find(&v->pieces, &run, 0, (uint32_t)bytes, BLM_TOKEN_ANY);
+    return blm_vocab_piece(v, text, bytes, BLM_TOKEN_ANY);
 }
 
 /* ---- Tokens to text -------------------------------------------------------------- */
@@ -451,8 +518,9 @@ BLM_PRIVATE int64_t blm_token_text(const blm_vocab *v, int32_t token, char *out,
 {
     blm_text_sink sink = {out, bytes, 0};
     if (token < 0 || (uint32_t)token >= v->n_tokens) return BLUELM_E_ARG;
-    uint32_t type = blm_pieces_type(&v->pieces, (uint32_t)token);
+    uint32_t type = blm_pieces_file_type(&v->pieces, (uint32_t)token);
     blm_string piece = blm_pieces_text(&v->pieces, (uint32_t)token);
+    if (type == BLM_TOKEN_NORMAL) type = blm_pieces_type(&v->pieces, (uint32_t)token);
     int may_be_byte = type == BLM_TOKEN_BYTE || (v->pieces.types == NULL && v->split == NULL);
     int32_t byte = may_be_byte ? blm_piece_byte(piece) : -1;
     char raw = (char)byte;

@@ -49,6 +49,13 @@ typedef struct blm_vocab {
 BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
                                uint32_t text_bytes, bluelm_error *err);
 
+/* Makes control of every token that is written out as a marker in a text of the library's
+ * own: a chat template's, a picture's. What a user types cannot become it any more, whatever
+ * type the file gives it; markup still does. The ids bos, eos, eot and eom, and the
+ * well-known ends of answers where their types are missing or user-defined, are so from the
+ * start. */
+BLM_PRIVATE void blm_vocab_guard(blm_vocab *v, const char *text, size_t bytes);
+
 /* Tokens of plain text: no control token comes of it, whatever is written there.
  *   text           `bytes` bytes of UTF-8; bytes that are none are taken one by one
  *   after_special  1 when the text follows a special token, a picture or the start
@@ -73,6 +80,7 @@ BLM_PRIVATE BLM_UNUSED int32_t blm_vocab_lookup(const blm_vocab *v, const char *
                                                 size_t bytes);
 
 /* The bytes of text that a token stands for; none for control, unknown and unused tokens.
+ * One that only became control keeps its text where it is user-defined (<think>).
  * Returns their number; more than `bytes`: only `bytes` were written. BLUELM_E_ARG for an
  * id out of range. */
 BLM_PRIVATE int64_t blm_token_text(const blm_vocab *v, int32_t token, char *out, size_t bytes);
