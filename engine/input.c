@@ -1,5 +1,9 @@
 #include "input.h"
 
+/* How many tokens the end of a text may come apart into when more text joins on: those of
+ * a long word. Text that is refused for less is only counted again. */
+#define BLM_JOIN_TOKENS 64u
+
 BLM_PRIVATE blm_input blm_input_begin(blm_input *in)
 {
     return *in;
@@ -11,7 +15,8 @@ BLM_PRIVATE int blm_input_end(blm_input *in, const blm_input *before, int code)
         *in = *before;
         return code;
     }
-    memmove(in->text, in->text + in->text_from, in->text_bytes - in->text_from);
+    if (in->text_from)
+        memmove(in->text, in->text + in->text_from, in->text_bytes - in->text_from);
     in->text_bytes -= in->text_from;
     in->content_from -= BLM_MIN(in->content_from, in->text_from);
     in->text_from = 0;
@@ -77,12 +82,27 @@ static int64_t blm_input_tokenize(const blm_input *in, bluelm_error *err)
                         err);
 }
 
-BLM_PRIVATE int blm_input_check_room(const blm_input *in, bluelm_error *err)
+/* Tokens that the waiting text comes to at most. Each byte makes one, and one more where a
+ * user-defined token lets a space begin behind it. What was counted before may come out
+ * otherwise where more text joins on: about the join, in any vocabulary that is no trap;
+ * should it be more, the call that turns the text into tokens finds the context full. */
+static uint64_t blm_input_bound(const blm_input *in)
 {
+    uint32_t bytes = in->text_bytes - in->text_from;
+    if (in->counted_bytes == 0 || in->counted_bytes > bytes) return 2 * (uint64_t)bytes + 1;
+    return (uint64_t)in->counted_tokens + BLM_JOIN_TOKENS +
+           2 * (uint64_t)(bytes - in->counted_bytes);
+}
+
+BLM_PRIVATE int blm_input_check_room(blm_input *in, bluelm_error *err)
+{
+    uint32_t room = in->capacity - in->count;
+    if (blm_input_bound(in) <= room) return BLUELM_OK;
     int64_t count = blm_input_tokenize(in, err);
     if (count < 0) return (int)count;
-    if (count > (int64_t)(in->capacity - in->count))
-        return blm_input_no_room(in, (uint64_t)count, err);
+    if (count > (int64_t)room) return blm_input_no_room(in, (uint64_t)count, err);
+    in->counted_bytes = in->text_bytes - in->text_from;
+    in->counted_tokens = (uint32_t)count;
     return BLUELM_OK;
 }
 
@@ -95,6 +115,7 @@ BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err)
         return blm_input_no_room(in, (uint64_t)count, err);
     in->count += (uint32_t)count;
     in->text_from = in->content_from = in->text_bytes;
+    in->counted_bytes = 0;
     in->after_special = 0;
     return BLUELM_OK;
 }

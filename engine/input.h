@@ -17,9 +17,11 @@ typedef struct blm_input {
     uint32_t capacity, count;
     char *text; /* [text_capacity] */
     uint32_t text_capacity, text_bytes;
-    uint32_t text_from;    /* what lies before became tokens in the call in progress      */
-    uint32_t content_from; /* where the open turn's own text begins, if it still waits */
-    int after_special;     /* the waiting text follows a special token, a picture or nothing */
+    uint32_t text_from;     /* what lies before became tokens in the call in progress      */
+    uint32_t content_from;  /* where the open turn's own text begins, if it still waits */
+    int after_special;      /* the waiting text follows a special token, a picture or nothing */
+    uint32_t counted_bytes; /* of the waiting text that was tokenized to see that it fits  */
+    uint32_t counted_tokens; /* what came of it                                             */
 } blm_input;
 
 /* A call that may fail half way works between blm_input_begin and blm_input_end; when
@@ -46,7 +48,8 @@ BLM_PRIVATE int blm_input_image(blm_input *in, uint32_t first, uint32_t count,
 /* Turns the waiting text into tokens. */
 BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err);
 
-/* Fails with BLUELM_E_CONTEXT if the waiting text would not fit. */
-BLM_PRIVATE int blm_input_check_room(const blm_input *in, bluelm_error *err);
+/* Fails with BLUELM_E_CONTEXT if the waiting text would not fit. Tokenizes it only where
+ * its length leaves a doubt, so that text may come a byte at a time. */
+BLM_PRIVATE int blm_input_check_room(blm_input *in, bluelm_error *err);
 
 #endif

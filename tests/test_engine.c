@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../engine/engine.h"
 #include "engine_aid.h"
@@ -240,6 +241,62 @@ static void text_longer_than_planned_is_refused_and_nothing_lost(void **state)
     assert_int_equal(bluelm_add_text(e.engine, text, 1024, NULL), 0);
     test_error((int)bluelm_tokenize(e.engine, text, sizeof text, 0, NULL, 0, &err),
                BLUELM_E_BUDGET, &err, "text");
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
+/* 20,000 calls of one byte, in a context that has no room for the worst of them. */
+static void text_may_come_a_byte_at_a_time(void **state)
+{
+    enum { BYTES = 20000 };
+    static char text[BYTES];
+    (void)state;
+    bluelm_event event;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    c.context_tokens = BYTES + 2000, c.text_bytes = 60000;
+    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    for (size_t i = 0; i < BYTES; i++)
+        text[i] = i % 7 ? (char)('a' + i % 5) : ' ';
+    clock_t begin = clock();
+    test_turn(e.engine, "");
+    for (size_t i = 0; i < BYTES; i++)
+        assert_int_equal(bluelm_add_text(e.engine, text + i, 1, NULL), 0);
+    double seconds = (double)(clock() - begin) / CLOCKS_PER_SEC;
+    print_message("%.3f s\n", seconds);
+    assert_true(seconds < 2);
+    test_turn(f.engine, "");
+    assert_int_equal(bluelm_add_text(f.engine, text, BYTES, NULL), 0);
+    assert_true(bluelm_step(e.engine, &event, NULL) > 0);
+    assert_true(bluelm_step(f.engine, &event, NULL) > 0);
+    assert_int_equal(e.engine->input.count, f.engine->input.count);
+    assert_memory_equal(e.engine->input.tokens, f.engine->input.tokens,
+                        e.engine->input.count * sizeof(int32_t));
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
+/* Until not one byte more fits: the room is counted to the token. */
+static void text_a_byte_at_a_time_fills_the_context_to_the_last_token(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    bluelm_error err;
+    c.context_tokens = 300;
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    int code = 0;
+    uint32_t added = 0;
+    for (; code >= 0; added += code >= 0)
+        code = bluelm_add_text(e.engine, "z", 1, &err);
+    assert_int_equal(code, BLUELM_E_CONTEXT);
+    assert_int_equal(err.have, 300);
+    assert_int_equal(err.need, 301);
+    bluelm_event event;
+    assert_true(bluelm_step(e.engine, &event, NULL) > 0);
+    assert_int_equal(e.engine->input.count, 300);
+    assert_true(added >= 290);
     aid_engine_free(&e);
     aid_model_free(&m);
 }
@@ -1253,6 +1310,8 @@ int main(void)
         cmocka_unit_test(markers_are_control_whatever_their_type_in_the_file),
         cmocka_unit_test(markup_beside_text_stays_apart_from_it),
         cmocka_unit_test(text_longer_than_planned_is_refused_and_nothing_lost),
+        cmocka_unit_test(text_may_come_a_byte_at_a_time),
+        cmocka_unit_test(text_a_byte_at_a_time_fills_the_context_to_the_last_token),
         cmocka_unit_test(tokens_of_a_text_and_back),
         cmocka_unit_test(context_full_loses_nothing),
         cmocka_unit_test(refused_input_does_not_end_an_answer),
