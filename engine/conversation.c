@@ -15,6 +15,7 @@ BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e)
     before->input = blm_input_begin(&e->input);
     before->turns = e->turns;
     before->generating = e->generating;
+    before->stream = e->stream;
     before->text_end = blm_text_end(&e->input);
     memcpy(before->spaces, e->input.text + before->text_end,
            BLM_MIN(sizeof before->spaces, e->input.text_bytes - before->text_end));
@@ -25,6 +26,7 @@ BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code)
     if (code < 0) {
         e->turns = before->turns;
         e->generating = before->generating;
+        e->stream = before->stream;
         memcpy(e->input.text + before->text_end, before->spaces,
                BLM_MIN(sizeof before->spaces, before->input.text_bytes - before->text_end));
     }
@@ -55,11 +57,18 @@ static int blm_add_c_string(bluelm *e, const char *markup, bluelm_error *err)
     return blm_input_markup(&e->input, markup, blm_text_bytes(markup), err);
 }
 
+/* What comes next is not the rest of an answer. */
+static void blm_answer_close(bluelm *e)
+{
+    e->generating = 0;
+    memset(&e->stream, 0, sizeof e->stream);
+}
+
 BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err)
 {
     if (!e->has_language)
         return blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
-    e->generating = 0;
+    blm_answer_close(e);
     return blm_add_bos(e, err);
 }
 
@@ -141,7 +150,7 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
     int code = BLUELM_OK;
     if (!engine->has_language)
         code = blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
-    engine->generating = 0;
+    blm_answer_close(engine);
     for (size_t i = 0; i < count && code >= 0; i++) {
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= engine->language.n_vocab)
             code = blm_fail(err, BLUELM_E_ARG, "token id", engine->language.n_vocab - 1,
@@ -166,6 +175,5 @@ int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err)
     engine->generating = 1;
     engine->made_tokens = 0;
     engine->max_new_tokens = max_tokens;
-    memset(&engine->stream, 0, sizeof engine->stream);
     return BLUELM_OK;
 }

@@ -166,6 +166,7 @@ typedef struct blm_call {
     blm_input input;
     blm_turns turns;
     int generating;
+    blm_utf8_stream stream;
     uint32_t text_end;             /* of the waiting text without the spaces that end it */
     char spaces[BLM_MARKUP_BYTES]; /* behind it: closing a turn writes markup over them  */
 } blm_call;

@@ -90,7 +90,9 @@ static int blm_end_answer(bluelm *e, bluelm_event *event, int reason)
     event->type = BLUELM_EVENT_END;
     event->end_reason = reason;
     event->text = e->token_text;
-    event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, BLM_TOKEN_TEXT_ROOM);
+    /* A character that max_tokens cut may be completed by another bluelm_generate. */
+    if (reason != BLUELM_END_MAX_TOKENS)
+        event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, BLM_TOKEN_TEXT_ROOM);
     e->generating = 0;
     return 0;
 }
@@ -106,13 +108,15 @@ static void blm_read_own_token(bluelm *e)
 }
 
 /* The text of a new token; the space that SentencePiece puts before a text's first word is
- * not part of the answer. */
+ * not part of the answer that begins a turn. */
 static void blm_token_event(bluelm *e, int32_t token, bluelm_event *event)
 {
     char piece[BLM_TOKEN_TEXT_BYTES];
     int64_t length = blm_token_text(&e->vocab, token, piece, sizeof piece);
     size_t bytes = (size_t)BLM_MIN(BLM_MAX(length, 0), (int64_t)sizeof piece);
-    size_t skip = e->made_tokens == 1 && e->vocab.add_space_prefix && bytes && piece[0] == ' ';
+    int begins = e->turns.open == BLUELM_ASSISTANT && e->turns.empty;
+    size_t skip = begins && e->vocab.add_space_prefix && bytes && piece[0] == ' ';
+    e->turns.empty = 0;
     event->type = BLUELM_EVENT_TOKEN;
     event->token = token;
     event->text = e->token_text;

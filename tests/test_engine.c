@@ -670,6 +670,95 @@ static void several_turns_equal_one_prompt_of_the_same_tokens(void **state)
     aid_model_free(&m);
 }
 
+/* Asks for an answer a token at a time. */
+static void test_ask_by_ones(bluelm *e, uint32_t max_tokens, aid_answer *whole)
+{
+    static aid_answer one;
+    memset(whole, 0, sizeof *whole);
+    do {
+        aid_ask(e, 1, &one);
+        memcpy(whole->tokens + whole->count, one.tokens, one.count * sizeof *one.tokens);
+        memcpy(whole->text + whole->text_bytes, one.text, one.text_bytes);
+        whole->count += one.count;
+        whole->text_bytes += one.text_bytes;
+    } while (one.count && whole->count < max_tokens);
+    whole->code = one.code;
+    whole->end_reason = one.end_reason;
+}
+
+/* Words that begin with a space, and characters of several tokens. */
+static void answer_asked_one_token_at_a_time_is_the_answer_at_once(void **state)
+{
+    (void)state;
+    static aid_answer ones, all;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    aid_model_script(&m, test_script, SCRIPT_COUNT);
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    test_turn(e.engine, question);
+    aid_ask(e.engine, 0, &all);
+    bluelm_reset(e.engine);
+    test_turn(e.engine, question);
+    test_ask_by_ones(e.engine, 1000, &ones);
+    assert_true(aid_same(&ones, &all));
+    aid_model_free(&m);
+    aid_engine_free(&e);
+
+    m = aid_model_default(); /* anything it may say, without a turn and in one */
+    c = test_exact_config();
+    e = aid_engine_make(&m, &c, NULL);
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        bluelm_sampling sampling = {.temperature = 50, .seed = seed};
+        for (int round = 0; round < 2; round++) {
+            bluelm_reset(e.engine);
+            assert_int_equal(bluelm_set_sampling(e.engine, &sampling, NULL), 0);
+            if (seed % 2)
+                test_turn(e.engine, question);
+            else
+                test_text(e.engine, question);
+            if (round)
+                test_ask_by_ones(e.engine, 40, &ones);
+            else
+                aid_ask(e.engine, 40, &all);
+        }
+        assert_true(aid_same(&ones, &all));
+    }
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
+/* "the" and " cat" continue as text what was text; a turn's answer begins without the
+ * space that only stands for the word's beginning. */
+static void only_an_answer_that_begins_a_turn_loses_its_first_space(void **state)
+{
+    (void)state;
+    static aid_answer a;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    int32_t space = -1, script[3];
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    for (uint32_t i = TINY_PIECES; i < e.engine->vocab.n_tokens && space < 0; i++) {
+        blm_string piece = blm_pieces_text(&e.engine->vocab.pieces, i);
+        if (piece.bytes > 3 && !memcmp(piece.text, "\xE2\x96\x81", 3)) space = (int32_t)i;
+    }
+    assert_true(space > 0);
+    aid_engine_free(&e);
+    script[0] = TINY_AI, script[1] = space, script[2] = TINY_EOS;
+    aid_model_script(&m, script, 3);
+    e = aid_engine_make(&m, &c, NULL);
+    test_turn(e.engine, "x");
+    aid_ask(e.engine, 0, &a);
+    assert_int_equal(a.count, 1);
+    assert_true(a.text_bytes && a.text[0] != ' ');
+    bluelm_reset(e.engine);
+    assert_int_equal(bluelm_add_tokens(e.engine, script, 1, NULL), 0);
+    aid_ask(e.engine, 0, &a);
+    assert_int_equal(a.count, 1);
+    assert_true(a.text_bytes > 1 && a.text[0] == ' ');
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
 /* max_tokens cuts an answer, generate goes on with it. */
 static void answer_in_parts_equals_the_answer_at_once(void **state)
 {
@@ -1323,6 +1412,8 @@ int main(void)
         cmocka_unit_test(same_seed_same_text_and_another_seed_another),
         cmocka_unit_test(wrong_sampling_is_refused_by_name),
         cmocka_unit_test(several_turns_equal_one_prompt_of_the_same_tokens),
+        cmocka_unit_test(answer_asked_one_token_at_a_time_is_the_answer_at_once),
+        cmocka_unit_test(only_an_answer_that_begins_a_turn_loses_its_first_space),
         cmocka_unit_test(answer_in_parts_equals_the_answer_at_once),
         cmocka_unit_test(input_interrupts_an_answer),
         cmocka_unit_test(every_step_is_one_layer_of_one_batch_or_chunk),
