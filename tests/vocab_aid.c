@@ -1,12 +1,15 @@
 #include "vocab_aid.h"
 
-#include <stdarg.h>
-#include <setjmp.h>
-#include <cmocka.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void vocab_must(int truth, const char *what)
+{
+    if (truth) return;
+    fprintf(stderr, "vocab_aid: %s\n", what);
+    abort();
+}
 
 void vocab_write_pieces(tiny_writer *w, const vocab_piece *pieces, size_t count, int types,
                         int scores)
@@ -42,7 +45,7 @@ int vocab_open_file(vocab_subject *s, tiny_file file, uint32_t text_bytes)
     int code;
     memset(s, 0, sizeof *s);
     s->file = file;
-    assert_int_equal(blm_gguf_open(&s->gguf, file.data, file.bytes, "llm", &s->err), BLUELM_OK);
+    vocab_must(blm_gguf_open(&s->gguf, file.data, file.bytes, "llm", &s->err) >= 0, "a file");
     blm_arena_start(&s->arena, NULL, UINT64_MAX);
     code = blm_vocab_init(&s->v, &s->gguf, &s->arena, text_bytes, &s->err);
     if (code != BLUELM_OK) return code;
@@ -50,7 +53,7 @@ int vocab_open_file(vocab_subject *s, tiny_file file, uint32_t text_bytes)
     s->block = malloc((size_t)s->need);
     blm_arena_start(&s->arena, s->block, s->need);
     code = blm_vocab_init(&s->v, &s->gguf, &s->arena, text_bytes, &s->err);
-    if (code == BLUELM_OK) assert_true(blm_arena_ok(&s->arena));
+    if (code == BLUELM_OK) vocab_must(blm_arena_ok(&s->arena), "an arena as planned");
     return code;
 }
 
@@ -75,7 +78,7 @@ const char *vocab_ids(vocab_subject *s, const char *text, size_t bytes, int afte
     int64_t count =
                 blm_tokenize(&s->v, text, bytes, after_special, ids, VOCAB_MAX_IDS, &s->err),
             i;
-    assert_in_range(count, 0, VOCAB_MAX_IDS);
+    vocab_must(count >= 0 && count <= VOCAB_MAX_IDS, "room for the ids");
     line[0] = 0;
     for (i = 0; i < count; i++)
         used += (size_t)sprintf(line + used, i > 0 ? " %d" : "%d", (int)ids[i]);
@@ -84,7 +87,10 @@ const char *vocab_ids(vocab_subject *s, const char *text, size_t bytes, int afte
 
 void vocab_expect(vocab_subject *s, const char *text, int after_special, const char *want)
 {
-    assert_string_equal(vocab_ids(s, text, strlen(text), after_special), want);
+    const char *got = vocab_ids(s, text, strlen(text), after_special);
+    if (strcmp(got, want) == 0) return;
+    fprintf(stderr, "%s: %s, not %s\n", text, got, want);
+    abort();
 }
 
 size_t vocab_text(vocab_subject *s, const int32_t *ids, int64_t count, char *out, size_t room)
@@ -93,7 +99,7 @@ size_t vocab_text(vocab_subject *s, const int32_t *ids, int64_t count, char *out
     int64_t i;
     for (i = 0; i < count; i++) {
         int64_t n = blm_token_text(&s->v, ids[i], out + used, room - used);
-        assert_true(n >= 0 && (uint64_t)n <= room - used);
+        vocab_must(n >= 0 && (uint64_t)n <= room - used, "room for the text");
         used += (size_t)n;
     }
     return used;
@@ -125,7 +131,7 @@ void vocab_open_spm(vocab_subject *s, const vocab_piece *extra, size_t count,
     count = vocab_spm_pieces(pieces, extra, count);
     vocab_start(&w, "llama");
     vocab_write_pieces(&w, pieces, count, 1, 1);
-    assert_int_equal(vocab_open(s, &w, text_bytes), BLUELM_OK);
+    vocab_must(vocab_open(s, &w, text_bytes) == BLUELM_OK, "a vocabulary");
 }
 
 size_t vocab_bpe_pieces(vocab_piece *out, const vocab_piece *extra, size_t count)
@@ -153,7 +159,7 @@ void vocab_open_bpe(vocab_subject *s, const char *pre, const vocab_piece *extra,
     if (pre != NULL) tiny_key_string(&w, "tokenizer.ggml.pre", pre);
     vocab_write_pieces(&w, pieces, count, 1, NO_SCORES);
     vocab_write_merges(&w, merges, merge_count);
-    assert_int_equal(vocab_open(s, &w, 4096), BLUELM_OK);
+    vocab_must(vocab_open(s, &w, 4096) == BLUELM_OK, "a vocabulary");
 }
 
 tiny_file vocab_load(const char *path)

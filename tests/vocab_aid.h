@@ -1,5 +1,5 @@
 /* Vocabularies in memory, for the tests: written, opened in an arena of exactly what they
- * need, asked. What should not happen fails the test that is running. */
+ * need, asked. What should not happen aborts with a line. */
 #ifndef VOCAB_AID_H
 #define VOCAB_AID_H
 
