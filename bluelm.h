@@ -257,16 +257,21 @@ typedef struct bluelm_image {
     size_t encoded_bytes;
 } bluelm_image;
 
-/* The grid a picture is cut into. */
+/* What a picture becomes: a grid of tiles, or one picture of its own size (a grid of
+ * 1 x 1 whose tile has that size). */
 typedef struct bluelm_tile_grid {
-    uint32_t columns, rows;          /* local tiles                                   */
-    uint32_t thumbnail;              /* 1 if the whole picture is a tile of its own   */
-    uint32_t tiles;                  /* columns x rows + thumbnail                    */
-    uint32_t tile_px;                /* side of a tile                                */
-    uint32_t resized_width_px;       /* the picture on its canvas of                  */
-    uint32_t resized_height_px;      /*   columns x tile_px by rows x tile_px         */
+    uint32_t columns, rows;            /* local tiles                                 */
+    uint32_t thumbnail;                /* 1: the whole picture is a tile of its own   */
+    uint32_t tiles;                    /* columns x rows + thumbnail                  */
+    uint32_t tile_width_px, tile_height_px;
+    uint32_t thumbnail_width_px, thumbnail_height_px;
+    uint32_t resized_width_px;         /* the picture on its canvas of columns x      */
+    uint32_t resized_height_px;        /*   tile_width by rows x tile_height          */
     uint32_t offset_x_px, offset_y_px; /* its place there; padding around it          */
-    uint32_t tokens;                 /* image tokens, without the marker tokens       */
+    uint32_t tile_tokens, thumbnail_tokens; /* each                                   */
+    uint32_t tokens;                   /* image tokens, without the marker tokens     */
+    uint32_t reduced;                  /* 1: smaller than the model's rule gives, for */
+                                       /*   want of room in the context               */
 } bluelm_tile_grid;
 
 /* Opens a turn of the model's chat template; an open turn is closed first. The

@@ -90,7 +90,7 @@ void app_print_grid(const char *path, uint32_t width, uint32_t height,
             g->tokens);
     fprintf(app_out(), "  resized to %ux%u at %u,%u on a canvas of %ux%u\n",
             g->resized_width_px, g->resized_height_px, g->offset_x_px, g->offset_y_px,
-            g->columns * g->tile_px, g->rows * g->tile_px);
+            g->columns * g->tile_width_px, g->rows * g->tile_height_px);
 }
 
 void app_print_grid_json(const bluelm_tile_grid *g)

@@ -12,8 +12,6 @@ const char *bluelm_version(void)
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
 {
     static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
-    static const char *const rules[] = {"none",     "relaxed", "llava-next",
-                                        "internvl", "single",  "idefics3"};
     bluelm e;
     blm_arena counting;
     blm_arena_start(&counting, NULL, UINT64_MAX);
@@ -37,7 +35,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
         .eos_token = e.vocab.eos,
         .end_of_turn_token = e.vocab.eot >= 0 ? e.vocab.eot : e.vocab.eos,
         .projector = e.has_vision ? projectors[v->projector.type] : "none",
-        .tile_rule = rules[e.tile_rule.rule],
+        .tile_rule = e.has_vision ? blm_tile_rule_name(e.tile_rule.rule) : "none",
         .tile_px = v->tile_px,
         .patch_px = v->patch_px,
         .vision_width = v->width,
@@ -59,7 +57,7 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
     int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
     if (code < 0 && code != BLUELM_E_BUDGET) return code;
     if (!e.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
-    return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_tile_cap(&e, 0), grid,
+    return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_token_cap(&e, 0), grid,
                            err);
 }
 

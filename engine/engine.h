@@ -140,9 +140,9 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
                                  const bluelm_config *config, const bluelm_port *port,
                                  bluelm_error *err);
 
-/* Most tiles, thumbnail included, for a picture that comes when `used` tokens of the
+/* Most image tokens for a picture that comes when `used` tokens of the
  * context are taken: an eighth of the context is left for words. At least 1. */
-BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used);
+BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used);
 
 /* Fills in a picture's size and stride and checks all there is to check before it is
  * decoded. Errors as bluelm_add_image. */

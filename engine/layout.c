@@ -20,9 +20,10 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
                         e->language.n_embd, e->vision.projector.n_embd, 0);
     /* No picture can have more tiles than the context has room for. */
-    uint32_t most = blm_tile_most(&e->tile_rule);
+    blm_tile_most most;
+    blm_tile_bounds(&e->tile_rule, &most);
     uint32_t room = e->config.context_tokens / e->vision.projector.tokens;
-    e->config.max_tiles = BLM_MAX(BLM_MIN(most, room), 1u);
+    e->config.max_tiles = BLM_MAX(BLM_MIN(most.tiles, room), 1u);
     e->config.tiles_per_batch = BLM_MIN(e->config.tiles_per_batch, e->config.max_tiles);
     return BLUELM_OK;
 }
@@ -203,12 +204,12 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     return blm_layout_caps(e, err);
 }
 
-BLM_PRIVATE uint32_t blm_engine_tile_cap(const bluelm *e, uint32_t used)
+BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used)
 {
     uint32_t context = e->config.context_tokens, words = context / 8;
     uint32_t room = context - used > words ? context - used - words : 0;
-    uint32_t cap = BLM_MIN(room / e->tile_rule.tokens_per_tile, e->config.max_tiles);
-    return BLM_MAX(cap, 1u);
+    uint32_t tile = e->vision.projector.tokens;
+    return BLM_MAX(BLM_MIN(room, e->config.max_tiles * tile), tile);
 }
 
 /* ---- Public ------------------------------------------------------------------------------ */

@@ -47,40 +47,41 @@ BLM_PRIVATE void blm_engine_guard_pictures(bluelm *e)
             blm_guard_tile(e, m->tile, row, column);
 }
 
+/* Queues a tile whose image rows begin with *first, which moves on behind them. */
 static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,
-                        uint32_t index, bluelm_error *err)
+                        uint32_t *first, uint32_t tokens, bluelm_error *err)
 {
     char text[BLM_IMAGE_MARKUP_BYTES];
     int code =
         blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
-    uint32_t tokens = e->tile_rule.tokens_per_tile;
-    if (code >= 0) code = blm_input_image(&e->input, index * tokens, tokens, err);
+    if (code >= 0) code = blm_input_image(&e->input, *first, tokens, err);
+    *first += tokens;
     return code;
 }
 
 static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t place,
-                             uint32_t *index, bluelm_error *err)
+                             uint32_t *first, bluelm_error *err)
 {
     if (!grid->thumbnail || e->tile_rule.thumbnail != place) return BLUELM_OK;
-    return blm_add_tile(e, e->markup.thumbnail, 1, 1, (*index)++, err);
+    return blm_add_tile(e, e->markup.thumbnail, 1, 1, first, grid->thumbnail_tokens, err);
 }
 
 /* Queues the tokens of a picture's tiles with their markup, in the model's order. */
 static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *err)
 {
     const blm_image_markup *m = &e->markup;
-    uint32_t index = 0;
+    uint32_t first = 0;
     int several = grid->tiles > 1;
     int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
-    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &index, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &first, err);
     for (uint32_t row = 0; row < grid->rows && code >= 0; row++) {
         for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
-            code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, index++,
-                                err);
+            code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, &first,
+                                grid->tile_tokens, err);
         if (code >= 0 && several)
             code = blm_input_markup(&e->input, m->row_end.text, (size_t)m->row_end.bytes, err);
     }
-    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &index, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &first, err);
     uint32_t last = e->input.count;
     if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
     if (code >= 0) e->images[e->image_count].end = last;
@@ -172,10 +173,10 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
     int code = blm_check_queue(engine, err);
     if (code < 0 || (code = blm_engine_measure(engine, image, &measured, err)) < 0) return code;
 
-    /* Markers count too, so a grid that does not fit is tried again with a tile less. */
+    /* Markers count too, so a grid that does not fit is tried again with a token less. */
     blm_call before;
     blm_call_begin(&before, engine);
-    uint32_t cap = blm_engine_tile_cap(engine, engine->input.count);
+    uint32_t cap = blm_engine_token_cap(engine, engine->input.count);
     do {
         engine->input = before.input;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
@@ -183,13 +184,12 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
         if (code >= 0 && (code = blm_input_open(engine, err)) >= 0 &&
             (code = blm_add_grid(engine, &chosen, err)) >= 0)
             code = blm_input_check_room(&engine->input, err);
-        cap = BLM_MIN(cap, chosen.tiles) - 1;
-    } while (code == BLUELM_E_CONTEXT && cap > 0);
+        cap = chosen.tokens - 1;
+    } while (code == BLUELM_E_CONTEXT && chosen.tokens > engine->tile_rule.tokens_per_tile);
     const uint32_t first = before.input.count;
     const blm_turn_start start = blm_picture_start(engine, &before);
     if (blm_call_end(engine, &before, code) < 0) return code;
-    const blm_tile_tokens tile = {engine->tile_rule.tokens_per_tile,
-                                  engine->vision.projector.tokens_side};
+    const blm_tile_tokens tile = {chosen.tile_tokens, engine->vision.projector.tokens_side};
     queued->image = measured;
     queued->grid = chosen;
     queued->rows = NULL;

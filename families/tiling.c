@@ -7,20 +7,78 @@ typedef struct blm_tile_word {
     uint32_t value;
 } blm_tile_word;
 
-/* What the keys of a rule default to; the order is that of BLUELM_TILES_*. */
+static const blm_tile_word blm_tile_rules[] = {
+    {"relaxed", BLUELM_TILES_RELAXED},   {"llava-next", BLUELM_TILES_LLAVA_NEXT},
+    {"internvl", BLUELM_TILES_INTERNVL}, {"single", BLUELM_TILES_SINGLE},
+    {"idefics3", BLM_TILES_IDEFICS3},    {"lfm2", BLM_TILES_LFM2},
+    {"dynamic", BLM_TILES_DYNAMIC},
+};
+
+/* What the keys of a rule default to; the order is that of BLUELM_TILES_* and
+ * BLM_TILES_*. */
 typedef struct blm_tile_defaults {
-    uint8_t side, thumbnail, thumbnail_single, fit;
-    uint16_t local_tiles;
+    uint8_t side, thumbnail, thumbnail_single, fit, filter;
+    uint8_t min_tiles;
+    uint16_t max_tiles;
 } blm_tile_defaults;
 
-static const blm_tile_defaults blm_tile_default_of[] = {
-    {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_PAD, 1},
-    {4, BLM_THUMBNAIL_FIRST, 0, BLM_FIT_PAD, BLM_TILES_LIMIT},
-    {4, BLM_THUMBNAIL_FIRST, 1, BLM_FIT_PAD, BLM_TILES_LIMIT},
-    {12, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, 12},
-    {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_PAD, 1},
-    {BLM_TILE_SIDE_LIMIT, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_TILES_LIMIT},
+static const blm_tile_defaults blm_tile_default_of[BLM_TILE_RULES] = {
+    {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 1, 1},
+    {4, BLM_THUMBNAIL_FIRST, 0, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 1, BLM_TILES_LIMIT},
+    {4, BLM_THUMBNAIL_FIRST, 1, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 1, BLM_TILES_LIMIT},
+    {12, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 1, 12},
+    {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 1, 1},
+    {16, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_FILTER_LANCZOS, 1, BLM_TILES_LIMIT},
+    {10, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 2, 10},
+    {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 1, 1},
 };
+
+/* What a family's files mean that do not say. The first row that suits a file counts.
+ * An lfm2 projector over positions of other than 256 px and patches of 16 is none of
+ * Liquid's models but one of square tiles, as BlueLM-V-3B's. */
+typedef struct blm_tile_family {
+    const char *projector;       /* NULL: any                                        */
+    uint16_t image_px, patch_px; /* that the file has; 0: any                        */
+    uint8_t pinpoints;           /* 1: the file has them                             */
+    uint8_t rule, fit, filter;
+    uint8_t pad_mean; /* 1: padding has the colour of clip.vision.image_mean */
+    uint8_t raise_sides;
+    uint16_t ratio_limit;
+    uint32_t min_pixels, max_pixels;
+} blm_tile_family;
+
+static const blm_tile_family blm_tile_families[] = {
+    {"lfm2", 256, 16, 0, BLM_TILES_LFM2, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 1, 0, 65536,
+     262144},
+    {"lfm2", 0, 0, 0, BLUELM_TILES_RELAXED, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
+    {"idefics3", 0, 0, 0, BLM_TILES_IDEFICS3, BLM_FIT_STRETCH, BLM_FILTER_LANCZOS, 0, 0, 0, 0,
+     0},
+    {"internvl", 0, 0, 0, BLUELM_TILES_INTERNVL, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0,
+     0, 0},
+    {"qwen2vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
+     200, 3136, 12845056},
+    {"qwen2.5vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
+     200, 3136, 12845056},
+    {"qwen3vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
+     200, 65536, 16777216},
+    {"gemma3", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 0, 0, 0,
+     0},
+    {"mlp", 0, 0, 1, BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
+    {"mlp", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD_SQUARE, BLM_FILTER_BICUBIC, 1, 0, 0, 0,
+     0},
+    {NULL, 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
+};
+
+#define BLM_LFM2_TILE_PX 512
+
+BLM_PRIVATE const char *blm_tile_rule_name(uint32_t rule)
+{
+    for (size_t i = 0; i < BLM_COUNT_OF(blm_tile_rules); i++)
+        if (blm_tile_rules[i].value == rule) return blm_tile_rules[i].text;
+    return "";
+}
+
+/* ---- Keys --------------------------------------------------------------------------- */
 
 /* Reads a string key that is one of the words. 0 and *out untouched when absent. */
 static int blm_tile_read_word(const blm_gguf *g, const char *key, const blm_tile_word *words,
@@ -80,63 +138,171 @@ static int blm_tile_read_pinpoints(blm_tile_rule *r, const blm_gguf *g, bluelm_e
     return 1;
 }
 
-/* Which rule a file means that does not name one. */
-static int blm_tile_rule_of_projector(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+/* ---- The family and the rule --------------------------------------------------------- */
+
+static int blm_tile_projector(const blm_gguf *g, blm_string *projector, bluelm_error *err)
 {
-    blm_string projector = {"mlp", 3}; /* files of before the key are LLaVA's */
-    int status = blm_gguf_string(g, "clip.projector_type", &projector, err);
+    *projector = (blm_string){"mlp", 3}; /* files of before the key are LLaVA's */
+    int found = blm_gguf_string(g, "clip.projector_type", projector, err);
+    if (found == 0) found = blm_gguf_string(g, "clip.vision.projector_type", projector, err);
+    return found;
+}
+
+static int blm_tile_find_family(const blm_tile_rule *r, const blm_gguf *g,
+                                const blm_tile_family **family, bluelm_error *err)
+{
+    blm_string projector;
+    int status = blm_tile_projector(g, &projector, err);
     if (status < 0) return status;
-    r->rule = BLUELM_TILES_SINGLE;
-    if (blm_string_is(projector, "lfm2")) r->rule = BLUELM_TILES_RELAXED;
-    if (blm_string_is(projector, "mlp") && r->pinpoint_count) r->rule = BLUELM_TILES_LLAVA_NEXT;
-    if (blm_string_is(projector, "idefics3") && r->longest_edge_px)
-        r->rule = BLM_TILES_IDEFICS3;
+    const blm_tile_family *f = blm_tile_families;
+    while ((f->projector && !blm_string_is(projector, f->projector)) ||
+           (f->image_px && f->image_px != r->tile_px) ||
+           (f->patch_px && f->patch_px != r->patch_px) || (f->pinpoints && !r->pinpoint_count))
+        f++;
+    *family = f;
     return 0;
 }
 
-/* The rule itself: the config's, else the file's, else the projector's. */
+/* The rule itself: the config's, else the file's, else the family's. */
 static int blm_tile_read_rule(blm_tile_rule *r, const blm_gguf *g, const bluelm_config *config,
-                              bluelm_error *err)
+                              const blm_tile_family *family, bluelm_error *err)
 {
-    static const blm_tile_word words[] = {
-        {"relaxed", BLUELM_TILES_RELAXED},   {"llava-next", BLUELM_TILES_LLAVA_NEXT},
-        {"internvl", BLUELM_TILES_INTERNVL}, {"idefics3", BLM_TILES_IDEFICS3},
-        {"single", BLUELM_TILES_SINGLE},
-    };
-    static const char edge_key[] = "clip.vision.preproc_image_size";
-    int status = blm_tile_read_pinpoints(r, g, err);
-    if (status < 0) return status;
-    status = blm_tile_read_count(g, edge_key, BLM_TILE_SIDE_LIMIT * r->tile_px,
-                                 &r->longest_edge_px, err);
-    if (status < 0) return status;
-    status = blm_tile_rule_of_projector(r, g, err);
-    if (status < 0) return status;
-    status =
-        blm_tile_read_word(g, "bluelm.tiling.rule", words, BLM_COUNT_OF(words), &r->rule, err);
+    r->rule = family->rule;
+    int status = blm_tile_read_word(g, "bluelm.tiling.rule", blm_tile_rules,
+                                    BLM_COUNT_OF(blm_tile_rules), &r->rule, err);
     if (status < 0) return status;
     if (config && config->tile_rule > BLUELM_TILES_SINGLE)
         return blm_fail(err, BLUELM_E_ARG, "config tile_rule", BLUELM_TILES_SINGLE,
                         config->tile_rule, 0);
     if (config && config->tile_rule) r->rule = config->tile_rule;
-    if (r->rule == BLM_TILES_IDEFICS3 && r->longest_edge_px < r->tile_px)
-        return blm_fail(err, BLUELM_E_FORMAT, edge_key, r->tile_px, r->longest_edge_px, 0);
     return 0;
+}
+
+/* The colour of the mean, each part cut to an integer as LLaVA's authors do. */
+static int blm_tile_read_mean(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    blm_array mean;
+    int found = blm_gguf_array(g, "clip.vision.image_mean", BLM_GGUF_F32, &mean, err);
+    if (found <= 0) return found;
+    r->pad_color = 0;
+    for (uint64_t i = 0; i < 3 && i < mean.count; i++) {
+        double part = (double)blm_load_f32(mean.data + 4 * i) * 255.0;
+        if (part >= 0 && part < 256) r->pad_color |= (uint32_t)part << (16 - 8 * i);
+    }
+    return found;
+}
+
+/* What the rule and the family give before any key of bluelm's own is read. */
+static int blm_tile_set_defaults(blm_tile_rule *r, const blm_gguf *g,
+                                 const blm_tile_family *family, bluelm_error *err)
+{
+    const blm_tile_defaults *d = &blm_tile_default_of[r->rule];
+    int own = r->rule == family->rule;
+    r->max_columns = r->max_rows = d->side;
+    r->min_local_tiles = d->min_tiles;
+    r->max_local_tiles = d->max_tiles;
+    r->thumbnail = d->thumbnail;
+    r->thumbnail_single = d->thumbnail_single;
+    r->fit = own ? family->fit : d->fit;
+    r->filter = own ? family->filter : d->filter;
+    r->min_pixels = own ? family->min_pixels : 65536;
+    r->max_pixels = own ? family->max_pixels : 16777216;
+    if (r->rule == BLM_TILES_LFM2 && !own) r->max_pixels = 262144;
+    r->ratio_limit = own ? family->ratio_limit : 0;
+    r->raise_sides = own ? family->raise_sides : 0;
+    return own && family->pad_mean ? blm_tile_read_mean(r, g, err) : 0;
+}
+
+/* ---- Keys of one rule ------------------------------------------------------------------ */
+
+static int blm_tile_read_idefics3(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    static const char key[] = "clip.vision.preproc_image_size";
+    /* Files of before the key hold SmolVLM's, whose edge is that of four tiles. */
+    r->longest_edge_px = 4 * r->tile_px;
+    int status =
+        blm_tile_read_count(g, key, BLM_TILE_SIDE_LIMIT * r->tile_px, &r->longest_edge_px, err);
+    if (status > 0 && r->longest_edge_px < r->tile_px)
+        return blm_fail(err, BLUELM_E_FORMAT, key, r->tile_px, r->longest_edge_px, 0);
+    return status;
+}
+
+static int blm_tile_read_internvl(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    static const char least[] = "clip.vision.preproc_min_tiles";
+    int status =
+        blm_tile_read_count(g, "clip.vision.preproc_max_tiles", 64, &r->max_local_tiles, err);
+    if (status >= 0) status = blm_tile_read_count(g, least, 64, &r->min_local_tiles, err);
+    if (status >= 0 && r->min_local_tiles > r->max_local_tiles)
+        return blm_fail(err, BLUELM_E_FORMAT, least, r->max_local_tiles, r->min_local_tiles, 0);
+    r->max_columns = r->max_rows = r->max_local_tiles;
+    return status;
+}
+
+/* What the sides of a picture of its own size are multiples of. */
+static int blm_tile_read_align(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    static const char key[] = "clip.vision.patch_size";
+    uint32_t merge = 2;
+    int status = blm_tile_read_count(g, "clip.vision.spatial_merge_size", 16, &merge, err);
+    if (status == 0)
+        status = blm_tile_read_count(g, "clip.vision.projector.scale_factor", 16, &merge, err);
+    if (status < 0) return status;
+    if (r->patch_px == 0 || r->patch_px > BLM_TILE_PX_LIMIT / merge)
+        return blm_fail(err, BLUELM_E_FORMAT, key, BLM_TILE_PX_LIMIT / merge, r->patch_px, 0);
+    r->align_px = r->patch_px * merge;
+    return 0;
+}
+
+static int blm_tile_read_dynamic(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    static const char most[] = "clip.vision.image_max_pixels";
+    int status = blm_tile_read_align(r, g, err);
+    if (status >= 0)
+        status = blm_tile_read_count(g, "clip.vision.image_min_pixels", BLM_TILE_PIXELS_LIMIT,
+                                     &r->min_pixels, err);
+    if (status >= 0)
+        status = blm_tile_read_count(g, most, BLM_TILE_PIXELS_LIMIT, &r->max_pixels, err);
+    if (status >= 0 && r->max_pixels < r->align_px * r->align_px)
+        return blm_fail(err, BLUELM_E_FORMAT, most, r->align_px * r->align_px, r->max_pixels,
+                        0);
+    return status;
+}
+
+static int blm_tile_read_lfm2(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    int status = blm_tile_read_dynamic(r, g, err);
+    if (status < 0) return status;
+    r->tile_px = BLM_LFM2_TILE_PX;
+    if (r->tile_px % r->align_px)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED,
+                        "clip.vision.patch_size: tiles are no multiple of merged patches",
+                        r->tile_px, r->align_px, 0);
+    r->tokens_per_tile = (r->tile_px / r->align_px) * (r->tile_px / r->align_px);
+    return 0;
+}
+
+/* ---- Keys of bluelm's own -------------------------------------------------------------- */
+
+/* A float of a file or a configuration as millionths: the decimal that was meant. */
+static uint32_t blm_tile_millionths(float alpha)
+{
+    return (uint32_t)((double)alpha * 1e6 + 0.5);
 }
 
 static int blm_tile_read_alpha(blm_tile_rule *r, const blm_gguf *g, const bluelm_config *config,
                                bluelm_error *err)
 {
-    float alpha = 0;
+    float alpha = 0.1f;
     int status = blm_gguf_f32(g, "bluelm.tiling.alpha", &alpha, err);
     if (status < 0) return status;
-    if (status > 0 && !(alpha > 0 && alpha < 1))
+    if (!(alpha > 0 && alpha < 1))
         return blm_fail(err, BLUELM_E_FORMAT, "bluelm.tiling.alpha is not within 0..1", 0, 0,
                         0);
-    r->alpha = status > 0 ? (double)alpha : 0.1;
-    if (!config || config->tile_alpha == 0) return 0;
-    if (!(config->tile_alpha > 0 && config->tile_alpha < 1))
+    if (config && config->tile_alpha != 0) alpha = config->tile_alpha;
+    if (!(alpha > 0 && alpha < 1))
         return blm_fail(err, BLUELM_E_ARG, "config tile_alpha is not within 0..1", 0, 0, 0);
-    r->alpha = (double)config->tile_alpha;
+    r->alpha_ppm = blm_tile_millionths(alpha);
     return 0;
 }
 
@@ -160,22 +326,24 @@ static int blm_tile_read_pixels(blm_tile_rule *r, const blm_gguf *g, bluelm_erro
     static const blm_tile_word thumbnail[] = {{"none", BLM_THUMBNAIL_NONE},
                                               {"first", BLM_THUMBNAIL_FIRST},
                                               {"last", BLM_THUMBNAIL_LAST}};
-    static const blm_tile_word fit[] = {{"pad", BLM_FIT_PAD}, {"stretch", BLM_FIT_STRETCH}};
+    static const blm_tile_word fit[] = {
+        {"pad", BLM_FIT_PAD}, {"stretch", BLM_FIT_STRETCH}, {"pad-square", BLM_FIT_PAD_SQUARE}};
     static const blm_tile_word place[] = {{"center", 0}, {"top-left", 1}};
     static const blm_tile_word filter[] = {{"bicubic", BLM_FILTER_BICUBIC},
-                                           {"bilinear", BLM_FILTER_BILINEAR}};
+                                           {"bilinear", BLM_FILTER_BILINEAR},
+                                           {"lanczos", BLM_FILTER_LANCZOS}};
     int status =
         blm_tile_read_word(g, "bluelm.tiling.thumbnail", thumbnail, 3, &r->thumbnail, err);
     if (status >= 0)
         status =
             blm_tile_read_flag(g, "bluelm.tiling.thumbnail_single", &r->thumbnail_single, err);
-    if (status >= 0) status = blm_tile_read_word(g, "bluelm.tiling.fit", fit, 2, &r->fit, err);
+    if (status >= 0) status = blm_tile_read_word(g, "bluelm.tiling.fit", fit, 3, &r->fit, err);
     if (status >= 0)
         status = blm_tile_read_word(g, "bluelm.tiling.pad_placement", place, 2,
                                     &r->pad_top_left, err);
     if (status >= 0)
         status =
-            blm_tile_read_word(g, "bluelm.tiling.resize_filter", filter, 2, &r->filter, err);
+            blm_tile_read_word(g, "bluelm.tiling.resize_filter", filter, 3, &r->filter, err);
     if (status >= 0) status = blm_gguf_u32(g, "bluelm.tiling.pad_color", &r->pad_color, err);
     if (status >= 0 && r->pad_color > 0xFFFFFF)
         status = blm_fail(err, BLUELM_E_UNSUPPORTED, "bluelm.tiling.pad_color", 0xFFFFFF,
@@ -183,29 +351,46 @@ static int blm_tile_read_pixels(blm_tile_rule *r, const blm_gguf *g, bluelm_erro
     return status;
 }
 
+/* ---- All of it --------------------------------------------------------------------------- */
+
+static int blm_tile_read_sides(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    static const char side_key[] = "clip.vision.image_size";
+    int status = blm_tile_read_count(g, side_key, BLM_TILE_PX_LIMIT, &r->tile_px, err);
+    if (status == 0) status = blm_fail(err, BLUELM_E_FORMAT, side_key, 1, 0, 0);
+    if (status >= 0)
+        status = blm_tile_read_count(g, "clip.vision.patch_size", BLM_TILE_PX_LIMIT,
+                                     &r->patch_px, err);
+    return status < 0 ? status : blm_tile_read_pinpoints(r, g, err);
+}
+
 BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
                                    const bluelm_config *config, uint32_t tokens_per_tile,
                                    bluelm_error *err)
 {
-    static const char side_key[] = "clip.vision.image_size";
+    static int (*const own_keys[BLM_TILE_RULES])(blm_tile_rule *, const blm_gguf *,
+                                                 bluelm_error *) = {
+        [BLUELM_TILES_INTERNVL] = blm_tile_read_internvl,
+        [BLM_TILES_IDEFICS3] = blm_tile_read_idefics3,
+        [BLM_TILES_LFM2] = blm_tile_read_lfm2,
+        [BLM_TILES_DYNAMIC] = blm_tile_read_dynamic,
+    };
+    const blm_tile_family *family = NULL;
     memset(r, 0, sizeof *r);
     r->tokens_per_tile = tokens_per_tile;
     r->max_tiles = config ? config->max_tiles : 0;
-    int status = blm_tile_read_count(mmproj, side_key, BLM_TILE_PX_LIMIT, &r->tile_px, err);
-    if (status < 0) return status;
-    if (status == 0) return blm_fail(err, BLUELM_E_FORMAT, side_key, 1, 0, 0);
-    status = blm_tile_read_rule(r, mmproj, config, err);
-    if (status < 0) return status;
-
-    const blm_tile_defaults *d = &blm_tile_default_of[r->rule];
-    r->max_columns = r->max_rows = d->side;
-    r->max_local_tiles = d->local_tiles;
-    r->thumbnail = d->thumbnail;
-    r->thumbnail_single = d->thumbnail_single;
-    r->fit = d->fit;
-    status = blm_tile_read_alpha(r, mmproj, config, err);
+    int status = blm_tile_read_sides(r, mmproj, err);
+    if (status >= 0) status = blm_tile_find_family(r, mmproj, &family, err);
+    if (status >= 0) status = blm_tile_read_rule(r, mmproj, config, family, err);
+    if (status >= 0) status = blm_tile_set_defaults(r, mmproj, family, err);
+    if (status >= 0 && own_keys[r->rule]) status = own_keys[r->rule](r, mmproj, err);
+    if (status >= 0) status = blm_tile_read_alpha(r, mmproj, config, err);
     if (status >= 0) status = blm_tile_read_counts(r, mmproj, err);
     if (status >= 0) status = blm_tile_read_pixels(r, mmproj, err);
-    if (r->rule == BLUELM_TILES_SINGLE) r->max_columns = r->max_rows = r->max_local_tiles = 1;
-    return status < 0 ? status : 0;
+    if (status < 0) return status;
+    if (r->rule == BLUELM_TILES_SINGLE || r->rule == BLM_TILES_DYNAMIC) {
+        r->max_columns = r->max_rows = r->max_local_tiles = r->min_local_tiles = 1;
+        r->thumbnail = BLM_THUMBNAIL_NONE;
+    }
+    return 0;
 }

@@ -29,21 +29,34 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
 {
     blm_tile_rule r;
     memset(&r, 0, sizeof r);
-    r.rule = 1 + fuzz_take(in, 4);
-    r.alpha = (1 + (double)fuzz_take(in, 997)) / 1000;
+    r.rule = 1 + fuzz_take(in, BLM_TILE_RULES - 2);
+    r.alpha_ppm = 1000 * (1 + fuzz_take(in, 997));
     r.tile_px = 1 + fuzz_take(in, fuzz_take(in, 1) ? 40 : BLM_TILE_PX_LIMIT - 1);
     r.max_columns = 1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1);
     r.max_rows = 1 + fuzz_take(in, BLM_TILE_SIDE_LIMIT - 1);
     r.max_local_tiles = 1 + fuzz_take(in, BLM_TILES_LIMIT - 1);
+    r.min_local_tiles = 1 + fuzz_take(in, 3);
     r.max_tiles = fuzz_take(in, 256);
+    r.max_tokens = fuzz_take(in, 20000);
     r.longest_edge_px = r.tile_px + fuzz_take(in, (BLM_TILE_SIDE_LIMIT - 1) * r.tile_px);
     r.thumbnail = fuzz_take(in, 2);
     r.thumbnail_single = fuzz_take(in, 1);
-    r.fit = fuzz_take(in, 1);
+    r.fit = fuzz_take(in, 2);
     r.pad_top_left = fuzz_take(in, 1);
     r.pad_color = fuzz_take(in, 0xFFFF);
-    r.filter = fuzz_take(in, 1);
-    r.tokens_per_tile = fuzz_take(in, 1000);
+    r.filter = fuzz_take(in, 2);
+    r.tokens_per_tile = 1 + fuzz_take(in, 1000);
+    r.patch_px = 1 + fuzz_take(in, 40);
+    r.align_px = r.patch_px * (1 + fuzz_take(in, 3));
+    r.min_pixels = fuzz_take(in, 65535);
+    r.max_pixels = r.align_px * r.align_px + 1000 * fuzz_take(in, 65535);
+    r.ratio_limit = fuzz_take(in, 1) ? 200 : 0;
+    r.raise_sides = fuzz_take(in, 1);
+    if (r.rule == BLM_TILES_LFM2) {
+        uint32_t side = 1 + fuzz_take(in, 7);
+        r.tile_px = side * r.align_px;
+        r.tokens_per_tile = side * side;
+    }
     r.pinpoint_count = fuzz_take(in, 4);
     r.pinpoints = pinpoints;
     for (uint64_t i = 0; i < 2 * r.pinpoint_count; i++) {
@@ -84,13 +97,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     int large = fuzz_take(&in, 3) == 0;
     uint32_t width = 1 + fuzz_take(&in, large ? 65534 : 99);
     uint32_t height = 1 + fuzz_take(&in, large ? 65534 : 99);
-    uint32_t cap = fuzz_take(&in, 300);
+    uint32_t cap = fuzz_take(&in, 65535);
+    blm_tile_most most;
     int tiles = blm_tile_choose(&r, width, height, cap, &grid, NULL);
-    fuzz_require((tiles > 0) == (cap > 0));
     if (tiles <= 0) return 0;
-    fuzz_require((uint32_t)tiles <= cap && (uint32_t)tiles <= blm_tile_most(&r));
+    blm_tile_bounds(&r, &most);
+    fuzz_require(grid.tokens <= cap && (!r.max_tokens || grid.tokens <= r.max_tokens));
+    fuzz_require((uint32_t)tiles <= most.tiles && grid.tokens <= most.tokens);
     if (r.max_tiles) fuzz_require((uint32_t)tiles <= r.max_tiles);
-    if (r.tile_px <= 48 && tiles <= 40 && (uint64_t)width * height <= 100000)
+    if (r.tile_px <= 48 && tiles <= 40 && (uint64_t)width * height <= 100000 &&
+        r.rule < BLM_TILES_LFM2 && r.fit != BLM_FIT_PAD_SQUARE)
         fuzz_extract(&r, &grid, width, height);
     return 0;
 }

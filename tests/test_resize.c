@@ -194,8 +194,16 @@ static void test_grid(blm_tile_rule *r, bluelm_tile_grid *g, uint32_t thumbnail)
     r->tile_px = 20;
     r->thumbnail = thumbnail;
     r->pad_color = 0x0A141E;
-    bluelm_tile_grid grid = {3, 2, thumbnail != 0, 6 + (thumbnail != 0), 20, 47, 31, 6, 5, 0};
-    *g = grid;
+    *g = (bluelm_tile_grid){.columns = 3,
+                            .rows = 2,
+                            .thumbnail = thumbnail != 0,
+                            .tiles = 6 + (thumbnail != 0),
+                            .tile_width_px = 20,
+                            .tile_height_px = 20,
+                            .resized_width_px = 47,
+                            .resized_height_px = 31,
+                            .offset_x_px = 6,
+                            .offset_y_px = 5};
 }
 
 /* Tiles against the canvas put together in the obvious way. */

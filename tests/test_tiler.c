@@ -125,9 +125,16 @@ static bluelm_tile_grid test_choose(const blm_tile_rule *r, uint32_t width, uint
                                     uint32_t max_tiles)
 {
     bluelm_tile_grid g;
-    int tiles = blm_tile_choose(r, width, height, max_tiles, &g, NULL);
+    int tiles = blm_tile_choose(r, width, height, max_tiles * r->tokens_per_tile, &g, NULL);
     assert_true(tiles > 0 && (uint32_t)tiles == g.tiles);
     return g;
+}
+
+static uint32_t test_most(const blm_tile_rule *r)
+{
+    blm_tile_most most;
+    blm_tile_bounds(r, &most);
+    return most.tiles;
 }
 
 static void test_expect(const blm_tile_rule *r, uint32_t width, uint32_t height,
@@ -150,7 +157,8 @@ static void published_pictures_get_their_grids(void **state)
     test_expect(&r, 500, 102, 2, 1);
     test_expect(&r, 768, 1536, 2, 4);
     bluelm_tile_grid g = test_choose(&r, 768, 1536, 256);
-    assert_true(g.tiles == 9 && g.thumbnail == 1 && g.tokens == 9 * 196 && g.tile_px == 384);
+    assert_true(g.tiles == 9 && g.thumbnail == 1 && g.tokens == 9 * 196 &&
+                g.tile_width_px == 384);
     test_expect(&r, 4032, 3024, 4, 3);
     assert_int_equal(test_choose(&r, 4032, 3024, 256).tokens, 2548);
     r = test_rule(BLUELM_TILES_LLAVA_NEXT);
@@ -206,8 +214,8 @@ static test_pair test_by_resolution(const blm_tile_rule *r, test_pair *list, int
         long long waste = (long long)cw * (long long)ch - used;
         int less = best_waste < 0 || waste < best_waste, take;
         if (r->rule == BLUELM_TILES_RELAXED)
-            take = (double)(used - best_used) > r->alpha * (double)best_used ||
-                   ((double)(best_used - used) < r->alpha * (double)best_used && less);
+            take = (used - best_used) * 1000000 > r->alpha_ppm * best_used ||
+                   ((best_used - used) * 1000000 < r->alpha_ppm * best_used && less);
         else
             take = used > best_used || (used == best_used && less);
         if (take) best = list[i], best_used = used, best_waste = waste;
@@ -258,7 +266,7 @@ static void random_sizes_agree_with_a_rewrite(void **state)
         int w = test_side(), h = test_side(), cap = i % 5 ? 256 : 1 + rand() % 20;
         if (i % 7 == 0) r.max_columns = r.max_rows = 1 + (uint32_t)rand() % 16;
         if (i % 11 == 0) r.thumbnail_single ^= 1u;
-        if (i % 13 == 0) r.alpha = 0.05 + 0.1 * (rand() % 9);
+        if (i % 13 == 0) r.alpha_ppm = 50000 + 100000 * ((uint32_t)rand() % 9);
         test_pair list[256], want;
         int count = test_list(list, (int)r.max_columns, (int)r.max_local_tiles, cap, 1,
                               (int)r.thumbnail_single);
@@ -268,7 +276,7 @@ static void random_sizes_agree_with_a_rewrite(void **state)
         if (g.columns != (uint32_t)want.m || g.rows != (uint32_t)want.n)
             fail_msg("rule %u, %dx%d, cap %d, side %u: %u:%u, not %d:%d", r.rule, w, h, cap,
                      r.max_columns, g.columns, g.rows, want.m, want.n);
-        assert_true(g.tiles <= (uint32_t)cap && g.tiles <= blm_tile_most(&r));
+        assert_true(g.tiles <= (uint32_t)cap && g.tiles <= test_most(&r));
     }
 }
 
@@ -319,15 +327,135 @@ static void the_cap_leaves_grids_out_down_to_one_tile(void **state)
     assert_true(g.tiles == 2 && g.thumbnail == 1);
     r.max_tiles = 5;
     assert_int_equal(test_choose(&r, 768, 1536, 256).tiles, 3); /* 1:2 */
-    assert_int_equal(blm_tile_most(&r), 5);
+    assert_int_equal(test_most(&r), 5);
     assert_int_equal(blm_tile_choose(&r, 768, 1536, 0, &g, &err), BLUELM_E_CONTEXT);
-    assert_true(err.need == 1 && err.have == 0);
+    assert_true(err.need == 196 && err.have == 0);
+    assert_int_equal(blm_tile_choose(&r, 768, 1536, 195, &g, &err), BLUELM_E_CONTEXT);
     assert_int_equal(blm_tile_choose(&r, 0, 9, 9, &g, &err), BLUELM_E_ARG);
     assert_int_equal(blm_tile_choose(&r, 9, 65536, 9, &g, &err), BLUELM_E_ARG);
     assert_true(err.have == 65536 && err.need == 65535);
     assert_int_equal(blm_tile_choose(&r, 65536, 9, 9, &g, NULL), BLUELM_E_ARG);
     r.tokens_per_tile = UINT32_MAX;
-    assert_int_equal(blm_tile_choose(&r, 9, 9, 9, &g, &err), BLUELM_E_UNSUPPORTED);
+    assert_int_equal(blm_tile_choose(&r, 9, 9, 9, &g, &err), BLUELM_E_CONTEXT);
+    assert_true(err.need == UINT32_MAX && err.have == 9);
+}
+
+static void a_grid_cut_down_by_the_room_says_so(void **state)
+{
+    (void)state;
+    blm_tile_rule r = test_rule(BLUELM_TILES_RELAXED);
+    assert_int_equal(test_choose(&r, 768, 1536, 9).reduced, 0); /* 2:4 and the thumbnail */
+    bluelm_tile_grid g = test_choose(&r, 768, 1536, 8);
+    assert_true(g.reduced == 1 && g.tiles <= 8);
+    assert_int_equal(test_choose(&r, 768, 1536, 1).reduced, 1);
+    assert_int_equal(test_choose(&r, 380, 393, 1).reduced, 0); /* a tile is all it wants */
+    r.max_tokens = 8 * 196;                                    /* the rule's own cap     */
+    g = test_choose(&r, 768, 1536, 256);
+    assert_true(g.reduced == 0 && g.tiles <= 8);
+    assert_int_equal(test_choose(&r, 768, 1536, 2).reduced, 1);
+}
+
+/* ---- Pictures of their own size ---------------------------------------------------------- */
+
+static blm_tile_rule test_dynamic(void)
+{
+    test_file f;
+    blm_tile_rule r;
+    test_begin(&f, "qwen3vl_merger", 768);
+    test_key_u32(&f, "clip.vision.patch_size", 16);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == 32 && r.ratio_limit == 200);
+    assert_true(r.min_pixels == 65536 && r.max_pixels == 16777216);
+    return r;
+}
+
+static void a_dynamic_picture_shrinks_into_any_room(void **state)
+{
+    (void)state;
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    blm_tile_rule r = test_dynamic();
+    for (int i = 0; i < 100000; i++) {
+        uint32_t w = (uint32_t)test_side(), h = (uint32_t)test_side();
+        uint32_t room = 1 + (uint32_t)rand() % (i & 1 ? 20000 : 100);
+        bluelm_tile_grid g, all;
+        r.ratio_limit = i & 2 ? 0 : 200;
+        r.raise_sides = i & 4 ? 1 : 0;
+        if (blm_tile_choose(&r, w, h, UINT32_MAX, &all, NULL) < 0) continue;
+        assert_int_equal(blm_tile_choose(&r, w, h, room, &g, NULL), 1);
+        assert_true(g.tokens >= 1 && g.tokens <= room);
+        assert_true(g.tile_width_px % 32 == 0 && g.tile_height_px % 32 == 0);
+        assert_int_equal(g.tokens, g.tile_width_px / 32 * (g.tile_height_px / 32));
+        assert_int_equal(g.reduced, all.tokens > room);
+        if (!g.reduced) assert_memory_equal(&g, &all, sizeof g);
+        /* Where a side is not a token already, half of the room is used at least. */
+        uint32_t longer = BLM_MAX(g.tile_width_px, g.tile_height_px);
+        if (g.reduced && g.tile_width_px > 64 && g.tile_height_px > 64 &&
+            longer < BLM_DYNAMIC_PX_LIMIT)
+            if (2 * g.tokens < room)
+                fail_msg("%ux%u: %ux%u px in room for %u tokens", w, h, g.tile_width_px,
+                         g.tile_height_px, room);
+    }
+    bluelm_tile_grid g;
+    bluelm_error err;
+    r.ratio_limit = 200;
+    assert_int_equal(blm_tile_choose(&r, 201, 1, 99, &g, &err), BLUELM_E_IMAGE);
+    assert_true(err.need == 200 && err.have == 201);
+    assert_int_equal(blm_tile_choose(&r, 200, 1, 999, &g, &err), 1);
+    assert_int_equal(blm_tile_choose(&r, 200, 1, 0, &g, &err), BLUELM_E_CONTEXT);
+}
+
+/* ---- Bounds ------------------------------------------------------------------------------- */
+
+static void test_bounded(const blm_tile_rule *r, uint32_t w, uint32_t h, uint32_t room)
+{
+    bluelm_tile_grid g;
+    blm_tile_most most;
+    blm_tile_bounds(r, &most);
+    if (blm_tile_choose(r, w, h, room, &g, NULL) < 0) return;
+    uint64_t pixels = (uint64_t)g.columns * g.tile_width_px * g.rows * g.tile_height_px +
+                      (uint64_t)g.thumbnail_width_px * g.thumbnail_height_px;
+    uint32_t sides[] = {g.columns * g.tile_width_px,
+                        g.rows * g.tile_height_px,
+                        g.thumbnail_width_px,
+                        g.thumbnail_height_px,
+                        0,
+                        0};
+    if (r->rule == BLM_TILES_IDEFICS3) blm_tile_edge_step(r, w, h, &g, sides + 4, sides + 5);
+    if (g.tiles > most.tiles || g.tokens > most.tokens || pixels > most.pixels)
+        fail_msg("rule %u, %ux%u, room %u: %u tiles, %u tokens, %llu px above %u, %u, %llu",
+                 r->rule, w, h, room, g.tiles, g.tokens, (unsigned long long)pixels, most.tiles,
+                 most.tokens, (unsigned long long)most.pixels);
+    for (int i = 0; i < 6; i++)
+        if (sides[i] > most.side_px)
+            fail_msg("rule %u, %ux%u, room %u: side %u above %u", r->rule, w, h, room, sides[i],
+                     most.side_px);
+}
+
+static void no_picture_exceeds_the_bounds(void **state)
+{
+    (void)state;
+    static const char *const projectors[] = {
+        "lfm2", "idefics3", "internvl", "qwen2vl_merger", "qwen3vl_merger", "gemma3", "mlp"};
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    for (int i = 0; i < 60000; i++) {
+        test_file f;
+        blm_tile_rule r;
+        bluelm_config config = {0};
+        if (i % 3 == 0) config.tile_rule = (uint32_t)rand() % 5;
+        if (i % 4 == 0) config.max_tiles = 1 + (uint32_t)rand() % 20;
+        test_begin(&f, projectors[i % 7], i % 2 ? 256 : 16 * (1 + (uint32_t)rand() % 64));
+        test_key_u32(&f, "clip.vision.patch_size", 16);
+        if (i % 5 == 0) test_key_u32(&f, "clip.vision.image_max_pixels", 1024u << rand() % 14);
+        assert_int_equal(test_read(&f, &config, &r, NULL), 0);
+        if (i % 6 == 0) r.max_tokens = 200 + (uint32_t)rand() % 4000;
+        for (int k = 0; k < 8; k++)
+            test_bounded(&r, (uint32_t)test_side(), (uint32_t)test_side(),
+                         k & 1 ? UINT32_MAX : 196 + (uint32_t)rand() % 5000);
+    }
 }
 
 /* ---- What the file says -------------------------------------------------------------------- */
@@ -341,32 +469,99 @@ static void projectors_have_their_own_rules(void **state)
     test_begin(&f, "lfm2", 384);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_int_equal(r.rule, BLUELM_TILES_RELAXED);
-    assert_true(r.alpha == 0.1 && r.max_columns == 4 && r.max_rows == 4);
-    assert_true(r.tile_px == 384 && r.tokens_per_tile == 196 && blm_tile_most(&r) == 17);
+    assert_true(r.alpha_ppm == 100000 && r.max_columns == 4 && r.max_rows == 4);
+    assert_true(r.tile_px == 384 && r.tokens_per_tile == 196 && test_most(&r) == 17);
     assert_true(r.thumbnail == BLM_THUMBNAIL_FIRST && !r.thumbnail_single && !r.pad_color);
     test_begin(&f, "mlp", 336);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_int_equal(r.rule, BLUELM_TILES_SINGLE);
-    assert_int_equal(blm_tile_most(&r), 1);
+    assert_int_equal(test_most(&r), 1);
     test_key_pinpoints(&f, points, 10);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_int_equal(r.rule, BLUELM_TILES_LLAVA_NEXT);
-    assert_int_equal(blm_tile_most(&r), 5);
+    assert_int_equal(test_most(&r), 5);
     test_expect(&r, 2000, 500, 3, 1); /* width before height: 1008, 336 */
     test_expect(&r, 500, 2000, 1, 3);
     test_expect(&r, 1000, 1000, 2, 2);
     assert_int_equal(test_choose(&r, 1000, 1000, 2).tiles, 1);
+    test_begin(&f, "idefics3", 384);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_IDEFICS3 && r.longest_edge_px == 1536);
+    test_begin(&f, "idefics3", 512);
+    test_key_u32(&f, "clip.vision.preproc_image_size", 1024);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_int_equal(r.longest_edge_px, 1024);
     test_begin(&f, "idefics3", 512);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
-    assert_int_equal(r.rule, BLUELM_TILES_SINGLE);
-    test_key_u32(&f, "clip.vision.preproc_image_size", 2048);
-    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLM_TILES_IDEFICS3 && r.thumbnail == BLM_THUMBNAIL_LAST);
-    assert_int_equal(blm_tile_most(&r), 17);
+    assert_true(r.longest_edge_px == 2048 && r.filter == BLM_FILTER_LANCZOS);
+    assert_int_equal(test_most(&r), 17);
     test_expect(&r, 640, 480, 4, 3);
     test_expect(&r, 100, 1000, 1, 4);
     test_expect(&r, 513, 512, 4, 4);
     assert_int_equal(test_choose(&r, 640, 480, 8).tiles, 5); /* longest edge 1024: 2:2 */
+    assert_int_equal(test_choose(&r, 640, 480, 4).tiles, 1); /* 512: no thumbnail      */
+}
+
+static void families_have_their_authors_preprocessing(void **state)
+{
+    (void)state;
+    static const float mean[] = {0.48145466f, 0.4578275f, 0.40821073f};
+    test_file f;
+    blm_tile_rule r;
+    test_begin(&f, "mlp", 336);
+    test_key(&f, "clip.vision.image_mean", BLM_GGUF_ARRAY);
+    test_put_int(&f, BLM_GGUF_F32, 4);
+    test_put_int(&f, 3, 8);
+    test_put(&f, mean, sizeof mean);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_PAD_SQUARE);
+    assert_int_equal(r.pad_color, 122 << 16 | 116 << 8 | 104);
+    test_begin(&f, "gemma3", 896);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_STRETCH);
+    assert_int_equal(r.filter, BLM_FILTER_BILINEAR);
+    test_begin(&f, "internvl", 448);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_INTERNVL && r.max_local_tiles == 12);
+    assert_true(test_most(&r) == 13 && r.fit == BLM_FIT_STRETCH);
+    test_key_u32(&f, "clip.vision.preproc_min_tiles", 2);
+    test_key_u32(&f, "clip.vision.preproc_max_tiles", 6);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.min_local_tiles == 2 && r.max_local_tiles == 6 && r.max_columns == 6);
+    /* LFM2-VL's own sizes; an lfm2 projector over others has square tiles, as ever. */
+    test_begin(&f, "lfm2", 256);
+    test_key_u32(&f, "clip.vision.patch_size", 16);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_LFM2 && r.tile_px == 512 && r.tokens_per_tile == 256);
+    assert_true(r.align_px == 32 && r.min_pixels == 65536 && r.max_pixels == 262144);
+    test_key_text(&f, "bluelm.tiling.rule", "relaxed");
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_RELAXED && r.tile_px == 256);
+    f.used = 24, f.keys = 0; /* a file of two towers */
+    test_key_text(&f, "clip.vision.projector_type", "qwen2.5vl_merger");
+    test_key_u32(&f, "clip.vision.image_size", 560);
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    test_key_u32(&f, "clip.vision.image_max_pixels", 802816);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == 28 && r.max_pixels == 802816);
+}
+
+/* The default, a file's float and a configuration's are one number: 10 pixels and the
+ * margin of 1 tie in all of them. */
+static void alpha_is_the_same_number_wherever_it_comes_from(void **state)
+{
+    (void)state;
+    test_file f;
+    blm_tile_rule r[3];
+    bluelm_config config = {0};
+    test_begin(&f, "lfm2", 384);
+    assert_int_equal(test_read(&f, NULL, &r[0], NULL), 0);
+    config.tile_alpha = 0.1f;
+    assert_int_equal(test_read(&f, &config, &r[1], NULL), 0);
+    test_key_f32(&f, "bluelm.tiling.alpha", 0.1f);
+    assert_int_equal(test_read(&f, NULL, &r[2], NULL), 0);
+    assert_true(r[0].alpha_ppm == r[1].alpha_ppm && r[1].alpha_ppm == r[2].alpha_ppm);
 }
 
 static void keys_override_defaults_and_the_config_overrides_keys(void **state)
@@ -387,18 +582,18 @@ static void keys_override_defaults_and_the_config_overrides_keys(void **state)
     test_key_text(&f, "bluelm.tiling.pad_placement", "top-left");
     test_key_text(&f, "bluelm.tiling.resize_filter", "bilinear");
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
-    assert_true(r.rule == BLUELM_TILES_INTERNVL && r.alpha == 0.25 && r.max_columns == 3);
+    assert_true(r.rule == BLUELM_TILES_INTERNVL && r.alpha_ppm == 250000 && r.max_columns == 3);
     assert_true(r.max_rows == 2 && r.max_local_tiles == 5 && r.fit == BLM_FIT_PAD);
     assert_true(r.thumbnail == BLM_THUMBNAIL_FIRST && r.thumbnail_single == 1);
     assert_true(r.pad_color == 0x123456 && r.pad_top_left == 1);
-    assert_true(r.filter == BLM_FILTER_BILINEAR && blm_tile_most(&r) == 6);
+    assert_true(r.filter == BLM_FILTER_BILINEAR && test_most(&r) == 6);
     bluelm_config config = {0};
     config.tile_rule = BLUELM_TILES_RELAXED;
     config.tile_alpha = 0.5f;
     config.max_tiles = 4;
     assert_int_equal(test_read(&f, &config, &r, NULL), 0);
-    assert_true(r.rule == BLUELM_TILES_RELAXED && r.alpha == 0.5 && r.max_tiles == 4);
-    assert_int_equal(blm_tile_most(&r), 4);
+    assert_true(r.rule == BLUELM_TILES_RELAXED && r.alpha_ppm == 500000 && r.max_tiles == 4);
+    assert_int_equal(test_most(&r), 4);
     bluelm_error err;
     config.tile_rule = 99;
     assert_int_equal(test_read(&f, &config, &r, &err), BLUELM_E_ARG);
@@ -451,7 +646,20 @@ static void wrong_values_name_their_key(void **state)
     test_key_f32(&f, "bluelm.tiling.alpha", 1.0f);
     test_wrong(&f, BLUELM_E_FORMAT, "alpha");
     test_key_text(&f, "bluelm.tiling.rule", "idefics3");
+    test_key_u32(&f, "clip.vision.preproc_image_size", 383);
     test_wrong(&f, BLUELM_E_FORMAT, "preproc_image_size");
+    test_key_text(&f, "bluelm.tiling.rule", "dynamic");
+    test_wrong(&f, BLUELM_E_FORMAT, "patch_size");
+    test_key_text(&f, "bluelm.tiling.rule", "lfm2");
+    test_key_u32(&f, "clip.vision.patch_size", 12);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "patch_size");
+    test_key_text(&f, "bluelm.tiling.rule", "internvl");
+    test_key_u32(&f, "clip.vision.preproc_min_tiles", 13);
+    test_wrong(&f, BLUELM_E_FORMAT, "preproc_min_tiles");
+    test_key_text(&f, "bluelm.tiling.rule", "dynamic");
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    test_key_u32(&f, "clip.vision.image_max_pixels", 783);
+    test_wrong(&f, BLUELM_E_FORMAT, "image_max_pixels");
     test_key_pinpoints(&f, odd, 3);
     test_wrong(&f, BLUELM_E_FORMAT, "image_grid_pinpoints");
     test_key_pinpoints(&f, off, 2);
@@ -469,7 +677,12 @@ int main(void)
         cmocka_unit_test(random_sizes_agree_with_a_rewrite),
         cmocka_unit_test(the_picture_keeps_its_ratio_inside_the_canvas),
         cmocka_unit_test(the_cap_leaves_grids_out_down_to_one_tile),
+        cmocka_unit_test(a_grid_cut_down_by_the_room_says_so),
+        cmocka_unit_test(a_dynamic_picture_shrinks_into_any_room),
+        cmocka_unit_test(no_picture_exceeds_the_bounds),
         cmocka_unit_test(projectors_have_their_own_rules),
+        cmocka_unit_test(families_have_their_authors_preprocessing),
+        cmocka_unit_test(alpha_is_the_same_number_wherever_it_comes_from),
         cmocka_unit_test(keys_override_defaults_and_the_config_overrides_keys),
         cmocka_unit_test(wrong_values_name_their_key),
     };

@@ -1,57 +1,100 @@
-/* Chooses the grid of tiles for a picture, from its size alone. Integers and doubles,
- * no memory, no pixels.
+/* Chooses what becomes of a picture, from its size alone: a grid of tiles, or one picture
+ * of a size that suits it. Integers and doubles, no memory, no pixels.
  */
 #ifndef BLM_GRID_H
 #define BLM_GRID_H
 
 #include "../base/base.h"
 
-#define BLM_TILE_PX_LIMIT   4096 /* side of a tile                  */
-#define BLM_TILE_SIDE_LIMIT 16   /* columns or rows of a grid       */
-#define BLM_TILES_LIMIT     256  /* local tiles                     */
-#define BLM_PICTURE_LIMIT   65535
+#define BLM_TILE_PX_LIMIT     4096 /* side of a tile                                */
+#define BLM_TILE_SIDE_LIMIT   16   /* columns or rows of a grid that a key may name */
+#define BLM_TILES_LIMIT       256  /* local tiles                                   */
+#define BLM_PICTURE_LIMIT     65535
+#define BLM_TILE_PIXELS_LIMIT (1u << 28) /* of a picture of its own size            */
+#define BLM_DYNAMIC_PX_LIMIT  16384      /* its longer side                         */
 
-/* A rule that only an idefics3 file asks for: longest edge, then multiples of a tile. */
-#define BLM_TILES_IDEFICS3 5
+/* Rules that only files ask for; the others are BLUELM_TILES_*. */
+enum {
+    BLM_TILES_IDEFICS3 = 5, /* the longest edge to a length, then multiples of a tile   */
+    BLM_TILES_LFM2 = 6,     /* small: a size of its own; large: tiles and such a one    */
+    BLM_TILES_DYNAMIC = 7,  /* a size of its own, about the picture's (Qwen-VL)         */
+    BLM_TILE_RULES = 8
+};
 
 enum { BLM_THUMBNAIL_NONE = 0, BLM_THUMBNAIL_FIRST = 1, BLM_THUMBNAIL_LAST = 2 };
-enum { BLM_FIT_PAD = 0, BLM_FIT_STRETCH = 1 };
-enum { BLM_FILTER_BICUBIC = 0, BLM_FILTER_BILINEAR = 1 };
+
+/* How a picture comes onto its canvas. */
+enum {
+    BLM_FIT_PAD = 0,       /* keeps its ratio, padding around it                         */
+    BLM_FIT_STRETCH = 1,   /* fills it                                                   */
+    BLM_FIT_PAD_SQUARE = 2 /* is padded to a square first, which is then resized         */
+};
+enum { BLM_FILTER_BICUBIC = 0, BLM_FILTER_BILINEAR = 1, BLM_FILTER_LANCZOS = 2 };
 
 typedef struct blm_tile_rule {
-    uint32_t rule;                  /* BLUELM_TILES_RELAXED .. or BLM_TILES_IDEFICS3       */
-    double alpha;                   /* of the relaxed rule                                 */
+    uint32_t rule;                  /* BLUELM_TILES_RELAXED .. or BLM_TILES_*              */
+    uint32_t alpha_ppm;             /* of the relaxed rule, in millionths                  */
     uint32_t tile_px;               /* side of a tile                                      */
     uint32_t max_columns, max_rows; /* candidates 1..max_columns x 1..max_rows             */
-    uint32_t max_local_tiles;       /* most of them in a grid                              */
-    uint32_t max_tiles;             /* the config's cap, thumbnail included; 0: none       */
-    uint32_t longest_edge_px;       /* idefics3                                            */
-    const uint8_t *pinpoints;       /* llava-next: i32 pairs w, h, little endian           */
-    uint32_t pinpoint_count;        /* of the pairs; 0: all grids are candidates           */
-    uint32_t thumbnail;             /* BLM_THUMBNAIL_*: its place in token order           */
-    uint32_t thumbnail_single;      /* 1: a 1:1 grid gets one too                          */
-    uint32_t fit;                   /* BLM_FIT_*: keep the ratio on a canvas, or stretch   */
-    uint32_t pad_top_left;          /* 1: the picture lies top left, 0: centred            */
-    uint32_t pad_color;             /* 0xRRGGBB                                            */
-    uint32_t filter;                /* BLM_FILTER_*                                        */
-    uint32_t tokens_per_tile;
+    uint32_t min_local_tiles;       /* fewest and most of them in a grid                   */
+    uint32_t max_local_tiles;
+    uint32_t longest_edge_px; /* idefics3                                            */
+    /* A size of its own: sides are multiples of align_px, a token is align_px squared. */
+    uint32_t align_px, patch_px;
+    uint32_t min_pixels, max_pixels; /* its area, where the sides' rounding allows          */
+    uint32_t ratio_limit;            /* of the sides; more is refused. 0: none              */
+    uint32_t raise_sides;            /* 1: to align_px before the area is looked at         */
+    const uint8_t *pinpoints;        /* llava-next: i32 pairs w, h, little endian           */
+    uint32_t pinpoint_count;         /* of the pairs; 0: all grids are candidates           */
+    uint32_t thumbnail;              /* BLM_THUMBNAIL_*: its place in token order           */
+    uint32_t thumbnail_single;       /* 1: a 1:1 grid gets one too                          */
+    uint32_t fit;                    /* BLM_FIT_*                                           */
+    uint32_t pad_top_left;           /* 1: the picture lies top left, 0: centred            */
+    uint32_t pad_color;              /* 0xRRGGBB                                            */
+    uint32_t filter;                 /* BLM_FILTER_*                                        */
+    uint32_t tokens_per_tile;        /* of tile_px x tile_px                                */
+    uint32_t max_tiles;              /* the config's caps: tiles, thumbnail included;      */
+    uint32_t max_tokens;             /*   tokens of a picture. 0: none                      */
 } blm_tile_rule;
 
-/* The most tiles any picture can get under the rule, thumbnail included. */
-BLM_PRIVATE uint32_t blm_tile_most(const blm_tile_rule *r);
+/* The most that any picture can get under the rule and its caps, thumbnail included;
+ * pixels are those of all tiles together. */
+typedef struct blm_tile_most {
+    uint32_t tiles, tokens;
+    uint64_t pixels;
+    uint32_t side_px; /* longest of any picture made on the way: canvas, thumbnail, step   */
+} blm_tile_most;
+
+BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most);
 
 /* Chooses the grid of a picture.
  *   width, height  1..65535
- *   max_tiles      most tiles, thumbnail included, besides the rule's own cap; grids
- *                  above it are left out. When none is left the picture becomes one tile
- *                  without a thumbnail.
- *   grid           out
+ *   max_tokens     room for its tokens, besides the rule's own caps. Grids above it are
+ *                  left out, down to one tile without a thumbnail; a picture of its own
+ *                  size is made smaller.
+ *   grid           out; reduced is 1 where max_tokens changed the choice
  * Among grids of the same number of tiles the one with more columns is looked at first.
- * Returns the number of tiles, or BLUELM_E_ARG (a side: need = limit, have = side) or
- * BLUELM_E_CONTEXT (max_tiles is 0: need 1, have 0).
+ * Returns the number of tiles, or BLUELM_E_ARG (a side: need = limit, have = side),
+ * BLUELM_E_IMAGE (the ratio of the sides is refused), BLUELM_E_CONTEXT (the least that the
+ * picture can be has no room: need and have tokens).
  * Sources: BlueLM-V-3B, Algorithm 1; LLaVA-NeXT's select_best_resolution; InternVL's
- * find_closest_aspect_ratio; Idefics3's image splitting. */
+ * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL and Qwen2-VL. */
 BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t height,
-                                uint32_t max_tiles, bluelm_tile_grid *grid, bluelm_error *err);
+                                uint32_t max_tokens, bluelm_tile_grid *grid, bluelm_error *err);
+
+/* Idefics3's first step, for a grid that was chosen: the picture's size when its longest
+ * edge has the length that leads to the grid. */
+BLM_PRIVATE void blm_tile_edge_step(const blm_tile_rule *r, uint32_t width, uint32_t height,
+                                    const bluelm_tile_grid *grid, uint32_t *edge_width,
+                                    uint32_t *edge_height);
+
+/* x as a double and no more: no compiler fuses the operation that made it with the one that
+ * uses it, or keeps it in a wider register. Results here decide between grids and between
+ * bytes. */
+static inline BLM_UNUSED double blm_exact(double x)
+{
+    __asm__("" : "+m"(x));
+    return x;
+}
 
 #endif

@@ -316,8 +316,9 @@ static void blm_tile_fill(uint8_t *out, size_t pixels, uint32_t color)
 static int blm_tile_check_grid(const bluelm_tile_grid *grid, const blm_tile_rule *r,
                                uint32_t tile_index, bluelm_error *err)
 {
-    uint32_t px = grid->tile_px;
-    int sound = px == r->tile_px && px >= 1 && px <= BLM_TILE_PX_LIMIT && grid->columns >= 1 &&
+    uint32_t px = grid->tile_width_px;
+    int sound = px == r->tile_px && px == grid->tile_height_px && px >= 1 &&
+                px <= BLM_TILE_PX_LIMIT && grid->columns >= 1 &&
                 grid->columns <= BLM_TILES_LIMIT && grid->rows >= 1 &&
                 grid->rows <= BLM_TILES_LIMIT && grid->thumbnail <= 1 &&
                 grid->tiles == grid->columns * grid->rows + grid->thumbnail &&
@@ -349,7 +350,7 @@ BLM_PRIVATE int blm_tile_extract(const bluelm_image *image, const blm_tile_rule 
 {
     int status = blm_tile_check_grid(grid, r, tile_index, err);
     if (status < 0) return status;
-    uint32_t px = grid->tile_px, local = tile_index;
+    uint32_t px = grid->tile_width_px, local = tile_index;
     if (grid->thumbnail) {
         int first = r->thumbnail == BLM_THUMBNAIL_FIRST;
         if (tile_index == (first ? 0 : grid->tiles - 1))
