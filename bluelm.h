@@ -106,6 +106,7 @@ enum {
     BLUELM_CPU_AVX2 = 1 << 1, /* with FMA and F16C */
     BLUELM_CPU_AVX512_VNNI = 1 << 2,
     BLUELM_CPU_AMX = 1 << 3, /* bf16 tiles; with AVX-512 VNNI, BF16 and VBMI */
+    BLUELM_CPU_AVX512_VBMI = 1 << 4, /* used with AVX512_VNNI or AMX */
     BLUELM_CPU_NEON = 1 << 8,
     BLUELM_CPU_NEON_DOTPROD = 1 << 9,
     BLUELM_CPU_NEON_I8MM = 1 << 10,

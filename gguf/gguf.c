@@ -271,7 +271,6 @@ static int blm_gguf_block(uint32_t type, uint32_t *values, uint32_t *bytes)
         uint16_t values, bytes;
     } others[] = {
         {3, 32, 20},    /* Q4_1   */
-        {6, 32, 22},    /* Q5_0   */
         {7, 32, 24},    /* Q5_1   */
         {10, 256, 84},  /* Q2_K   */
         {11, 256, 110}, /* Q3_K   */
@@ -283,9 +282,10 @@ static int blm_gguf_block(uint32_t type, uint32_t *values, uint32_t *bytes)
         {26, 1, 4},     /* I32    */
         {27, 1, 8},     /* I64    */
         {28, 1, 8},     /* F64    */
+        {39, 32, 17},   /* MXFP4  */
     };
     size_t i;
-    if (blm_type_block(type, values, bytes)) return 1;
+    if (blm_type_layout(type, values, bytes)) return 1;
     for (i = 0; i < BLM_COUNT_OF(others); i++) {
         if (others[i].type == type) {
             *values = others[i].values;

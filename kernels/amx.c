@@ -153,10 +153,10 @@ BLM_AMX_INLINE void blm_amx_take_scales(uint32_t type, const uint8_t *const *row
     } else if (type == BLM_Q6_K) {
         blm_amx_scales_q6_k(rows, (size_t)(i0 / 8) * 210, s);
     } else {
-        const size_t bytes = type == BLM_Q4_0 ? 18 : 34;
+        const size_t bytes = blm_type_bytes(type);
         for (uint32_t i = 0; i < count; i++)
             blm_amx_put_scale(type, s + i, 0, blm_avx512_halves(rows, (i0 + i) * bytes),
-                              type == BLM_Q4_0 ? 8.0f : 128.0f);
+                              (float)blm_avx512_zero(type));
     }
 }
 
@@ -180,7 +180,7 @@ BLM_AMX_INLINE void blm_amx_take_block(uint32_t type, const uint8_t *const *rows
         __m512 w[2];
         BLM_AVX512_UNROLL
         for (int h = 0; h < 2; h++) {
-            if (pair == 0 || (pair == 8 && type == BLM_Q6_K)) {
+            if (pair == 0 || (pair == 8 && blm_type_is_halved(type))) {
                 __m512i half = _mm512_add_epi32(row, _mm512_set1_epi32(h * 8));
                 scale[h] = _mm512_permutexvar_ps(half, _mm512_loadu_ps(s->scale[pair / 8]));
                 offset[h] = _mm512_permutexvar_ps(half, _mm512_loadu_ps(s->offset[pair / 8]));
@@ -280,7 +280,7 @@ BLM_AMX_INLINE void blm_amx_fill(uint32_t type, blm_amx_panel *p, uint32_t until
         const uint8_t *const *rows = p->rows + h * 16;
         const uint32_t k = p->k0 + (unit - 1) * 32;
         if (unit == 0) {
-            if (type != BLM_F32 && type != BLM_F16 && type != BLM_BF16)
+            if (!blm_type_is_float(type))
                 blm_amx_take_scales(type, rows, p->k0 / 32, p->steps, p->scales);
             continue;
         }
@@ -295,30 +295,22 @@ BLM_AMX_INLINE void blm_amx_fill(uint32_t type, blm_amx_panel *p, uint32_t until
     }
 }
 
-BLM_AMX static void blm_amx_fill_to(blm_amx_panel *p, uint32_t until)
-{
-    switch (p->type) {
-    case BLM_Q4_0:
-        blm_amx_fill(BLM_Q4_0, p, until);
-        break;
-    case BLM_Q8_0:
-        blm_amx_fill(BLM_Q8_0, p, until);
-        break;
-    case BLM_Q4_K:
-        blm_amx_fill(BLM_Q4_K, p, until);
-        break;
-    case BLM_Q6_K:
-        blm_amx_fill(BLM_Q6_K, p, until);
-        break;
-    case BLM_F32:
-        blm_amx_fill(BLM_F32, p, until);
-        break;
-    case BLM_F16:
-        blm_amx_fill(BLM_F16, p, until);
-        break;
-    default:
-        blm_amx_fill(BLM_BF16, p, until);
+/* Every type has a way: from f32_tokens tokens on nothing else is quantised for. */
+#define BLM_AMX_FILL(name, number, values, bytes)                                              \
+    BLM_AMX static void blm_amx_fill_##name(blm_amx_panel *p, uint32_t until)                  \
+    {                                                                                          \
+        blm_amx_fill(number, p, until);                                                        \
     }
+BLM_TYPES(BLM_AMX_FILL)
+#undef BLM_AMX_FILL
+
+static void blm_amx_fill_to(blm_amx_panel *p, uint32_t until)
+{
+#define BLM_AMX_FILL(name, number, values, bytes) [number] = blm_amx_fill_##name,
+    static void (*const fill[BLM_TYPE_LIMIT])(blm_amx_panel *,
+                                              uint32_t) = {BLM_TYPES(BLM_AMX_FILL)};
+#undef BLM_AMX_FILL
+    if (p->done < until) fill[p->type](p, until);
 }
 
 /* ---- The product --------------------------------------------------------------------- */
@@ -509,12 +501,10 @@ static void blm_amx_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row
 
 BLM_PRIVATE void blm_kernels_amx(blm_kernels *k)
 {
-    static const uint32_t types[] = {BLM_F32,  BLM_F16,  BLM_BF16, BLM_Q4_0,
-                                     BLM_Q8_0, BLM_Q4_K, BLM_Q6_K};
-    k->name = "amx";
     k->f32_tokens = BLM_AMX_LEAST_TOKENS;
-    for (uint32_t i = 0; i < BLM_COUNT_OF(types); i++)
-        k->matmul8[types[i]] = blm_amx_matmul;
+#define BLM_AMX_ENTRY(name, number, values, bytes) k->matmul8[number] = blm_amx_matmul;
+    BLM_TYPES(BLM_AMX_ENTRY)
+#undef BLM_AMX_ENTRY
 }
 
 #endif

@@ -322,7 +322,6 @@ BLM_AVX2 void blm_avx2_silu_mul(float *gate, const float *up, size_t n)
 
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
 {
-    k->name = "avx2";
     blm_kernels_avx2_matmul(k);
     blm_kernels_avx2_attend(k);
     k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_avx2_matmul_f32;

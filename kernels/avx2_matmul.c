@@ -3,13 +3,25 @@
  * worker's scratch as a panel whose lanes are rows, then all tokens pass over it, four at a
  * time; nothing is added across lanes. */
 #include "avx2.h"
+#include "blocks.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 
 /* ---- Unpacking the file's blocks ----------------------------------------------------- */
 
-/* 32 weights, w = scale[k / 16] q - min, q in one vector: 0..15 for the 4-bit types, signed
- * for the others. */
+/* What unsigned q are too large by where the file has no minimum; 0: nothing, or q is signed. */
+BLM_AVX2_INLINE uint32_t blm_avx2_zero(uint32_t type)
+{
+    return type == BLM_Q4_0 ? 8 : type == BLM_Q5_0 ? 16 : 0;
+}
+
+/* Whether q is unsigned: such products take -min times the activations' sum along. */
+BLM_AVX2_INLINE int blm_avx2_is_unsigned(uint32_t type)
+{
+    return blm_avx2_zero(type) || blm_type_has_min(type);
+}
+
+/* 32 weights, w = scale[k / 16] q - min, q in one vector. */
 typedef struct blm_avx2_block {
     float scale[2], min;
 } blm_avx2_block;
@@ -23,80 +35,122 @@ BLM_AVX2_INLINE __m256i blm_avx2_nibbles(const uint8_t *p)
     return _mm256_and_si256(_mm256_srlv_epi32(both, shift), _mm256_set1_epi8(15));
 }
 
-/* q of block i of a row. The places of Q4_K's and Q6_K's bits: see scalar.c. */
-BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint32_t i)
+/* Bit j of the word at p in byte j, as `size` or 0. */
+BLM_AVX2_INLINE __m256i blm_avx2_bits(const uint8_t *p, char size)
 {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    if (type == BLM_Q4_0) return blm_avx2_nibbles(row + (size_t)i * 18 + 2);
-    if (type == BLM_Q8_0) return blm_avx2_load(row + (size_t)i * 34 + 2);
-    if (type == BLM_Q4_K) {
-        __m256i v = blm_avx2_load(row + (size_t)(i / 8) * 144 + 16 + i % 8 / 2 * 32);
-        return _mm256_and_si256(_mm256_srl_epi16(v, _mm_cvtsi32_si128((int)(i % 2 * 4))),
-                                nibble);
-    }
-    const uint8_t *b = row + (size_t)(i / 8) * 210;
-    uint32_t half = i % 8 / 4, part = i % 4;
-    __m256i low = blm_avx2_load(b + half * 64 + part % 2 * 32);
-    __m256i high = blm_avx2_load(b + 128 + half * 32);
-    low = _mm256_srl_epi16(low, _mm_cvtsi32_si128((int)(part / 2 * 4)));
-    high = _mm256_srl_epi16(high, _mm_cvtsi32_si128((int)(part * 2)));
-    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4);
-    low = _mm256_or_si256(_mm256_and_si256(low, nibble), high);
-    return _mm256_sub_epi8(low, _mm256_set1_epi8(32));
+    const __m256i byte =
+        _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+    const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    __m256i v = _mm256_shuffle_epi8(blm_avx2_spread4(p), byte);
+    v = _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
+    return _mm256_and_si256(v, _mm256_set1_epi8(size));
 }
 
-/* The eight 6-bit scales (low half of the result) and mins of a Q4_K block: 4 + 4 in the
- * low six bits of bytes 0-7; the others have low nibbles in bytes 8-11 and their high pair
- * on top of the first. */
+/* A half of 32 bytes' nibbles: the low (part 0) or the high (part 1) one of each. */
+BLM_AVX2_INLINE __m256i blm_avx2_part(const uint8_t *p, uint32_t part)
+{
+    __m256i v = _mm256_srl_epi16(blm_avx2_load(p), _mm_cvtsi32_si128((int)(part * 4)));
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+
+BLM_AVX2_INLINE __m256i blm_avx2_unpack_q6_k(const uint8_t *b, uint32_t i)
+{
+    uint32_t half = i / 4, part = i % 4;
+    __m256i low = blm_avx2_part(b + half * 64 + part % 2 * 32, part / 2);
+    __m256i high = blm_avx2_load(b + 128 + half * 32);
+    high = _mm256_srl_epi16(high, _mm_cvtsi32_si128((int)(part * 2)));
+    high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4);
+    return _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+}
+
+/* q of block i of a row. The places of the bits: see scalar.c. */
+BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint32_t i)
+{
+    const uint8_t *b = row + (size_t)i * blm_type_bytes(type); /* blocks of 32 */
+    const uint8_t *k = row + (size_t)(i / 8) * blm_type_bytes(type);
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+        return blm_avx2_nibbles(b + 2);
+    case BLM_Q5_0:
+        return _mm256_or_si256(blm_avx2_nibbles(b + 6), blm_avx2_bits(b + 2, 16));
+    case BLM_Q8_0:
+        return blm_avx2_load(b + 2);
+    case BLM_Q4_K:
+        return blm_avx2_part(k + 16 + i % 8 / 2 * 32, i % 2);
+    case BLM_Q6_K:
+        return blm_avx2_unpack_q6_k(k, i % 8);
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
+    }
+    return _mm256_setzero_si256(); /* floats have no q */
+}
+
+/* The eight scales (low half of the result) and mins of a block of Q4_K or Q5_K. */
 BLM_AVX2_INLINE __m128i blm_avx2_q4_k_scales(const uint8_t *p)
 {
-    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
-    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
-    uint32_t scale = (c & four) | (a >> 6 & two) << 4, min = (c >> 4 & four) | (b >> 6 & two)
-                                                                                   << 4;
-    return _mm_setr_epi32((int)(a & six), (int)scale, (int)(b & six), (int)min);
+    uint32_t w[4];
+    blm_scales_q4_k(p, w);
+    return _mm_setr_epi32((int)w[0], (int)w[1], (int)w[2], (int)w[3]);
+}
+
+BLM_AVX2_INLINE blm_avx2_block blm_avx2_scale(float scale, float min)
+{
+    blm_avx2_block out = {{scale, scale}, min};
+    return out;
 }
 
 BLM_AVX2_INLINE blm_avx2_block blm_avx2_scales(uint32_t type, const uint8_t *row, uint32_t i)
 {
+    const uint8_t *b = row + (size_t)i * blm_type_bytes(type);
+    const uint8_t *k = row + (size_t)(i / 8) * blm_type_bytes(type);
     blm_avx2_block out = {{0, 0}, 0};
-    if (type == BLM_Q4_0 || type == BLM_Q8_0) {
-        float d = blm_avx2_f16(row + (size_t)i * (type == BLM_Q4_0 ? 18 : 34));
-        out.scale[0] = out.scale[1] = d;
-        out.min = type == BLM_Q4_0 ? 8 * d : 0;
-    } else if (type == BLM_Q4_K) {
-        const uint8_t *b = row + (size_t)(i / 8) * 144;
-        uint8_t packed[16];
-        _mm_storeu_si128((__m128i *)(void *)packed, blm_avx2_q4_k_scales(b + 4));
-        out.scale[0] = out.scale[1] = blm_avx2_f16(b) * (float)packed[i % 8];
-        out.min = blm_avx2_f16(b + 2) * (float)packed[8 + i % 8];
-    } else {
-        const uint8_t *b = row + (size_t)(i / 8) * 210;
-        float d = blm_avx2_f16(b + 208);
-        out.scale[0] = d * (float)(int8_t)b[192 + i % 8 * 2];
-        out.scale[1] = d * (float)(int8_t)b[193 + i % 8 * 2];
+    uint8_t packed[16];
+    float d;
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+    case BLM_Q5_0:
+    case BLM_Q8_0:
+        d = blm_avx2_f16(b);
+        return blm_avx2_scale(d, (float)blm_avx2_zero(type) * d);
+    case BLM_Q4_K:
+        _mm_storeu_si128((__m128i *)(void *)packed, blm_avx2_q4_k_scales(k + 4));
+        return blm_avx2_scale(blm_avx2_f16(k) * (float)packed[i % 8],
+                              blm_avx2_f16(k + 2) * (float)packed[8 + i % 8]);
+    case BLM_Q6_K:
+        d = blm_avx2_f16(k + 208);
+        out.scale[0] = d * (float)(int8_t)k[192 + i % 8 * 2];
+        out.scale[1] = d * (float)(int8_t)k[193 + i % 8 * 2];
+        return out;
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
     }
     return out;
 }
 
-/* Bytes of 32 weights, of Q6_K rounded up. */
-static inline uint32_t blm_avx2_block_bytes(uint32_t type)
+/* Bytes of 32 weights, rounded up. */
+BLM_AVX2_INLINE uint32_t blm_avx2_block_bytes(uint32_t type)
 {
-    return type == BLM_Q8_0 ? 34 : type == BLM_Q6_K ? 27 : 18;
+    uint32_t values, bytes;
+    blm_type_layout(type, &values, &bytes);
+    return (bytes * 32 + values - 1) / values;
 }
 
 /* ---- One token, int8 ----------------------------------------------------------------- */
 
 /* Products of 32 weights with 32 activations, summed in fours; Q6_K's times their int8
- * scales. Pairs fit 16 bits: 2 x 15 x 127, 2 x 128 x 127. Signed weights: |w| times x with
+ * scales. Pairs fit 16 bits: 2 x 31 x 127, 2 x 128 x 127. Signed weights: |w| times x with
  * w's sign, since the instruction wants one unsigned factor (x is never -128). */
 BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uint32_t i,
-                                          __m256i x, __m256i x_times_8)
+                                          __m256i x, __m256i x_times_zero)
 {
     __m256i q = blm_avx2_unpack(type, row, i), pairs, factor = _mm256_set1_epi16(1);
-    if (type == BLM_Q4_0)
-        pairs = _mm256_sub_epi16(_mm256_maddubs_epi16(q, x), x_times_8);
-    else if (type == BLM_Q4_K)
+    if (blm_avx2_zero(type))
+        pairs = _mm256_sub_epi16(_mm256_maddubs_epi16(q, x), x_times_zero);
+    else if (blm_avx2_is_unsigned(type))
         pairs = _mm256_maddubs_epi16(q, x);
     else
         pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
@@ -111,13 +165,12 @@ BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uin
 /* The f16 factor of block i, in every lane. */
 BLM_AVX2_INLINE __m256 blm_avx2_factor(uint32_t type, const uint8_t *row, uint32_t i)
 {
-    const uint8_t *d = type == BLM_Q4_0   ? row + (size_t)i * 18
-                       : type == BLM_Q8_0 ? row + (size_t)i * 34
-                                          : row + (size_t)(i / 8) * 210 + 208;
+    const uint8_t *d = row + (size_t)i * blm_type_bytes(type);
+    if (type == BLM_Q6_K) d = row + (size_t)(i / 8) * 210 + 208;
     return _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(d)));
 }
 
-/* Four rows of Q4_0, Q8_0 or Q6_K with token 0. Lanes run along k; f32 sums in order of
+/* Four rows of blocks of 32 or of Q6_K with token 0. Lanes run along k; f32 sums in order of
  * blocks. Meanwhile the next four rows are asked for, in the order of memory. */
 BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows,
                                        const blm_acts *x)
@@ -129,11 +182,12 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows
     for (uint32_t i = 0; i < x->cols / 32; i++) {
         __m256i v = blm_avx2_load(q + (size_t)i * 32);
         blm_avx2_ahead(rows[0], (uint64_t)4 * bytes * (x->cols / 32 + i), 4 * bytes);
-        __m256i v8 = _mm256_maddubs_epi16(_mm256_set1_epi8(8), v);
+        __m256i zeros = _mm256_set1_epi8((char)blm_avx2_zero(type));
+        zeros = _mm256_maddubs_epi16(zeros, v);
         __m256 scale = _mm256_set1_ps(x->scale[i]);
         BLM_AVX2_UNROLL
         for (int r = 0; r < 4; r++) {
-            __m256 product = _mm256_cvtepi32_ps(blm_avx2_products(type, rows[r], i, v, v8));
+            __m256 product = _mm256_cvtepi32_ps(blm_avx2_products(type, rows[r], i, v, zeros));
             __m256 factor = _mm256_mul_ps(blm_avx2_factor(type, rows[r], i), scale);
             sum[r] = _mm256_fmadd_ps(product, factor, sum[r]);
         }
@@ -328,25 +382,46 @@ BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, 
                                           int32_t x_sum)
 {
     __m256 y = _mm256_cvtepi32_ps(a);
-    if (type == BLM_Q4_0 || type == BLM_Q4_K) {
+    if (blm_avx2_is_unsigned(type)) {
         __m256 offset = _mm256_mul_ps(_mm256_set1_ps((float)x_sum), _mm256_loadu_ps(min));
         y = _mm256_fmsub_ps(y, _mm256_loadu_ps(scale), offset);
     } else {
         y = _mm256_mul_ps(y, _mm256_loadu_ps(scale));
     }
-    if (type == BLM_Q6_K)
+    if (blm_type_is_halved(type))
         y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_loadu_ps(scale + 8), y);
     return _mm256_fmadd_ps(y, _mm256_set1_ps(x_scale), sum);
 }
 
+/* How many of the eight sums of four products 16 bits have room for: of 4-bit weights all
+ * (8 x 2 x 15 x 127), of up to 6 bits with a sign half of them (4 x 2 x 32 x 127), else one. */
+BLM_AVX2_INLINE uint32_t blm_avx2_room(uint32_t type)
+{
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+    case BLM_Q4_K:
+        return 8;
+    case BLM_Q5_0:
+    case BLM_Q6_K:
+        return 4;
+    case BLM_Q8_0:
+        return 1;
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
+    }
+    return 0;
+}
+
 /* The integer sums of one block for `tokens` tokens, a: both halves together (types with
- * one scale) or the first, b: the second. In 16 bits fit all 16 pairs of a 4-bit weight
- * (8 x 2 x 15 x 127), four pairs of a 6-bit one (4 x 2 x 32 x 127), one of an 8-bit one. */
+ * one scale) or the first, b: the second. */
 BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
                                      const int8_t *const *x, uint32_t tokens, __m256i *a,
                                      __m256i *b)
 {
     const __m256i one = _mm256_set1_epi16(1);
+    const uint32_t room = blm_avx2_room(type);
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         a[t] = b[t] = _mm256_setzero_si256();
@@ -356,27 +431,26 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
         BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             __m256i v = blm_avx2_spread4(x[t] + g * 4);
-            if (type == BLM_Q4_0 || type == BLM_Q4_K) {
-                a[t] = _mm256_add_epi16(a[t], _mm256_maddubs_epi16(q, v));
-                BLM_AVX2_IN_ORDER(a[t]);
+            if (blm_avx2_is_unsigned(type))
+                v = _mm256_maddubs_epi16(q, v);
+            else
+                v = _mm256_maddubs_epi16(size, _mm256_sign_epi8(v, q));
+            if (g >= room && room > 1) {
+                b[t] = _mm256_add_epi16(b[t], v);
+                BLM_AVX2_IN_ORDER(b[t]);
                 continue;
             }
-            v = _mm256_maddubs_epi16(size, _mm256_sign_epi8(v, q));
-            if (type == BLM_Q8_0)
-                a[t] = _mm256_add_epi32(a[t], _mm256_madd_epi16(v, one));
-            else if (g < 4)
-                a[t] = _mm256_add_epi16(a[t], v);
-            else
-                b[t] = _mm256_add_epi16(b[t], v);
+            a[t] = room == 1 ? _mm256_add_epi32(a[t], _mm256_madd_epi16(v, one))
+                             : _mm256_add_epi16(a[t], v);
             BLM_AVX2_IN_ORDER(a[t]);
-            BLM_AVX2_IN_ORDER(b[t]);
         }
     }
-    if (type == BLM_Q8_0) return;
+    if (room == 1) return;
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         a[t] = _mm256_madd_epi16(a[t], one);
-        if (type == BLM_Q6_K) b[t] = _mm256_madd_epi16(b[t], one);
+        if (room == 4) b[t] = _mm256_madd_epi16(b[t], one);
+        if (room == 4 && !blm_type_is_halved(type)) a[t] = _mm256_add_epi32(a[t], b[t]);
     }
 }
 
@@ -394,7 +468,7 @@ BLM_AVX2_INLINE void blm_avx2_block16(uint32_t type, const blm_avx2_panel16 *w,
         BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             __m256i v = _mm256_madd_epi16(q, blm_avx2_spread4(x[t] + g * 2));
-            if (type == BLM_Q6_K && g >= 8)
+            if (blm_type_is_halved(type) && g >= 8)
                 b[t] = _mm256_add_epi32(b[t], v);
             else
                 a[t] = _mm256_add_epi32(a[t], v);
@@ -478,58 +552,29 @@ BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, ui
         blm_avx2_tokens(a, row0, row1, type, bits);
 }
 
-BLM_AVX2 void blm_avx2_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q4_0, 8);
-}
-
-BLM_AVX2 void blm_avx2_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q8_0, 8);
-}
-
-BLM_AVX2 void blm_avx2_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q4_K, 8);
-}
-
-BLM_AVX2 void blm_avx2_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q6_K, 8);
-}
-
-BLM_AVX2 void blm_avx2_matmul16_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q4_0, 16);
-}
-
-BLM_AVX2 void blm_avx2_matmul16_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q8_0, 16);
-}
-
-BLM_AVX2 void blm_avx2_matmul16_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q4_K, 16);
-}
-
-BLM_AVX2 void blm_avx2_matmul16_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_avx2_matmul(a, row0, row1, BLM_Q6_K, 16);
-}
-
 /* ---- The table ----------------------------------------------------------------------- */
+
+#define BLM_AVX2_TYPE(name, number, values, bytes)                                             \
+    BLM_AVX2 void blm_avx2_matmul8_##name(const blm_matmul_args *a, uint64_t row0,             \
+                                          uint64_t row1)                                       \
+    {                                                                                          \
+        blm_avx2_matmul(a, row0, row1, number, 8);                                             \
+    }                                                                                          \
+    BLM_AVX2 void blm_avx2_matmul16_##name(const blm_matmul_args *a, uint64_t row0,            \
+                                           uint64_t row1)                                      \
+    {                                                                                          \
+        blm_avx2_matmul(a, row0, row1, number, 16);                                            \
+    }
+BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
+#undef BLM_AVX2_TYPE
 
 BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k)
 {
-    k->matmul8[BLM_Q4_0] = blm_avx2_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_avx2_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_avx2_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_avx2_matmul8_q6_k;
-    k->matmul16[BLM_Q4_0] = blm_avx2_matmul16_q4_0;
-    k->matmul16[BLM_Q8_0] = blm_avx2_matmul16_q8_0;
-    k->matmul16[BLM_Q4_K] = blm_avx2_matmul16_q4_k;
-    k->matmul16[BLM_Q6_K] = blm_avx2_matmul16_q6_k;
+#define BLM_AVX2_ENTRY(name, number, values, bytes)                                            \
+    k->matmul8[number] = blm_avx2_matmul8_##name;                                              \
+    k->matmul16[number] = blm_avx2_matmul16_##name;
+    BLM_BLOCK_TYPES(BLM_AVX2_ENTRY)
+#undef BLM_AVX2_ENTRY
 }
 
 #endif

@@ -269,7 +269,6 @@ BLM_AVX512 static void blm_avx512_rope(float *x, const float *cos, const float *
 
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k)
 {
-    k->name = "avx512";
     k->quantize8 = blm_avx512_quantize8;
     k->add = blm_avx512_add;
     k->add_bias = blm_avx512_add_bias;

@@ -140,6 +140,29 @@ BLM_AVX512_INLINE __m512 blm_avx512_exp(__m512 x)
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), p);
 }
 
+/* What a type's q, made unsigned as the dot-product instruction wants its first factor, are too
+ * large by; what the file gives as a minimum is not in here. */
+BLM_AVX512_INLINE uint32_t blm_avx512_zero(uint32_t type)
+{
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+        return 8;
+    case BLM_Q5_0:
+        return 16;
+    case BLM_Q8_0:
+        return 128;
+    case BLM_Q6_K:
+        return 32;
+    case BLM_Q4_K:
+        return 0;
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
+    }
+    return 0;
+}
+
 /* Up to `step` rows from r; where there are fewer, the last one again: it is computed in
  * vain, and nothing outside the tensor is read. */
 BLM_AVX512_INLINE void blm_avx512_rows(const blm_matmul_args *a, uint64_t r, uint64_t row1,

@@ -105,6 +105,14 @@ BLM_AVX512_INLINE void blm_avx512_fill_q6_k(const uint8_t *const *rows, size_t k
     blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, h, panel + 4);
 }
 
+/* Blocks of 32 columns in a block of the file. */
+BLM_AVX512_INLINE uint32_t blm_avx512_unit(uint32_t type)
+{
+    uint32_t values, bytes;
+    blm_type_layout(type, &values, &bytes);
+    return values / 32;
+}
+
 /* Blocks [i0, i1) of 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows, uint32_t h,
                                        uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
@@ -119,13 +127,13 @@ BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows
         return;
     }
     for (uint32_t i = i0; i < i1; i++, panel++) {
-        const size_t at = (size_t)i * (type == BLM_Q4_0 ? 18 : 34);
         __m512i q[8];
         blm_avx512_unpack16(type, rows, i, q);
         BLM_AVX512_UNROLL
         for (int g = 0; g < 8; g++)
             _mm512_storeu_si512(panel->q[g][h], q[g]);
-        _mm512_storeu_ps(panel->scale[h], blm_avx512_halves(rows, at));
+        _mm512_storeu_ps(panel->scale[h],
+                         blm_avx512_halves(rows, (size_t)i * blm_type_bytes(type)));
     }
 }
 
@@ -143,11 +151,11 @@ BLM_AVX512_INLINE int32_t blm_avx512_sum_q16(const int8_t *q)
 BLM_AVX512_INLINE int32_t blm_avx512_offset(uint32_t type, const blm_acts *x, size_t at,
                                             const int8_t *q, uint32_t part)
 {
-    if (type == BLM_Q4_0) return -8 * x->sum[at];
-    if (type == BLM_Q8_0) return -128 * x->sum[at];
-    if (type == BLM_Q4_K) return 0;
+    const int32_t zero = (int32_t)blm_avx512_zero(type);
+    if (zero == 0) return 0;
+    if (!blm_type_is_halved(type)) return -zero * x->sum[at];
     int32_t first = blm_avx512_sum_q16(q);
-    return -32 * (part ? x->sum[at] - first : first);
+    return -zero * (part ? x->sum[at] - first : first);
 }
 
 /* One block of the panel with `tokens` tokens: their activations are at q[token], what goes
@@ -158,7 +166,7 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
                                         const int8_t *const *q,
                                         __m512 sum[2][BLM_AVX512_TOKENS])
 {
-    const uint32_t parts = type == BLM_Q6_K ? 2 : 1, groups = 8 / parts;
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1, groups = 8 / parts;
     BLM_AVX512_UNROLL
     for (uint32_t part = 0; part < parts; part++) {
         __m512i n[2][BLM_AVX512_TOKENS];
@@ -188,7 +196,7 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
             }
         }
     }
-    if (type != BLM_Q4_K) return;
+    if (!blm_type_has_min(type)) return;
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         __m512 v = _mm512_cvtepi32_ps(_mm512_set1_epi32(x->sum[at[t]]));
@@ -206,12 +214,20 @@ BLM_AVX512_INLINE void blm_avx512_add_to(float *y, uint64_t count, int first, __
     _mm512_mask_storeu_ps(y, mask, v);
 }
 
+/* Bytes of eight blocks of 32 columns. */
+BLM_AVX512_INLINE uint32_t blm_avx512_bytes_of_8(uint32_t type)
+{
+    uint32_t values, bytes;
+    blm_type_layout(type, &values, &bytes);
+    return bytes * (256 / values);
+}
+
 /* Asks for block i of the 32 rows from r: a line of each. Only a hint, which may point
  * anywhere. */
 BLM_AVX512_INLINE void blm_avx512_panel_ahead(uint32_t type, const blm_tensor *w, uint64_t r,
                                               uint32_t i)
 {
-    const uint32_t eight = type == BLM_Q8_0 ? 272 : type == BLM_Q6_K ? 210 : 144; /* bytes */
+    const uint32_t eight = blm_avx512_bytes_of_8(type);
     uintptr_t p = (uintptr_t)w->data + (uintptr_t)(r * w->row_bytes + (uint64_t)i * eight / 8);
     for (uint32_t j = 0; j < 32; j++, p += (uintptr_t)w->row_bytes)
         _mm_prefetch((const char *)p, _MM_HINT_T0);
@@ -280,7 +296,7 @@ static uint32_t blm_avx512_cut(uint32_t blocks, uint32_t unit, uint32_t s, uint3
 BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                         uint32_t type, uint32_t t0, uint32_t t1)
 {
-    const uint32_t unit = type == BLM_Q4_K || type == BLM_Q6_K ? 8 : 1;
+    const uint32_t unit = blm_avx512_unit(type);
     uint32_t blocks = a->x->cols / 32;
     uint32_t stretches = (blocks + BLM_AVX512_PANEL_BLOCKS - 1) / BLM_AVX512_PANEL_BLOCKS;
     blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
@@ -402,31 +418,30 @@ BLM_AVX512_INLINE void blm_avx512_float_tokens(const blm_matmul_args *a, uint64_
 
 /* ---- By type --------------------------------------------------------------------------- */
 
-BLM_AVX512 static void blm_avx512_matmul_some(const blm_matmul_args *a, uint64_t row0,
-                                              uint64_t row1)
-{
-    switch (a->w->type) {
-    case BLM_Q4_0:
-        blm_avx512_tokens(a, row0, row1, BLM_Q4_0);
-        break;
-    case BLM_Q8_0:
-        blm_avx512_tokens(a, row0, row1, BLM_Q8_0);
-        break;
-    case BLM_Q4_K:
-        blm_avx512_tokens(a, row0, row1, BLM_Q4_K);
-        break;
-    case BLM_Q6_K:
-        blm_avx512_tokens(a, row0, row1, BLM_Q6_K);
-        break;
-    case BLM_F32:
-        blm_avx512_float_tokens(a, row0, row1, BLM_F32);
-        break;
-    case BLM_F16:
-        blm_avx512_float_tokens(a, row0, row1, BLM_F16);
-        break;
-    default:
-        blm_avx512_float_tokens(a, row0, row1, BLM_BF16);
+#define BLM_AVX512_FLOATS(name, number, values, bytes)                                         \
+    BLM_AVX512 static void blm_avx512_some_##name(const blm_matmul_args *a, uint64_t row0,     \
+                                                  uint64_t row1)                               \
+    {                                                                                          \
+        blm_avx512_float_tokens(a, row0, row1, number);                                        \
     }
+BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
+#undef BLM_AVX512_FLOATS
+
+#define BLM_AVX512_BLOCKS(name, number, values, bytes)                                         \
+    BLM_AVX512 static void blm_avx512_some_##name(const blm_matmul_args *a, uint64_t row0,     \
+                                                  uint64_t row1)                               \
+    {                                                                                          \
+        blm_avx512_tokens(a, row0, row1, number);                                              \
+    }
+BLM_BLOCK_TYPES(BLM_AVX512_BLOCKS)
+#undef BLM_AVX512_BLOCKS
+
+static void blm_avx512_matmul_some(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+#define BLM_AVX512_SOME(name, number, values, bytes) [number] = blm_avx512_some_##name,
+    static const blm_matmul_fn some[BLM_TYPE_LIMIT] = {BLM_TYPES(BLM_AVX512_SOME)};
+#undef BLM_AVX512_SOME
+    some[a->w->type](a, row0, row1);
 }
 
 BLM_PRIVATE void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
@@ -448,13 +463,18 @@ BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t 
 
 BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k)
 {
-    static const uint32_t quantised[] = {BLM_Q4_0, BLM_Q8_0, BLM_Q4_K, BLM_Q6_K};
-    static const uint32_t floats[] = {BLM_F32, BLM_F16, BLM_BF16};
-    for (uint32_t i = 0; i < BLM_COUNT_OF(quantised); i++)
-        k->matmul8[quantised[i]] = blm_avx512_matmul;
-    for (uint32_t i = 0; i < BLM_COUNT_OF(floats); i++)
-        k->matmul8[floats[i]] = k->matmul16[floats[i]] = blm_avx512_matmul;
-    if (blm_cpu_has_vbmi()) k->matmul8[BLM_Q4_0] = blm_avx512_matmul_q4_0_vbmi;
+#define BLM_AVX512_FLOATS(name, number, values, bytes)                                         \
+    k->matmul8[number] = k->matmul16[number] = blm_avx512_matmul;
+    BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
+#undef BLM_AVX512_FLOATS
+#define BLM_AVX512_BLOCKS(name, number, values, bytes) k->matmul8[number] = blm_avx512_matmul;
+    BLM_BLOCK_TYPES(BLM_AVX512_BLOCKS)
+#undef BLM_AVX512_BLOCKS
+}
+
+BLM_PRIVATE void blm_kernels_avx512_vbmi(blm_kernels *k)
+{
+    k->matmul8[BLM_Q4_0] = blm_avx512_matmul_q4_0_vbmi;
 }
 
 #endif

@@ -3,6 +3,7 @@
  * dot-product instruction wants its first factor: w = q - zero. The sums of the activations
  * take the zero off again. */
 #include "avx512.h"
+#include "blocks.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 
@@ -45,32 +46,72 @@ BLM_AVX512_INLINE __m512 blm_avx512_pair(float first, float second)
     return _mm512_mask_mov_ps(_mm512_set1_ps(first), 0xFF00, _mm512_set1_ps(second));
 }
 
-/* Two blocks of Q4_0 or Q8_0 side by side, b and next: q in order of k, and their f16
- * factors. Q4_0's high nibbles are left where they are, 16 times too large. */
+/* Two blocks of 32 side by side, b and next: q in order of k, and their f16 factors. Q4_0's
+ * high nibbles are left where they are, 16 times too large. */
 typedef struct blm_avx512_weights {
     __m512i q;
     __m512 factor;
 } blm_avx512_weights;
 
-BLM_AVX512_INLINE blm_avx512_weights blm_avx512_two_blocks(uint32_t type, const uint8_t *b,
-                                                           const uint8_t *next)
+/* The nibbles of 16 bytes at b and at next, in order of k; the high ones 16 times too large. */
+BLM_AVX512_INLINE __m512i blm_avx512_large_nibbles(const uint8_t *b, const uint8_t *next)
 {
     const __m512i nibbles =
         _mm512_setr_epi64(0x0F0F0F0F0F0F0F0F, 0x0F0F0F0F0F0F0F0F, (long long)0xF0F0F0F0F0F0F0F0,
                           (long long)0xF0F0F0F0F0F0F0F0, 0x0F0F0F0F0F0F0F0F, 0x0F0F0F0F0F0F0F0F,
                           (long long)0xF0F0F0F0F0F0F0F0, (long long)0xF0F0F0F0F0F0F0F0);
+    __m512i v = _mm512_broadcast_i32x4(blm_avx512_load16(b));
+    v = _mm512_mask_broadcast_i32x4(v, 0xFF00, blm_avx512_load16(next));
+    return _mm512_and_si512(v, nibbles);
+}
+
+/* The same, all of their own size. */
+BLM_AVX512_INLINE __m512i blm_avx512_nibbles(const uint8_t *b, const uint8_t *next)
+{
+    const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    return _mm512_srlv_epi64(blm_avx512_large_nibbles(b, next), shift);
+}
+
+/* Adds `size` to byte j of the lower half of v where bit j of the word at b is set, and of the
+ * upper half by the word at next. */
+BLM_AVX512_INLINE __m512i blm_avx512_add_bits(__m512i v, const uint8_t *b, const uint8_t *next,
+                                              char size)
+{
+    const __mmask64 set = blm_load_u32(b) | (uint64_t)blm_load_u32(next) << 32;
+    return _mm512_mask_add_epi8(v, set, v, _mm512_set1_epi8(size));
+}
+
+BLM_AVX512_INLINE __m512i blm_avx512_bytes32(const uint8_t *b, const uint8_t *next)
+{
+    __m512i v = _mm512_castsi256_si512(blm_avx512_load32(b));
+    return _mm512_inserti64x4(v, blm_avx512_load32(next), 1);
+}
+
+BLM_AVX512_INLINE __m512i blm_avx512_two_q(uint32_t type, const uint8_t *b, const uint8_t *next)
+{
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+        return blm_avx512_large_nibbles(b + 2, next + 2);
+    case BLM_Q5_0:
+        return blm_avx512_add_bits(blm_avx512_nibbles(b + 6, next + 6), b + 2, next + 2, 16);
+    case BLM_Q8_0:
+        return _mm512_xor_si512(blm_avx512_bytes32(b + 2, next + 2), _mm512_set1_epi8(-128));
+    case BLM_Q4_K:
+    case BLM_Q6_K: /* have blocks of 256 */
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
+    }
+    return _mm512_setzero_si512();
+}
+
+BLM_AVX512_INLINE blm_avx512_weights blm_avx512_two_blocks(uint32_t type, const uint8_t *b,
+                                                           const uint8_t *next)
+{
     __m256i d = _mm256_set1_epi16((short)blm_load_u16(b));
     d = _mm256_mask_mov_epi16(d, 0xFF00, _mm256_set1_epi16((short)blm_load_u16(next)));
-    blm_avx512_weights out = {_mm512_setzero_si512(), _mm512_cvtph_ps(d)};
-    if (type == BLM_Q8_0) {
-        __m512i v = _mm512_castsi256_si512(blm_avx512_load32(b + 2));
-        v = _mm512_inserti64x4(v, blm_avx512_load32(next + 2), 1);
-        out.q = _mm512_xor_si512(v, _mm512_set1_epi8(-128));
-    } else {
-        __m512i v = _mm512_broadcast_i32x4(blm_avx512_load16(b + 2));
-        v = _mm512_mask_broadcast_i32x4(v, 0xFF00, blm_avx512_load16(next + 2));
-        out.q = _mm512_and_si512(v, nibbles);
-    }
+    blm_avx512_weights out = {blm_avx512_two_q(type, b, next), _mm512_cvtph_ps(d)};
     return out;
 }
 
@@ -86,12 +127,9 @@ BLM_AVX512_INLINE blm_avx512_acts blm_avx512_acts64(uint32_t type, const blm_act
 {
     const float t = 0.0625f; /* what Q4_0's high nibbles are too large by */
     const __m512 sixteenth = _mm512_setr_ps(1, 1, 1, 1, t, t, t, t, 1, 1, 1, 1, t, t, t, t);
-    const __m512i eight = _mm512_set1_epi64(0x0808080808080808);
-    const __m512i high = _mm512_set1_epi8(-128);
     const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
-    __m512i zero = type == BLM_Q4_0   ? _mm512_mask_mov_epi32(eight, 0xF0F0, high)
-                   : type == BLM_Q8_0 ? high
-                                      : _mm512_set1_epi8(32);
+    __m512i zero = _mm512_set1_epi8((char)blm_avx512_zero(type));
+    if (type == BLM_Q4_0) zero = _mm512_mask_slli_epi32(zero, 0xF0F0, zero, 4);
     blm_avx512_acts out;
     out.q = whole ? _mm512_loadu_si512(q) : _mm512_zextsi256_si512(blm_avx512_load32(q));
     out.scale = blm_avx512_pair(x->scale[i], whole ? x->scale[i + 1] : 0);
@@ -108,11 +146,11 @@ BLM_AVX512_INLINE __m512 blm_avx512_multiply(blm_avx512_weights w, blm_avx512_ac
     return _mm512_fmadd_ps(product, _mm512_mul_ps(w.factor, x.scale), sum);
 }
 
-/* A row of Q4_0 or Q8_0. */
+/* A row of blocks of 32. */
 BLM_AVX512_INLINE __m512 blm_avx512_row(uint32_t type, const uint8_t *b, uint32_t blocks,
                                         const blm_avx512_acts *x)
 {
-    const uint32_t size = type == BLM_Q4_0 ? 18 : 34;
+    const uint32_t size = blm_type_bytes(type);
     __m512 sum = _mm512_setzero_ps();
     for (uint32_t i = 0; i < blocks; i += 2, b += 2 * size, x++) {
         const uint8_t *next = i + 1 < blocks ? b + size : b;
@@ -415,31 +453,30 @@ BLM_AVX512_INLINE void blm_avx512_float_one(const blm_matmul_args *a, uint64_t r
 
 /* ---- By type --------------------------------------------------------------------------- */
 
-BLM_PRIVATE BLM_AVX512 void blm_avx512_matmul_one(const blm_matmul_args *a, uint64_t row0,
-                                                  uint64_t row1)
-{
-    switch (a->w->type) {
-    case BLM_Q4_0:
-        blm_avx512_one_token(a, row0, row1, BLM_Q4_0);
-        break;
-    case BLM_Q8_0:
-        blm_avx512_one_token(a, row0, row1, BLM_Q8_0);
-        break;
-    case BLM_Q4_K:
-        blm_avx512_one_token(a, row0, row1, BLM_Q4_K);
-        break;
-    case BLM_Q6_K:
-        blm_avx512_one_token(a, row0, row1, BLM_Q6_K);
-        break;
-    case BLM_F32:
-        blm_avx512_float_one(a, row0, row1, BLM_F32);
-        break;
-    case BLM_F16:
-        blm_avx512_float_one(a, row0, row1, BLM_F16);
-        break;
-    default:
-        blm_avx512_float_one(a, row0, row1, BLM_BF16);
+#define BLM_AVX512_FLOATS(name, number, values, bytes)                                         \
+    BLM_AVX512 static void blm_avx512_one_##name(const blm_matmul_args *a, uint64_t row0,      \
+                                                 uint64_t row1)                                \
+    {                                                                                          \
+        blm_avx512_float_one(a, row0, row1, number);                                           \
     }
+BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
+#undef BLM_AVX512_FLOATS
+
+#define BLM_AVX512_BLOCKS(name, number, values, bytes)                                         \
+    BLM_AVX512 static void blm_avx512_one_##name(const blm_matmul_args *a, uint64_t row0,      \
+                                                 uint64_t row1)                                \
+    {                                                                                          \
+        blm_avx512_one_token(a, row0, row1, number);                                           \
+    }
+BLM_BLOCK_TYPES(BLM_AVX512_BLOCKS)
+#undef BLM_AVX512_BLOCKS
+
+BLM_PRIVATE void blm_avx512_matmul_one(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+#define BLM_AVX512_ONE(name, number, values, bytes) [number] = blm_avx512_one_##name,
+    static const blm_matmul_fn one[BLM_TYPE_LIMIT] = {BLM_TYPES(BLM_AVX512_ONE)};
+#undef BLM_AVX512_ONE
+    one[a->w->type](a, row0, row1);
 }
 
 #endif

@@ -42,15 +42,11 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features)
     if ((saved & zmm_state) == zmm_state && (more.b & avx512_all) == avx512_all &&
         (more.c & vnni))
         found |= BLUELM_CPU_AVX512_VNNI;
+    if ((found & BLUELM_CPU_AVX512_VNNI) && (more.c & vbmi)) found |= BLUELM_CPU_AVX512_VBMI;
     /* the port answers for the tiles, not for what else their kernels use */
-    if ((found & BLUELM_CPU_AVX512_VNNI) && (more.c & vbmi) && (blm_cpu_ask(7, 1).a & bf16))
+    if ((found & BLUELM_CPU_AVX512_VBMI) && (blm_cpu_ask(7, 1).a & bf16))
         found |= port_features & BLUELM_CPU_AMX;
     return found;
-}
-
-BLM_PRIVATE int blm_cpu_has_vbmi(void)
-{
-    return (blm_cpu_ask(7, 0).c >> 1 & 1) != 0;
 }
 
 #else

@@ -1,26 +1,47 @@
 /* Fills the table of kernels, and prepares activations for them. */
 #include "kernels.h"
 
+/* An instruction set is used where the machine has, and the mask names, one bit of `any` and,
+ * where there is `also`, one of that too. */
+typedef struct blm_kernel_set {
+    uint32_t any, also;
+    const char *name;
+    void (*fill)(blm_kernels *k);
+} blm_kernel_set;
+
+/* In the order in which they overwrite each other's entries. Some bits bring sets along that
+ * such processors have too. */
+static const blm_kernel_set blm_kernel_sets[] = {
+    {0, 0, "scalar", blm_kernels_scalar},
+#if defined(__x86_64__) || defined(__i386__)
+    {BLUELM_CPU_SSE41, 0, "sse41", blm_kernels_sse41},
+    {BLUELM_CPU_AVX2, 0, "avx2", blm_kernels_avx2},
+    {BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX, 0, "avx512", blm_kernels_avx512},
+    {BLUELM_CPU_AVX512_VBMI | BLUELM_CPU_AMX, BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX, "avx512",
+     blm_kernels_avx512_vbmi},
+#endif
+#ifdef BLM_HAVE_AMX
+    {BLUELM_CPU_AMX, 0, "amx", blm_kernels_amx},
+#endif
+#ifdef BLM_HAVE_NEON
+    {BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM, 0, "neon",
+     blm_kernels_neon},
+    {BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM, 0, "dotprod", blm_kernels_dotprod},
+    {BLUELM_CPU_NEON_I8MM, 0, "i8mm", blm_kernels_i8mm},
+#endif
+};
+
 BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask)
 {
     uint32_t usable = blm_cpu_features(port_features);
     if (mask != 0) usable &= mask;
-    (void)usable;
-    blm_kernels_scalar(k);
-#if defined(__x86_64__) || defined(__i386__)
-    if (usable & BLUELM_CPU_SSE41) blm_kernels_sse41(k);
-    if (usable & BLUELM_CPU_AVX2) blm_kernels_avx2(k);
-    if (usable & (BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX)) blm_kernels_avx512(k);
-#endif
-#ifdef BLM_HAVE_AMX
-    if (usable & BLUELM_CPU_AMX) blm_kernels_amx(k);
-#endif
-#ifdef BLM_HAVE_NEON
-    const uint32_t i8mm = BLUELM_CPU_NEON_I8MM, dotprod = BLUELM_CPU_NEON_DOTPROD | i8mm;
-    if (usable & (BLUELM_CPU_NEON | dotprod)) blm_kernels_neon(k);
-    if (usable & dotprod) blm_kernels_dotprod(k); /* which a processor with i8mm has too */
-    if (usable & i8mm) blm_kernels_i8mm(k);
-#endif
+    for (size_t i = 0; i < BLM_COUNT_OF(blm_kernel_sets); i++) {
+        const blm_kernel_set *set = &blm_kernel_sets[i];
+        if (set->any && !(set->any & usable)) continue;
+        if (set->also && !(set->also & usable)) continue;
+        set->fill(k);
+        k->name = set->name;
+    }
 }
 
 BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_tokens,

@@ -92,7 +92,8 @@ static inline BLM_UNUSED uint64_t blm_attend_scratch_bytes(uint64_t queries, uin
 {
     uint64_t scores = (keys + 15) / 16 * 16 * BLM_ATTEND_GROUP * sizeof(float);
     uint64_t at_once = (BLM_MIN(queries, BLM_ATTEND_PASS) + 15) / 16 * 16;
-    uint64_t dims = (head_dim + 31) / 32 * 32, floats = dims + 2 * BLM_ATTEND_BLOCK + 3 * at_once;
+    uint64_t dims = (head_dim + 31) / 32 * 32,
+             floats = dims + 2 * BLM_ATTEND_BLOCK + 3 * at_once;
     uint64_t words = dims * at_once + 2 * dims * BLM_ATTEND_BLOCK;
     return BLM_MAX(scores, words * sizeof(int16_t) + floats * sizeof(float));
 }
@@ -171,17 +172,14 @@ BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint
 /* BLUELM_CPU_* this machine has: found by itself on x86, from the port elsewhere. */
 BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
 
-#if defined(__x86_64__) || defined(__i386__)
-/* Whether, beside AVX-512 VNNI, bytes can be permuted freely (VBMI). */
-BLM_PRIVATE int blm_cpu_has_vbmi(void);
-#endif
-
-/* The instruction sets, each of which overwrites the entries it improves. */
+/* The instruction sets, each of which overwrites the entries it improves; kernels.c has the
+ * table that names them. */
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
 #if defined(__x86_64__) || defined(__i386__)
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k);
+BLM_PRIVATE void blm_kernels_avx512_vbmi(blm_kernels *k); /* after avx512 */
 #endif
 /* Compilers that know the assembly of tiles. */
 #if defined(__x86_64__)

@@ -243,7 +243,6 @@ static void blm_neon_silu_mul(float *gate, const float *up, size_t n)
 
 BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
 {
-    k->name = "neon";
     blm_kernels_neon_matmul(k);
     blm_kernels_neon_attend(k);
     k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_neon_matmul_f32;

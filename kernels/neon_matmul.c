@@ -800,7 +800,6 @@ BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k)
 
 BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
 {
-    k->name = "dotprod";
     k->matmul8[BLM_Q4_0] = blm_dotprod_matmul8_q4_0;
     k->matmul8[BLM_Q8_0] = blm_dotprod_matmul8_q8_0;
     k->matmul8[BLM_Q4_K] = blm_dotprod_matmul8_q4_k;
@@ -809,7 +808,6 @@ BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
 
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k)
 {
-    k->name = "i8mm";
     k->matmul8[BLM_Q4_0] = blm_i8mm_matmul8_q4_0;
     k->matmul8[BLM_Q8_0] = blm_i8mm_matmul8_q8_0;
     k->matmul8[BLM_Q4_K] = blm_i8mm_matmul8_q4_k;

@@ -2,15 +2,16 @@
  * with. A weight row is unpacked once into the worker's scratch and then meets every
  * token; integer products are exact within a block, blocks are added in f32 in order of k.
  */
+#include "blocks.h"
 #include "kernels.h"
 
 /* ---- Unpacking the file's blocks ----------------------------------------------------- */
 
-/* Where 32 weights go: w[j] = scale[j / 16] * q[j] - min. */
+/* Where 32 weights go: w[j] = scale[j / 16] * q[j] - min[j / 16]. */
 typedef struct blm_scalar_block {
     int8_t *q;    /* [32] */
     float *scale; /* [2]  */
-    float *min;   /* [1]  */
+    float *min;   /* [2]  */
 } blm_scalar_block;
 
 typedef void (*blm_scalar_unpack_fn)(const uint8_t *row, uint64_t block, blm_scalar_block out);
@@ -20,58 +21,140 @@ static float blm_scalar_load_f16(const uint8_t *p)
     return blm_f32_of_f16(blm_load_u16(p));
 }
 
-static void blm_scalar_unpack_q4_0(const uint8_t *row, uint64_t block, blm_scalar_block out)
+/* One scale and one minimum for all 32. */
+static void blm_scalar_put_scale(blm_scalar_block out, float scale, float min)
 {
-    const uint8_t *b = row + block * 18;
-    out.scale[0] = out.scale[1] = blm_scalar_load_f16(b);
-    out.min[0] = 0;
+    out.scale[0] = out.scale[1] = scale;
+    out.min[0] = out.min[1] = min;
+}
+
+/* 16 bytes hold the first 16 values in their low nibbles, the last 16 in the high ones. */
+static void blm_scalar_put_nibbles(blm_scalar_block out, const uint8_t *p, int zero)
+{
     for (int j = 0; j < 16; j++) {
-        out.q[j] = (int8_t)((b[2 + j] & 15) - 8);
-        out.q[j + 16] = (int8_t)((b[2 + j] >> 4) - 8);
+        out.q[j] = (int8_t)((p[j] & 15) - zero);
+        out.q[j + 16] = (int8_t)((p[j] >> 4) - zero);
     }
 }
 
-static void blm_scalar_unpack_q8_0(const uint8_t *row, uint64_t block, blm_scalar_block out)
+/* The same with a fifth bit: bit j of the word at `high`. */
+static void blm_scalar_put_fives(blm_scalar_block out, const uint8_t *high, const uint8_t *p,
+                                 int zero)
+{
+    uint32_t bits = blm_load_u32(high);
+    blm_scalar_put_nibbles(out, p, zero);
+    for (int j = 0; j < 32; j++)
+        out.q[j] = (int8_t)(out.q[j] + (int)(bits >> j & 1) * 16);
+}
+
+/* The same nibbles standing for other values. */
+static void blm_scalar_put_values(blm_scalar_block out, const int8_t *values, const uint8_t *p)
+{
+    for (int j = 0; j < 16; j++) {
+        out.q[j] = values[p[j] & 15];
+        out.q[j + 16] = values[p[j] >> 4];
+    }
+}
+
+static const int8_t blm_scalar_iq4[16] = {BLM_IQ4_VALUES};
+static const int8_t blm_scalar_mxfp4[16] = {BLM_MXFP4_VALUES};
+
+static BLM_UNUSED void blm_scalar_unpack_Q4_0(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block * 18;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), 0);
+    blm_scalar_put_nibbles(out, b + 2, 8);
+}
+
+static BLM_UNUSED void blm_scalar_unpack_Q4_1(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block * 20;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), -blm_scalar_load_f16(b + 2));
+    blm_scalar_put_nibbles(out, b + 4, 0);
+}
+
+static BLM_UNUSED void blm_scalar_unpack_Q5_0(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block * 22;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), 0);
+    blm_scalar_put_fives(out, b + 2, b + 6, 16);
+}
+
+static BLM_UNUSED void blm_scalar_unpack_Q5_1(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block * 24;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), -blm_scalar_load_f16(b + 2));
+    blm_scalar_put_fives(out, b + 4, b + 8, 0);
+}
+
+static BLM_UNUSED void blm_scalar_unpack_Q8_0(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
 {
     const uint8_t *b = row + block * 34;
-    out.scale[0] = out.scale[1] = blm_scalar_load_f16(b);
-    out.min[0] = 0;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), 0);
     memcpy(out.q, b + 2, 32);
 }
 
-/* Scale and min of sub-block i of 8: six bits each. The first four of either lie in bytes
- * 0-3 and 4-7; the last four have their low nibbles in bytes 8-11 and their two high bits
- * on top of the first four's bytes. */
-static void blm_scalar_q4_k_scale(const uint8_t *packed, unsigned i, uint8_t *scale,
-                                  uint8_t *min)
+static BLM_UNUSED void blm_scalar_unpack_IQ4_NL(const uint8_t *row, uint64_t block,
+                                                blm_scalar_block out)
 {
-    if (i < 4) {
-        *scale = packed[i] & 63;
-        *min = packed[i + 4] & 63;
-    } else {
-        *scale = (uint8_t)((packed[i + 4] & 15) | (packed[i - 4] >> 6) << 4);
-        *min = (uint8_t)((packed[i + 4] >> 4) | (packed[i] >> 6) << 4);
-    }
+    const uint8_t *b = row + block * 18;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b), 0);
+    blm_scalar_put_values(out, blm_scalar_iq4, b + 2);
+}
+
+static BLM_UNUSED void blm_scalar_unpack_MXFP4(const uint8_t *row, uint64_t block,
+                                               blm_scalar_block out)
+{
+    const uint8_t *b = row + block * 17;
+    blm_scalar_put_scale(out, blm_scale_mxfp4(b[0]), 0);
+    blm_scalar_put_values(out, blm_scalar_mxfp4, b + 1);
+}
+
+/* Scale and minimum of sub-block i of 8 of the Q4_K or Q5_K block b. */
+static void blm_scalar_put_k_scale(blm_scalar_block out, const uint8_t *b, unsigned i)
+{
+    uint32_t words[4];
+    blm_scales_q4_k(b + 4, words);
+    uint32_t scale = words[i / 4] >> (i % 4 * 8) & 63,
+             min = words[2 + i / 4] >> (i % 4 * 8) & 63;
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b) * (float)scale,
+                         blm_scalar_load_f16(b + 2) * (float)min);
 }
 
 /* 64 values share 32 bytes: the first 32 in the low nibbles, the others in the high. */
-static void blm_scalar_unpack_q4_k(const uint8_t *row, uint64_t block, blm_scalar_block out)
+static BLM_UNUSED void blm_scalar_unpack_Q4_K(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
 {
     const uint8_t *b = row + block / 8 * 144;
     unsigned i = (unsigned)(block % 8), shift = i % 2 * 4;
     const uint8_t *nibbles = b + 16 + i / 2 * 32;
-    uint8_t scale, min;
-    blm_scalar_q4_k_scale(b + 4, i, &scale, &min);
-    out.scale[0] = out.scale[1] = blm_scalar_load_f16(b) * (float)scale;
-    out.min[0] = blm_scalar_load_f16(b + 2) * (float)min;
+    blm_scalar_put_k_scale(out, b, i);
     for (int j = 0; j < 32; j++)
         out.q[j] = (int8_t)(nibbles[j] >> shift & 15);
+}
+
+/* The same; the fifth bit of value j of 32 is bit i of byte j of 32 before the nibbles. */
+static BLM_UNUSED void blm_scalar_unpack_Q5_K(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block / 8 * 176, *high = b + 16;
+    unsigned i = (unsigned)(block % 8), shift = i % 2 * 4;
+    const uint8_t *nibbles = b + 48 + i / 2 * 32;
+    blm_scalar_put_k_scale(out, b, i);
+    for (int j = 0; j < 32; j++)
+        out.q[j] = (int8_t)((nibbles[j] >> shift & 15) | (high[j] >> i & 1) << 4);
 }
 
 /* 128 values share 64 bytes of low nibbles and 32 bytes of bit pairs: of 32 values number
  * i of 4, the nibbles are the low (i < 2) or high half of bytes 32 (i % 2).., the pairs
  * bits 2i and 2i + 1. Each 16 values have an int8 scale. */
-static void blm_scalar_unpack_q6_k(const uint8_t *row, uint64_t block, blm_scalar_block out)
+static BLM_UNUSED void blm_scalar_unpack_Q6_K(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
 {
     const uint8_t *b = row + block / 8 * 210;
     unsigned half = (unsigned)(block % 8) / 4, i = (unsigned)(block % 4);
@@ -80,29 +163,83 @@ static void blm_scalar_unpack_q6_k(const uint8_t *row, uint64_t block, blm_scala
     float d = blm_scalar_load_f16(b + 208);
     out.scale[0] = d * (float)(int8_t)scales[0];
     out.scale[1] = d * (float)(int8_t)scales[1];
-    out.min[0] = 0;
+    out.min[0] = out.min[1] = 0;
     for (int j = 0; j < 32; j++) {
         int nibble = low[j] >> (i / 2 * 4) & 15, pair = high[j] >> (i * 2) & 3;
         out.q[j] = (int8_t)((nibble | pair << 4) - 32);
     }
 }
 
-/* A whole row in scratch: q [cols], scale [cols / 16], min [cols / 32]. */
+/* 128 values share 32 bytes of bit pairs: of 32 values number i of 4, bits 2i and 2i + 1. Each
+ * 16 values have a scale in the low and a minimum in the high nibble of a byte. */
+static BLM_UNUSED void blm_scalar_unpack_Q2_K(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block / 8 * 84;
+    unsigned i = (unsigned)(block % 8);
+    const uint8_t *pairs = b + 16 + i / 4 * 32;
+    float d = blm_scalar_load_f16(b + 80), dmin = blm_scalar_load_f16(b + 82);
+    for (unsigned h = 0; h < 2; h++) {
+        out.scale[h] = d * (float)(b[i * 2 + h] & 15);
+        out.min[h] = dmin * (float)(b[i * 2 + h] >> 4);
+    }
+    for (int j = 0; j < 32; j++)
+        out.q[j] = (int8_t)(pairs[j] >> (i % 4 * 2) & 3);
+}
+
+/* Pairs as in Q2_K behind 32 bytes of third bits: of value j of 32, bit i of byte j. */
+static BLM_UNUSED void blm_scalar_unpack_Q3_K(const uint8_t *row, uint64_t block,
+                                              blm_scalar_block out)
+{
+    const uint8_t *b = row + block / 8 * 110;
+    unsigned i = (unsigned)(block % 8), shift = i % 2 * 16;
+    const uint8_t *pairs = b + 32 + i / 4 * 32;
+    float d = blm_scalar_load_f16(b + 108);
+    uint32_t words[4];
+    blm_scales_q3_k(b + 96, words);
+    out.scale[0] = d * (float)((int)(words[i / 2] >> shift & 63) - 32);
+    out.scale[1] = d * (float)((int)(words[i / 2] >> shift >> 8 & 63) - 32);
+    out.min[0] = out.min[1] = 0;
+    for (int j = 0; j < 32; j++)
+        out.q[j] = (int8_t)((pairs[j] >> (i % 4 * 2) & 3) + (b[j] >> i & 1) * 4 - 4);
+}
+
+/* Eight blocks of nibbles as in IQ4_NL, each with a scale of six bits. */
+static BLM_UNUSED void blm_scalar_unpack_IQ4_XS(const uint8_t *row, uint64_t block,
+                                                blm_scalar_block out)
+{
+    const uint8_t *b = row + block / 8 * 136;
+    uint32_t i = (uint32_t)(block % 8);
+    float scale = (float)blm_scale_iq4_xs(b + 2, i);
+    blm_scalar_put_scale(out, blm_scalar_load_f16(b) * scale, 0);
+    blm_scalar_put_values(out, blm_scalar_iq4, b + 8 + i * 16);
+}
+
+/* A whole row in scratch: q [cols], scale [cols / 16], min [cols / 16]. */
 static blm_scalar_block blm_scalar_unpack_row(blm_scalar_unpack_fn unpack, const uint8_t *row,
                                               uint64_t cols, void *scratch)
 {
     blm_scalar_block all;
     all.scale = (float *)scratch;
     all.min = all.scale + cols / 16;
-    all.q = (int8_t *)(all.min + cols / 32);
+    all.q = (int8_t *)(all.min + cols / 16);
     for (uint64_t i = 0; i < cols / 32; i++) {
-        blm_scalar_block one = {all.q + i * 32, all.scale + i * 2, all.min + i};
+        blm_scalar_block one = {all.q + i * 32, all.scale + i * 2, all.min + i * 2};
         unpack(row, i, one);
     }
     return all;
 }
 
 /* ---- Products with quantised weights ------------------------------------------------- */
+
+/* What two mins take off a block of 32: each the sum of its half of the activations. */
+static float blm_scalar_mins8(const float *min, const int8_t *q, int32_t sum)
+{
+    int32_t first = 0;
+    for (int j = 0; j < 16; j++)
+        first += q[j];
+    return (float)first * min[0] + (float)(sum - first) * min[1];
+}
 
 /* sum_k w[k] x[t][k], x in int8. Exact integers per 16 values: |sum| <= 16 * 128 * 128. */
 static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
@@ -111,16 +248,27 @@ static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
     const float *scale = x->scale + t * x->block_stride;
     const int32_t *sum = x->sum + t * x->block_stride;
     float y = 0;
-    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32, w.q += 32, w.scale += 2) {
+    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32, w.q += 32, w.scale += 2, w.min += 2) {
         int32_t a = 0, b = 0;
         for (int j = 0; j < 16; j++) {
             a += w.q[j] * q[j];
             b += w.q[j + 16] * q[j + 16];
         }
         float products = (float)a * w.scale[0] + (float)b * w.scale[1];
-        y += (products - (float)sum[i] * w.min[i]) * scale[i];
+        float mins = (float)sum[i] * w.min[0];
+        if (w.min[0] != w.min[1]) mins = blm_scalar_mins8(w.min, q, sum[i]);
+        y += (products - mins) * scale[i];
     }
     return y;
+}
+
+/* What two mins take off a block of 32: each the sum of its half of the activations. */
+static float blm_scalar_mins16(const float *min, const int16_t *q, int32_t sum)
+{
+    int32_t first = 0;
+    for (int j = 0; j < 16; j++)
+        first += q[j];
+    return (float)first * min[0] + (float)(sum - first) * min[1];
 }
 
 /* The same with x in int16: |sum| <= 16 * 128 * 32768 = 2^26. */
@@ -130,14 +278,16 @@ static float blm_scalar_dot16(blm_scalar_block w, const blm_acts *x, uint32_t t)
     const float *scale = x->scale + t * x->block_stride;
     const int32_t *sum = x->sum + t * x->block_stride;
     float y = 0;
-    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32, w.q += 32, w.scale += 2) {
+    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32, w.q += 32, w.scale += 2, w.min += 2) {
         int32_t a = 0, b = 0;
         for (int j = 0; j < 16; j++) {
             a += w.q[j] * q[j];
             b += w.q[j + 16] * q[j + 16];
         }
         float products = (float)a * w.scale[0] + (float)b * w.scale[1];
-        y += (products - (float)sum[i] * w.min[i]) * scale[i];
+        float mins = (float)sum[i] * w.min[0];
+        if (w.min[0] != w.min[1]) mins = blm_scalar_mins16(w.min, q, sum[i]);
+        y += (products - mins) * scale[i];
     }
     return y;
 }
@@ -155,94 +305,53 @@ static void blm_scalar_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t 
     }
 }
 
-static void blm_scalar_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q4_0, blm_scalar_dot8);
-}
-
-static void blm_scalar_matmul16_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q4_0, blm_scalar_dot16);
-}
-
-static void blm_scalar_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q8_0, blm_scalar_dot8);
-}
-
-static void blm_scalar_matmul16_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q8_0, blm_scalar_dot16);
-}
-
-static void blm_scalar_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q4_k, blm_scalar_dot8);
-}
-
-static void blm_scalar_matmul16_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q4_k, blm_scalar_dot16);
-}
-
-static void blm_scalar_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q6_k, blm_scalar_dot8);
-}
-
-static void blm_scalar_matmul16_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_q6_k, blm_scalar_dot16);
-}
-
 /* ---- Rows to f32 --------------------------------------------------------------------- */
 
 static void blm_scalar_dequantize(blm_scalar_unpack_fn unpack, const uint8_t *row, float *out,
                                   uint64_t cols)
 {
     int8_t q[32];
-    float scale[2], min;
-    blm_scalar_block block = {q, scale, &min};
+    float scale[2], min[2];
+    blm_scalar_block block = {q, scale, min};
     for (uint64_t i = 0; i < cols / 32; i++) {
         unpack(row, i, block);
         for (int j = 0; j < 32; j++)
-            out[i * 32 + (unsigned)j] = (float)q[j] * scale[j / 16] - min;
+            out[i * 32 + (unsigned)j] = (float)q[j] * scale[j / 16] - min[j / 16];
     }
 }
 
-static void blm_scalar_dequantize_q4_0(const uint8_t *row, float *out, uint64_t cols)
-{
-    blm_scalar_dequantize(blm_scalar_unpack_q4_0, row, out, cols);
-}
+/* What the table has of every type of blocks. */
+#define BLM_SCALAR_TYPE(name, number, values, bytes)                                           \
+    static void blm_scalar_matmul8_##name(const blm_matmul_args *a, uint64_t row0,             \
+                                          uint64_t row1)                                       \
+    {                                                                                          \
+        blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_##name, blm_scalar_dot8);           \
+    }                                                                                          \
+    static void blm_scalar_matmul16_##name(const blm_matmul_args *a, uint64_t row0,            \
+                                           uint64_t row1)                                      \
+    {                                                                                          \
+        blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_##name, blm_scalar_dot16);          \
+    }                                                                                          \
+    static void blm_scalar_dequantize_##name(const uint8_t *row, float *out, uint64_t cols)    \
+    {                                                                                          \
+        blm_scalar_dequantize(blm_scalar_unpack_##name, row, out, cols);                       \
+    }
+BLM_BLOCK_TYPES(BLM_SCALAR_TYPE)
+#undef BLM_SCALAR_TYPE
 
-static void blm_scalar_dequantize_q8_0(const uint8_t *row, float *out, uint64_t cols)
-{
-    blm_scalar_dequantize(blm_scalar_unpack_q8_0, row, out, cols);
-}
-
-static void blm_scalar_dequantize_q4_k(const uint8_t *row, float *out, uint64_t cols)
-{
-    blm_scalar_dequantize(blm_scalar_unpack_q4_k, row, out, cols);
-}
-
-static void blm_scalar_dequantize_q6_k(const uint8_t *row, float *out, uint64_t cols)
-{
-    blm_scalar_dequantize(blm_scalar_unpack_q6_k, row, out, cols);
-}
-
-static void blm_scalar_dequantize_f32(const uint8_t *row, float *out, uint64_t cols)
+static void blm_scalar_dequantize_F32(const uint8_t *row, float *out, uint64_t cols)
 {
     for (uint64_t i = 0; i < cols; i++)
         out[i] = blm_load_f32(row + i * 4);
 }
 
-static void blm_scalar_dequantize_f16(const uint8_t *row, float *out, uint64_t cols)
+static void blm_scalar_dequantize_F16(const uint8_t *row, float *out, uint64_t cols)
 {
     for (uint64_t i = 0; i < cols; i++)
         out[i] = blm_scalar_load_f16(row + i * 2);
 }
 
-static void blm_scalar_dequantize_bf16(const uint8_t *row, float *out, uint64_t cols)
+static void blm_scalar_dequantize_BF16(const uint8_t *row, float *out, uint64_t cols)
 {
     for (uint64_t i = 0; i < cols; i++)
         out[i] = blm_f32_of_bf16(blm_load_u16(row + i * 2));
@@ -303,19 +412,19 @@ static void blm_scalar_matmul_float(const blm_matmul_args *a, uint64_t row0, uin
     }
 }
 
-static void blm_scalar_matmul_f32(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+static void blm_scalar_matmul_F32(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
 {
-    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_f32);
+    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_F32);
 }
 
-static void blm_scalar_matmul_f16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+static void blm_scalar_matmul_F16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
 {
-    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_f16);
+    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_F16);
 }
 
-static void blm_scalar_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+static void blm_scalar_matmul_BF16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
 {
-    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_bf16);
+    blm_scalar_matmul_float(a, row0, row1, blm_scalar_dequantize_BF16);
 }
 
 /* ---- Quantising activations ---------------------------------------------------------- */
@@ -570,30 +679,23 @@ static void blm_scalar_attend_q8(const blm_attend_args *a)
 
 /* ---- The table ----------------------------------------------------------------------- */
 
-static void blm_scalar_fill_matmul(blm_kernels *k)
+static void blm_scalar_fill_types(blm_kernels *k)
 {
-    k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_scalar_matmul_f32;
-    k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_scalar_matmul_f16;
-    k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_scalar_matmul_bf16;
-    k->matmul8[BLM_Q4_0] = blm_scalar_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_scalar_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_scalar_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_scalar_matmul8_q6_k;
-    k->matmul16[BLM_Q4_0] = blm_scalar_matmul16_q4_0;
-    k->matmul16[BLM_Q8_0] = blm_scalar_matmul16_q8_0;
-    k->matmul16[BLM_Q4_K] = blm_scalar_matmul16_q4_k;
-    k->matmul16[BLM_Q6_K] = blm_scalar_matmul16_q6_k;
+#define BLM_SCALAR_FLOATS(name, number, values, bytes)                                         \
+    k->matmul8[number] = k->matmul16[number] = blm_scalar_matmul_##name;                       \
+    k->dequantize[number] = blm_scalar_dequantize_##name;
+    BLM_FLOAT_TYPES(BLM_SCALAR_FLOATS)
+#undef BLM_SCALAR_FLOATS
+#define BLM_SCALAR_BLOCKS(name, number, values, bytes)                                         \
+    k->matmul8[number] = blm_scalar_matmul8_##name;                                            \
+    k->matmul16[number] = blm_scalar_matmul16_##name;                                          \
+    k->dequantize[number] = blm_scalar_dequantize_##name;
+    BLM_BLOCK_TYPES(BLM_SCALAR_BLOCKS)
+#undef BLM_SCALAR_BLOCKS
 }
 
 static void blm_scalar_fill_rows(blm_kernels *k)
 {
-    k->dequantize[BLM_F32] = blm_scalar_dequantize_f32;
-    k->dequantize[BLM_F16] = blm_scalar_dequantize_f16;
-    k->dequantize[BLM_BF16] = blm_scalar_dequantize_bf16;
-    k->dequantize[BLM_Q4_0] = blm_scalar_dequantize_q4_0;
-    k->dequantize[BLM_Q8_0] = blm_scalar_dequantize_q8_0;
-    k->dequantize[BLM_Q4_K] = blm_scalar_dequantize_q4_k;
-    k->dequantize[BLM_Q6_K] = blm_scalar_dequantize_q6_k;
     k->quantize8 = blm_scalar_quantize8;
     k->quantize16 = blm_scalar_quantize16;
     k->quantize_kv = blm_scalar_quantize_kv;
@@ -604,9 +706,8 @@ static void blm_scalar_fill_rows(blm_kernels *k)
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
 {
     memset(k, 0, sizeof *k);
-    k->name = "scalar";
     k->f32_tokens = UINT32_MAX;
-    blm_scalar_fill_matmul(k);
+    blm_scalar_fill_types(k);
     blm_scalar_fill_rows(k);
     k->rms_norm = blm_scalar_rms_norm;
     k->layer_norm = blm_scalar_layer_norm;

@@ -1,6 +1,7 @@
 /* Kernels for x86 with SSE4.1 and nothing newer: plain and short. As in scalar.c, a row of
  * weights is unpacked once into the worker's scratch and then meets every token; lanes run
  * along k. Every function carries its own target, so the file compiles under any flags. */
+#include "blocks.h"
 #include "kernels.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -44,50 +45,68 @@ typedef struct blm_sse41_block {
     float scale[2], min;
 } blm_sse41_block;
 
-BLM_SSE41_INLINE void blm_sse41_unpack_q4_0(const uint8_t *b, blm_sse41_block *out)
+BLM_SSE41_INLINE void blm_sse41_put_scale(blm_sse41_block *out, float scale, float min)
 {
-    const __m128i nibble = _mm_set1_epi8(15), eight = _mm_set1_epi8(8);
-    __m128i v = blm_sse41_load(b + 2), high = _mm_and_si128(_mm_srli_epi16(v, 4), nibble);
-    blm_sse41_store(out->q, _mm_sub_epi8(_mm_and_si128(v, nibble), eight));
-    blm_sse41_store(out->q + 16, _mm_sub_epi8(high, eight));
-    out->scale[0] = out->scale[1] = blm_f32_of_f16(blm_load_u16(b));
-    out->min = 0;
+    out->scale[0] = out->scale[1] = scale;
+    out->min = min;
 }
 
-BLM_SSE41_INLINE void blm_sse41_unpack_q8_0(const uint8_t *b, blm_sse41_block *out)
+/* 16 bytes' nibbles, the low ones first, less `zero`. */
+BLM_SSE41_INLINE void blm_sse41_put_nibbles(blm_sse41_block *out, const uint8_t *p, char zero)
 {
-    memcpy(out->q, b + 2, 32);
-    out->scale[0] = out->scale[1] = blm_f32_of_f16(blm_load_u16(b));
-    out->min = 0;
+    const __m128i nibble = _mm_set1_epi8(15), less = _mm_set1_epi8(zero);
+    __m128i v = blm_sse41_load(p), high = _mm_and_si128(_mm_srli_epi16(v, 4), nibble);
+    blm_sse41_store(out->q, _mm_sub_epi8(_mm_and_si128(v, nibble), less));
+    blm_sse41_store(out->q + 16, _mm_sub_epi8(high, less));
 }
 
-/* Block i of 8 in a Q4_K block; the places of its bits and of Q6_K's: see scalar.c. */
-BLM_SSE41_INLINE void blm_sse41_unpack_q4_k(const uint8_t *b, uint32_t i, blm_sse41_block *out)
+/* Adds `size` to q[j] where bit j of the word at p is set. */
+BLM_SSE41_INLINE void blm_sse41_add_bits(blm_sse41_block *out, const uint8_t *p, char size)
 {
-    const __m128i nibble = _mm_set1_epi8(15), shift = _mm_cvtsi32_si128((int)(i % 2 * 4));
-    const uint8_t *nibbles = b + 16 + i / 2 * 32, *p = b + 4;
-    int scale = i < 4 ? p[i] & 63 : (p[i + 4] & 15) | (p[i - 4] >> 6) << 4;
-    int min = i < 4 ? p[i + 4] & 63 : (p[i + 4] >> 4) | (p[i] >> 6) << 4;
+    const __m128i bit = _mm_set_epi32((int)0x80402010, 0x08040201, (int)0x80402010, 0x08040201);
+    for (uint32_t h = 0; h < 2; h++) {
+        const char low = (char)(h * 2), top = (char)(h * 2 + 1);
+        __m128i v = _mm_set1_epi32((int)blm_load_u32(p));
+        v = _mm_shuffle_epi8(v, _mm_unpacklo_epi64(_mm_set1_epi8(low), _mm_set1_epi8(top)));
+        v = _mm_cmpeq_epi8(_mm_and_si128(v, bit), bit);
+        v = _mm_and_si128(v, _mm_set1_epi8(size));
+        blm_sse41_store(out->q + h * 16, _mm_add_epi8(blm_sse41_load(out->q + h * 16), v));
+    }
+}
+
+/* A half of the nibbles of 32 bytes. */
+BLM_SSE41_INLINE void blm_sse41_put_part(blm_sse41_block *out, const uint8_t *p, uint32_t part)
+{
+    const __m128i nibble = _mm_set1_epi8(15), shift = _mm_cvtsi32_si128((int)(part * 4));
     for (uint32_t h = 0; h < 32; h += 16) {
-        __m128i v = _mm_srl_epi16(blm_sse41_load(nibbles + h), shift);
+        __m128i v = _mm_srl_epi16(blm_sse41_load(p + h), shift);
         blm_sse41_store(out->q + h, _mm_and_si128(v, nibble));
     }
-    out->scale[0] = out->scale[1] = blm_f32_of_f16(blm_load_u16(b)) * (float)scale;
-    out->min = blm_f32_of_f16(blm_load_u16(b + 2)) * (float)min;
 }
 
+/* Scale and minimum of block i of 8 of a block of Q4_K or Q5_K. */
+BLM_SSE41_INLINE void blm_sse41_put_k_scale(blm_sse41_block *out, const uint8_t *b, uint32_t i)
+{
+    uint32_t words[4];
+    blm_scales_q4_k(b + 4, words);
+    uint32_t scale = words[i / 4] >> (i % 4 * 8) & 63,
+             min = words[2 + i / 4] >> (i % 4 * 8) & 63;
+    blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)) * (float)scale,
+                        blm_f32_of_f16(blm_load_u16(b + 2)) * (float)min);
+}
+
+/* Block i of 8 in a Q6_K block. */
 BLM_SSE41_INLINE void blm_sse41_unpack_q6_k(const uint8_t *b, uint32_t i, blm_sse41_block *out)
 {
     uint32_t half = i / 4, part = i % 4;
-    const uint8_t *low = b + half * 64 + part % 2 * 32, *high = b + 128 + half * 32;
-    const __m128i low_shift = _mm_cvtsi32_si128((int)(part / 2 * 4));
-    const __m128i high_shift = _mm_cvtsi32_si128((int)(part * 2));
+    const uint8_t *high = b + 128 + half * 32;
+    const __m128i shift = _mm_cvtsi32_si128((int)(part * 2));
+    blm_sse41_put_part(out, b + half * 64 + part % 2 * 32, part / 2);
     for (uint32_t h = 0; h < 32; h += 16) {
-        __m128i v = _mm_srl_epi16(blm_sse41_load(low + h), low_shift);
-        __m128i pair = _mm_srl_epi16(blm_sse41_load(high + h), high_shift);
+        __m128i v = blm_sse41_load(out->q + h);
+        __m128i pair = _mm_srl_epi16(blm_sse41_load(high + h), shift);
         pair = _mm_slli_epi16(_mm_and_si128(pair, _mm_set1_epi8(3)), 4);
-        v = _mm_or_si128(_mm_and_si128(v, _mm_set1_epi8(15)), pair);
-        blm_sse41_store(out->q + h, _mm_sub_epi8(v, _mm_set1_epi8(32)));
+        blm_sse41_store(out->q + h, _mm_sub_epi8(_mm_or_si128(v, pair), _mm_set1_epi8(32)));
     }
     float d = blm_f32_of_f16(blm_load_u16(b + 208));
     out->scale[0] = d * (float)(int8_t)b[192 + i * 2];
@@ -95,18 +114,37 @@ BLM_SSE41_INLINE void blm_sse41_unpack_q6_k(const uint8_t *b, uint32_t i, blm_ss
     out->min = 0;
 }
 
-BLM_SSE41_INLINE void blm_sse41_unpack_row(uint32_t type, const uint8_t *row, uint32_t blocks,
-                                           blm_sse41_block *out)
+/* Block i of a row. The places of the bits: see scalar.c. */
+BLM_SSE41_INLINE void blm_sse41_unpack(uint32_t type, const uint8_t *row, uint32_t i,
+                                       blm_sse41_block *out)
 {
-    for (uint32_t i = 0; i < blocks; i++) {
-        if (type == BLM_Q4_0)
-            blm_sse41_unpack_q4_0(row + (size_t)i * 18, out + i);
-        else if (type == BLM_Q8_0)
-            blm_sse41_unpack_q8_0(row + (size_t)i * 34, out + i);
-        else if (type == BLM_Q4_K)
-            blm_sse41_unpack_q4_k(row + (size_t)(i / 8) * 144, i % 8, out + i);
-        else
-            blm_sse41_unpack_q6_k(row + (size_t)(i / 8) * 210, i % 8, out + i);
+    const uint8_t *b = row + (size_t)i * blm_type_bytes(type); /* blocks of 32 */
+    const uint8_t *k = row + (size_t)(i / 8) * blm_type_bytes(type);
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
+        blm_sse41_put_nibbles(out, b + 2, 8);
+        break;
+    case BLM_Q5_0:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
+        blm_sse41_put_nibbles(out, b + 6, 16);
+        blm_sse41_add_bits(out, b + 2, 16);
+        break;
+    case BLM_Q8_0:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
+        memcpy(out->q, b + 2, 32);
+        break;
+    case BLM_Q4_K:
+        blm_sse41_put_k_scale(out, k, i % 8);
+        blm_sse41_put_part(out, k + 16 + i % 8 / 2 * 32, i % 2);
+        break;
+    case BLM_Q6_K:
+        blm_sse41_unpack_q6_k(k, i % 8, out);
+        break;
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16: /* have no q */
+        break;
     }
 }
 
@@ -144,31 +182,22 @@ BLM_SSE41_INLINE void blm_sse41_matmul(uint32_t type, const blm_matmul_args *a, 
 {
     blm_sse41_block *w = (blm_sse41_block *)a->scratch;
     for (uint64_t r = row0; r < row1; r++) {
-        blm_sse41_unpack_row(type, a->w->data + r * a->w->row_bytes, a->x->cols / 32, w);
+        const uint8_t *row = a->w->data + r * a->w->row_bytes;
+        for (uint32_t i = 0; i < a->x->cols / 32; i++)
+            blm_sse41_unpack(type, row, i, w + i);
         for (uint32_t t = 0; t < a->x->tokens; t++)
             a->y[t * a->y_stride + r] = blm_sse41_dot8(w, a->x, t);
     }
 }
 
-BLM_SSE41 void blm_sse41_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul(BLM_Q4_0, a, row0, row1);
-}
-
-BLM_SSE41 void blm_sse41_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul(BLM_Q8_0, a, row0, row1);
-}
-
-BLM_SSE41 void blm_sse41_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul(BLM_Q4_K, a, row0, row1);
-}
-
-BLM_SSE41 void blm_sse41_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul(BLM_Q6_K, a, row0, row1);
-}
+#define BLM_SSE41_TYPE(name, number, values, bytes)                                            \
+    BLM_SSE41 void blm_sse41_matmul8_##name(const blm_matmul_args *a, uint64_t row0,           \
+                                            uint64_t row1)                                     \
+    {                                                                                          \
+        blm_sse41_matmul(number, a, row0, row1);                                               \
+    }
+BLM_BLOCK_TYPES(BLM_SSE41_TYPE)
+#undef BLM_SSE41_TYPE
 
 /* ---- Rows of f32 --------------------------------------------------------------------- */
 
@@ -221,20 +250,14 @@ BLM_SSE41_INLINE void blm_sse41_matmul_float(uint32_t type, const blm_matmul_arg
     }
 }
 
-BLM_SSE41 void blm_sse41_matmul_f32(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul_float(BLM_F32, a, row0, row1);
-}
-
-BLM_SSE41 void blm_sse41_matmul_f16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul_float(BLM_F16, a, row0, row1);
-}
-
-BLM_SSE41 void blm_sse41_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_sse41_matmul_float(BLM_BF16, a, row0, row1);
-}
+#define BLM_SSE41_FLOATS(name, number, values, bytes)                                          \
+    BLM_SSE41 void blm_sse41_matmul_##name(const blm_matmul_args *a, uint64_t row0,            \
+                                           uint64_t row1)                                      \
+    {                                                                                          \
+        blm_sse41_matmul_float(number, a, row0, row1);                                         \
+    }
+BLM_FLOAT_TYPES(BLM_SSE41_FLOATS)
+#undef BLM_SSE41_FLOATS
 
 /* ---- Quantising activations ---------------------------------------------------------- */
 
@@ -362,14 +385,14 @@ BLM_SSE41 void blm_sse41_attend_q8(const blm_attend_args *a)
 
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k)
 {
-    k->name = "sse41";
-    k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_sse41_matmul_f32;
-    k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_sse41_matmul_f16;
-    k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_sse41_matmul_bf16;
-    k->matmul8[BLM_Q4_0] = blm_sse41_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_sse41_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_sse41_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_sse41_matmul8_q6_k;
+#define BLM_SSE41_FLOATS(name, number, values, bytes)                                          \
+    k->matmul8[number] = k->matmul16[number] = blm_sse41_matmul_##name;
+    BLM_FLOAT_TYPES(BLM_SSE41_FLOATS)
+#undef BLM_SSE41_FLOATS
+#define BLM_SSE41_BLOCKS(name, number, values, bytes)                                          \
+    k->matmul8[number] = blm_sse41_matmul8_##name;
+    BLM_BLOCK_TYPES(BLM_SSE41_BLOCKS)
+#undef BLM_SSE41_BLOCKS
     k->quantize8 = blm_sse41_quantize8;
     k->dot_f32 = blm_sse41_dot_f32;
     k->axpy_f32 = blm_sse41_axpy_f32;

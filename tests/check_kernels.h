@@ -35,7 +35,9 @@ void unguard(guarded *g, const char *what);
 
 /* ---- Weights -------------------------------------------------------------------------- */
 
-enum { TYPES = 7 };
+#define TYPE_COUNT(name, number, values, bytes) +1
+enum { TYPES = BLM_TYPES(TYPE_COUNT) };
+#undef TYPE_COUNT
 
 typedef struct weights_type {
     uint32_t type;

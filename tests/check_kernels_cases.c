@@ -73,9 +73,9 @@ void unguard(guarded *g, const char *what)
 
 /* ---- Weights -------------------------------------------------------------------------- */
 
-const weights_type types[TYPES] = {{BLM_F32, "F32"},   {BLM_F16, "F16"},   {BLM_BF16, "BF16"},
-                                   {BLM_Q4_0, "Q4_0"}, {BLM_Q8_0, "Q8_0"}, {BLM_Q4_K, "Q4_K"},
-                                   {BLM_Q6_K, "Q6_K"}};
+#define TYPE_ROW(name, number, values, bytes) {number, #name},
+const weights_type types[TYPES] = {BLM_TYPES(TYPE_ROW)};
+#undef TYPE_ROW
 
 int is_float(uint32_t type)
 {
