@@ -42,8 +42,12 @@
 
 #include "network/workers.c"
 #include "network/linear.c"
+#include "network/positions.c"
 #include "network/kvcache.c"
+#include "network/state.c"
 #include "network/language.c"
+#include "network/attention.c"
+#include "network/recurrent.c"
 #include "network/projector.c"
 #include "network/vision.c"
 

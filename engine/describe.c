@@ -19,9 +19,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
     const blm_language *l = &e.language;
     const blm_vision *v = &e.vision;
     *info = (bluelm_info){
-        .architecture = !e.has_language  ? "none"
-                        : l->rope_halves ? "qwen2"
-                                         : "llama",
+        .architecture = e.has_language ? l->architecture : "none",
         .chat_template = e.chat ? e.chat->name : "none",
         .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
         .n_embd = l->n_embd,

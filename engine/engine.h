@@ -92,7 +92,7 @@ struct bluelm {
     blm_tile_rule tile_rule;
     blm_image_markup markup;
 
-    blm_kv_cache kv;
+    blm_state state;
     blm_language_work language_work;
     blm_vision_work vision_work;
     blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */

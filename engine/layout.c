@@ -83,12 +83,8 @@ static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
 {
     bluelm_memory *m = &e->memory;
     const blm_language *l = &e->language;
-    e->kv.type = e->config.kv_type;
-    e->kv.n_layer = l->n_layer;
-    e->kv.n_head_kv = l->n_head_kv;
-    e->kv.head_dim = l->head_dim;
-    e->kv.context_tokens = e->config.context_tokens;
-    blm_kv_cache_take(&e->kv, arena);
+    blm_state_take(&e->state, arena, l, e->config.kv_type, e->config.context_tokens,
+                   e->config.chunk_tokens);
     m->kv_cache_bytes = blm_layout_part(arena, mark);
 
     e->image_rows = e->has_vision ? e->config.max_tiles * e->vision.projector.tokens

@@ -24,26 +24,27 @@ static void blm_chunk_set(bluelm *e, uint32_t i)
     int32_t token = e->input.tokens[at];
     e->positions[at + 1] = e->positions[at] + 1;
     if (token >= 0) {
-        blm_chunk_set_token(c, i, (uint32_t)token);
+        blm_chunk_set_token(c, i, (uint32_t)token, blm_position_text(e->positions[at]));
         return;
     }
     uint32_t row = (uint32_t)(-1 - token);
-    blm_chunk_set_image(c, i, e->image_tokens + (size_t)row * e->language.n_embd);
+    blm_chunk_set_image(c, i, e->image_tokens + (size_t)row * e->language.n_embd,
+                        blm_position_text(e->positions[at]), at + 1);
 }
 
 static void blm_chunk_open(bluelm *e)
 {
     blm_chunk *c = &e->chunk;
     c->model = &e->language;
-    c->kv = &e->kv;
+    c->state = &e->state;
     c->work = &e->language_work;
     c->compute = &e->compute;
     c->position = e->read_tokens;
     c->count = blm_chunk_length(e);
     e->chunk_layer = 0;
-    blm_chunk_begin(c);
     for (uint32_t i = 0; i < c->count; i++)
         blm_chunk_set(e, i);
+    blm_chunk_begin(c);
 }
 
 static void blm_pop_image(bluelm *e)
@@ -171,6 +172,7 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
 BLM_PRIVATE void blm_engine_clear(bluelm *e)
 {
     blm_encode_finish_ahead(e);
+    blm_state_reset(&e->state);
     e->input.count = e->input.text_bytes = e->input.text_from = 0;
     e->input.after_special = 1;
     e->image_count = 0;

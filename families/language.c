@@ -2,149 +2,616 @@
 
 #define BLM_MAX_WIDTH  65536u
 #define BLM_MAX_LAYERS 1024u
+#define BLM_MAX_HEAD   1024u
 
-static int blm_language_refuse(const blm_gguf *g, const char *arch, const char *name,
-                               const char *subject, uint32_t allowed, bluelm_error *err)
+/* ---- The families ---------------------------------------------------------------------- */
+
+/* Which pairs of a head turn by a picture's rows and columns: runs of them one after another,
+ * or every third. */
+typedef enum blm_sections {
+    BLM_NO_SECTIONS,
+    BLM_SECTIONS_RUNS,
+    BLM_SECTIONS_THIRDS
+} blm_sections;
+
+typedef struct blm_architecture {
+    const char *name;       /* general.architecture, and what its keys begin with       */
+    const char *ffn_norm;   /* NULL: ffn_norm                                           */
+    const char *final_norm; /* NULL: output_norm                                        */
+    blm_sections sections;
+    blm_mixer mixer;         /* of the layers that have no attention                    */
+    uint32_t global_every;   /* windowed: but every Nth layer; 0: all are               */
+    unsigned halves : 1;     /* RoPE turns (i, i + n/2), else (2i, 2i + 1)              */
+    unsigned head_norms : 1; /* of each head's query and key                            */
+    unsigned sandwich : 1;   /* norms behind the mixer and the feed-forward             */
+    unsigned gelu : 1;       /* in place of SiLU                                        */
+    unsigned gated : 1;      /* attention's queries come with gates                     */
+    unsigned fused : 1;      /* q, k, v in attn_qkv; gate, up in ffn_up                 */
+    unsigned root_scale : 1; /* embeddings of tokens times sqrt(n_embd)                 */
+    unsigned scales : 1;     /* embedding, residual, attention and logit scales are keys */
+    unsigned windowed : 1;   /* where the file has a sliding_window                     */
+    unsigned two_way : 1;    /* the tokens of a picture see each other                  */
+} blm_architecture;
+
+static const blm_architecture blm_architectures[] = {
+    {.name = "llama"},
+    {.name = "qwen2", .halves = 1},
+    {.name = "qwen2vl", .halves = 1, .sections = BLM_SECTIONS_RUNS},
+    {.name = "qwen3", .halves = 1, .head_norms = 1},
+    {.name = "qwen3vl", .halves = 1, .head_norms = 1, .sections = BLM_SECTIONS_THIRDS},
+    {.name = "qwen35",
+     .halves = 1,
+     .head_norms = 1,
+     .gated = 1,
+     .sections = BLM_SECTIONS_THIRDS,
+     .mixer = BLM_MIX_DELTA,
+     .ffn_norm = "post_attention_norm"},
+    {.name = "lfm2",
+     .halves = 1,
+     .head_norms = 1,
+     .windowed = 1,
+     .mixer = BLM_MIX_CONVOLUTION,
+     .final_norm = "token_embd_norm"},
+    {.name = "gemma3",
+     .halves = 1,
+     .head_norms = 1,
+     .sandwich = 1,
+     .gelu = 1,
+     .root_scale = 1,
+     .windowed = 1,
+     .global_every = 6,
+     .two_way = 1},
+    {.name = "phi3", .halves = 1, .fused = 1, .windowed = 1},
+    {.name = "granite", .scales = 1},
+};
+
+/* ---- Keys -------------------------------------------------------------------------------- */
+
+/* A number for each layer, or one for all. */
+typedef struct blm_per_layer {
+    blm_array array;
+    uint32_t bytes; /* of an element, 0: there is no array */
+    uint32_t one;   /* then it is this                     */
+} blm_per_layer;
+
+/* A file on its way into a blm_language. */
+typedef struct blm_language_file {
+    const blm_gguf *g;
+    const blm_architecture *row;
+    blm_per_layer kv_heads, recurrent, windowed;
+    uint32_t full_every; /* delta net: every Nth layer is attention */
+} blm_language_file;
+
+static const char *blm_language_key(const blm_language_file *f, const char *name, blm_name *key)
 {
-    uint32_t value = allowed;
-    int code = blm_key_maybe_u32(g, arch, name, 0, UINT32_MAX, &value, err);
-    if (code == BLUELM_OK && value != allowed)
-        code = blm_fail(err, BLUELM_E_UNSUPPORTED, subject, allowed, value, 0);
-    return code;
+    return blm_name_add(blm_name_start(key, f->row->name), name)->text;
 }
 
-static int blm_language_arch(blm_language *m, const blm_gguf *g, const char **arch,
-                             bluelm_error *err)
+static int blm_language_u32(const blm_language_file *f, const char *name, uint32_t low,
+                            uint32_t high, uint32_t *out, bluelm_error *err)
+{
+    return blm_key_maybe_u32(f->g, f->row->name, name, low, high, out, err);
+}
+
+static int blm_language_f32(const blm_language_file *f, const char *name, float *out,
+                            bluelm_error *err)
+{
+    return blm_key_maybe_f32(f->g, f->row->name, name, out, err);
+}
+
+/* Fails about a key of the file: "llm: " key what. */
+static int blm_language_fail(const blm_language_file *f, int code, const char *name,
+                             const char *what, uint64_t need, uint64_t have, bluelm_error *err)
+{
+    blm_name subject;
+    blm_name_add(blm_name_add(blm_name_start(&subject, "llm: "), f->row->name), name);
+    return blm_fail(err, code, blm_name_add(&subject, what)->text, need, have, 0);
+}
+
+/* An array of as many elements as there are layers, or one number, which otherwise stays. */
+static int blm_language_per_layer(const blm_language_file *f, const char *name, uint32_t layers,
+                                  uint32_t low, uint32_t high, blm_per_layer *out,
+                                  bluelm_error *err)
+{
+    static const uint8_t types[][2] = {
+        {BLM_GGUF_I32, 4}, {BLM_GGUF_U32, 4}, {BLM_GGUF_BOOL, 1}};
+    blm_name key;
+    blm_language_key(f, name, &key);
+    for (uint32_t i = 0; i < BLM_COUNT_OF(types); i++) {
+        if (blm_gguf_array(f->g, key.text, types[i][0], &out->array, NULL) != 1) continue;
+        if (out->array.count < layers)
+            return blm_language_fail(f, BLUELM_E_FORMAT, name, " elements", layers,
+                                     out->array.count, err);
+        out->bytes = types[i][1];
+        return BLUELM_OK;
+    }
+    return blm_language_u32(f, name, low, high, &out->one, err);
+}
+
+static uint32_t blm_per_layer_at(const blm_per_layer *p, uint32_t layer)
+{
+    if (!p->bytes) return p->one;
+    const uint8_t *at = p->array.data + (size_t)layer * p->bytes;
+    return p->bytes == 1 ? *at : blm_load_u32(at);
+}
+
+static int blm_language_row(blm_language_file *f, bluelm_error *err)
 {
     blm_string name = {"", 0};
-    int found = blm_gguf_string(g, "general.architecture", &name, err);
+    int found = blm_gguf_string(f->g, "general.architecture", &name, err);
     if (found < 0) return found;
-    m->rope_halves = 0;
-    *arch = "llama";
-    if (blm_string_is(name, "llama")) return BLUELM_OK;
-    m->rope_halves = 1;
-    *arch = "qwen2";
-    if (blm_string_is(name, "qwen2")) return BLUELM_OK;
+    for (uint32_t i = 0; i < BLM_COUNT_OF(blm_architectures); i++) {
+        f->row = &blm_architectures[i];
+        if (blm_string_is(name, f->row->name)) return BLUELM_OK;
+    }
     return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: architecture ", name, 0, 0);
 }
 
-static int blm_language_sizes(blm_language *m, const blm_gguf *g, const char *arch,
-                              bluelm_error *err)
+/* ---- Sizes ------------------------------------------------------------------------------- */
+
+/* Layers beyond the model proper, which guess further tokens, are not run. */
+static int blm_language_layers(blm_language *m, const blm_language_file *f, bluelm_error *err)
+{
+    uint32_t ahead = 0;
+    int code;
+    if ((code = blm_key_need_u32(f->g, f->row->name, ".block_count", 1, BLM_MAX_LAYERS,
+                                 &m->n_layer, err)) < 0 ||
+        (code = blm_language_u32(f, ".nextn_predict_layers", 0, m->n_layer - 1, &ahead, err)) <
+            0)
+        return code;
+    m->n_layer -= ahead;
+    return BLUELM_OK;
+}
+
+/* Every attention layer has the same number of heads of keys; 0 is a layer without. */
+static int blm_language_kv_heads(blm_language *m, blm_language_file *f, bluelm_error *err)
+{
+    f->kv_heads.one = m->n_head;
+    int code = blm_language_per_layer(f, ".attention.head_count_kv", m->n_layer, 1, m->n_head,
+                                      &f->kv_heads, err);
+    if (code < 0) return code;
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        uint32_t heads = blm_per_layer_at(&f->kv_heads, i);
+        if (!heads && f->row->mixer == BLM_MIX_CONVOLUTION) continue;
+        if (!m->n_head_kv) m->n_head_kv = heads;
+        if (!heads || heads > m->n_head || heads != m->n_head_kv)
+            return blm_language_fail(f, BLUELM_E_UNSUPPORTED, ".attention.head_count_kv",
+                                     " of a layer", m->n_head_kv, heads, err);
+    }
+    if (!m->n_head_kv) m->n_head_kv = 1; /* no attention at all */
+    return BLUELM_OK;
+}
+
+static int blm_language_heads(blm_language *m, blm_language_file *f, bluelm_error *err)
 {
     int code;
-    m->trained_context_tokens = 2048;
-    m->norm_eps = 1e-5f;
-    if ((code = blm_key_need_u32(g, arch, ".embedding_length", 1, BLM_MAX_WIDTH, &m->n_embd,
-                                 err)) < 0 ||
-        (code = blm_key_need_u32(g, arch, ".block_count", 1, BLM_MAX_LAYERS, &m->n_layer,
-                                 err)) < 0 ||
-        (code = blm_key_need_u32(g, arch, ".feed_forward_length", 1, 16 * BLM_MAX_WIDTH,
-                                 &m->n_ff, err)) < 0 ||
-        (code = blm_key_need_u32(g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH, &m->n_head,
-                                 err)) < 0 ||
-        (code = blm_key_maybe_u32(g, arch, ".context_length", 1, UINT32_MAX,
-                                  &m->trained_context_tokens, err)) < 0 ||
-        (code = blm_key_maybe_f32(g, arch, ".attention.layer_norm_rms_epsilon", &m->norm_eps,
-                                  err)) < 0)
-        return code;
-    m->n_head_kv = m->n_head;
     m->head_dim = m->n_embd / m->n_head;
-    if ((code = blm_key_maybe_u32(g, arch, ".attention.head_count_kv", 1, m->n_head,
-                                  &m->n_head_kv, err)) < 0 ||
-        (code = blm_key_maybe_u32(g, arch, ".attention.key_length", 1, 1024, &m->head_dim,
-                                  err)) < 0)
+    if ((code = blm_language_kv_heads(m, f, err)) < 0 ||
+        (code = blm_language_u32(f, ".attention.key_length", 1, BLM_MAX_HEAD, &m->head_dim,
+                                 err)) < 0)
         return code;
-    if (m->n_head % m->n_head_kv || m->head_dim == 0 || m->head_dim > 1024)
+    if (m->n_head % m->n_head_kv || m->head_dim == 0 || m->head_dim > BLM_MAX_HEAD)
         return blm_fail(err, BLUELM_E_FORMAT, "llm: head_count does not fit", m->n_head,
                         m->head_dim ? m->n_head_kv : 0, 0);
     m->n_rot = m->head_dim;
-    code = blm_key_maybe_u32(g, arch, ".rope.dimension_count", 2, m->head_dim, &m->n_rot, err);
+    code = blm_language_u32(f, ".rope.dimension_count", 2, m->head_dim, &m->n_rot, err);
     if (code == BLUELM_OK && m->n_rot % 2)
         code = blm_fail(err, BLUELM_E_FORMAT, "llm: rope.dimension_count is odd", m->n_rot + 1,
                         m->n_rot, 0);
     return code;
 }
 
-/* What a file of the right architecture may still ask for that is not run. */
-static int blm_language_limits(const blm_language *m, const blm_gguf *g, const char *arch,
-                               int *rope_linear, bluelm_error *err)
+static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_error *err)
+{
+    const char *arch = f->row->name;
+    int code;
+    m->trained_context_tokens = 2048;
+    m->norm_eps = 1e-5f;
+    if ((code = blm_key_need_u32(f->g, arch, ".embedding_length", 1, BLM_MAX_WIDTH, &m->n_embd,
+                                 err)) < 0 ||
+        (code = blm_language_layers(m, f, err)) < 0 ||
+        (code = blm_key_need_u32(f->g, arch, ".feed_forward_length", 1, 16 * BLM_MAX_WIDTH,
+                                 &m->n_ff, err)) < 0 ||
+        (code = blm_key_need_u32(f->g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH,
+                                 &m->n_head, err)) < 0 ||
+        (code = blm_language_u32(f, ".context_length", 1, UINT32_MAX,
+                                 &m->trained_context_tokens, err)) < 0 ||
+        (code = blm_language_f32(f, ".attention.layer_norm_rms_epsilon", &m->norm_eps, err)) <
+            0 ||
+        (code = blm_language_u32(f, ".n_deepstack_layers", 0, m->n_layer, &m->n_deepstack,
+                                 err)) < 0)
+        return code;
+    return blm_language_heads(m, f, err);
+}
+
+/* What the row says of the whole model, and the scales it has keys for. */
+static int blm_language_traits(blm_language *m, const blm_language_file *f, bluelm_error *err)
+{
+    const blm_architecture *row = f->row;
+    int code = BLUELM_OK;
+    m->architecture = row->name;
+    m->rope_halves = row->halves;
+    m->planar = row->sections != BLM_NO_SECTIONS;
+    m->two_way = row->two_way;
+    m->gated = row->gated;
+    m->gelu = row->gelu;
+    m->image_scale = m->residual_scale = m->logit_scale = m->rope_magnitude = 1.0f;
+    m->token_scale = row->root_scale ? blm_sqrtf((float)m->n_embd) : 1.0f;
+    m->attention_scale = 1.0f / blm_sqrtf((float)m->head_dim);
+    if (!row->scales) return code;
+    if ((code = blm_language_f32(f, ".embedding_scale", &m->token_scale, err)) < 0 ||
+        (code = blm_language_f32(f, ".residual_scale", &m->residual_scale, err)) < 0 ||
+        (code = blm_language_f32(f, ".attention.scale", &m->attention_scale, err)) < 0 ||
+        (code = blm_language_f32(f, ".logit_scale", &m->logit_scale, err)) < 0)
+        return code;
+    m->image_scale = m->token_scale; /* a picture's rows go through the same multiplier */
+    return code;
+}
+
+static int blm_language_windows(blm_language *m, blm_language_file *f, bluelm_error *err)
 {
     int code;
-    if ((code = blm_language_refuse(g, arch, ".expert_count", "llm: mixture of experts", 0,
-                                    err)) < 0 ||
-        (code = blm_language_refuse(g, arch, ".attention.value_length",
-                                    "llm: value_length other than key_length", m->head_dim,
-                                    err)) < 0)
+    if (!f->row->windowed) return BLUELM_OK;
+    f->windowed.one = f->row->global_every;
+    if ((code = blm_language_u32(f, ".attention.sliding_window", 0, UINT32_MAX, &m->window,
+                                 err)) < 0 ||
+        (code = blm_language_per_layer(f, ".attention.sliding_window_pattern", m->n_layer, 0,
+                                       BLM_MAX_LAYERS, &f->windowed, err)) < 0)
         return code;
-    blm_string scaling = {"none", 4};
-    int found = blm_gguf_string(
-        g, arch[0] == 'l' ? "llama.rope.scaling.type" : "qwen2.rope.scaling.type", &scaling,
-        err);
-    if (found < 0) return found;
-    *rope_linear = blm_string_is(scaling, "linear");
-    if (!*rope_linear && !blm_string_is(scaling, "none"))
-        return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: rope.scaling.type (none, linear run)",
-                        0, 0, 0);
     return BLUELM_OK;
 }
 
-static int blm_layer_read(blm_layer *l, const blm_language *m, const blm_gguf *g,
-                          uint32_t index, bluelm_error *err)
+static int blm_language_is_windowed(const blm_language *m, const blm_language_file *f,
+                                    uint32_t layer)
 {
-    const blm_tensor_place at = {g, "blk.", (int32_t)index};
-    uint64_t e = m->n_embd, f = m->n_ff;
-    uint64_t q = (uint64_t)m->n_head * m->head_dim, kv = (uint64_t)m->n_head_kv * m->head_dim;
+    if (!m->window) return 0;
+    uint32_t every = f->windowed.one;
+    if (f->windowed.bytes) return blm_per_layer_at(&f->windowed, layer) != 0;
+    return every == 0 || (layer + 1) % every != 0;
+}
+
+/* Sizes of the mixers that are no attention. */
+static int blm_language_recurrent(blm_language *m, blm_language_file *f, bluelm_error *err)
+{
+    const char *arch = f->row->name;
+    uint32_t inner = 0;
     int code;
-    if ((code = blm_tensor_vector(&at, "attn_norm.weight", e, &l->attn_norm, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "attn_q.weight", e, q, &l->q, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "attn_k.weight", e, kv, &l->k, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "attn_v.weight", e, kv, &l->v, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "attn_output.weight", q, e, &l->o, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(&at, "attn_q.bias", q, &l->q_bias, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(&at, "attn_k.bias", kv, &l->k_bias, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(&at, "attn_v.bias", kv, &l->v_bias, err)) < 0 ||
-        (code = blm_tensor_vector(&at, "ffn_norm.weight", e, &l->ffn_norm, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "ffn_gate.weight", e, f, &l->gate, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "ffn_up.weight", e, f, &l->up, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "ffn_down.weight", f, e, &l->down, err)) < 0)
+    if (f->row->mixer == BLM_MIX_CONVOLUTION) {
+        m->channels = m->n_embd;
+        return blm_key_need_u32(f->g, arch, ".shortconv.l_cache", 2, BLM_MAX_TAPS, &m->taps,
+                                err);
+    }
+    if (f->row->mixer != BLM_MIX_DELTA) return BLUELM_OK;
+    f->full_every = 4;
+    if ((code = blm_key_need_u32(f->g, arch, ".ssm.conv_kernel", 2, BLM_MAX_TAPS, &m->taps,
+                                 err)) < 0 ||
+        (code = blm_key_need_u32(f->g, arch, ".ssm.state_size", 1, BLM_MAX_HEAD, &m->state_dim,
+                                 err)) < 0 ||
+        (code = blm_key_need_u32(f->g, arch, ".ssm.group_count", 1, 4096, &m->k_heads, err)) <
+            0 ||
+        (code = blm_key_need_u32(f->g, arch, ".ssm.time_step_rank", 1, 4096, &m->v_heads,
+                                 err)) < 0 ||
+        (code = blm_key_need_u32(f->g, arch, ".ssm.inner_size", 1, UINT32_MAX, &inner, err)) <
+            0 ||
+        (code = blm_language_u32(f, ".full_attention_interval", 1, BLM_MAX_LAYERS,
+                                 &f->full_every, err)) < 0 ||
+        (code = blm_language_per_layer(f, ".attention.recurrent_layers", m->n_layer, 0, 1,
+                                       &f->recurrent, err)) < 0)
         return code;
+    if (inner != m->v_heads * m->state_dim || m->v_heads % m->k_heads)
+        return blm_language_fail(f, BLUELM_E_UNSUPPORTED, ".ssm.inner_size", "",
+                                 (uint64_t)m->v_heads * m->state_dim, inner, err);
+    m->channels = (2 * m->k_heads + m->v_heads) * m->state_dim;
     return BLUELM_OK;
 }
 
-/* Radians per position of each rotated pair: base^(-2i / n_rot), divided by the file's
- * factors (rope_freqs.weight, and linear scaling). */
-static int blm_language_rope(blm_language *m, const blm_gguf *g, const char *arch, int linear,
+static blm_mixer blm_language_mixer(const blm_language_file *f, uint32_t layer)
+{
+    int attention = 1;
+    if (f->row->mixer == BLM_MIX_CONVOLUTION)
+        attention = blm_per_layer_at(&f->kv_heads, layer) != 0;
+    if (f->row->mixer == BLM_MIX_DELTA)
+        attention = f->recurrent.bytes ? !blm_per_layer_at(&f->recurrent, layer)
+                                       : (layer + 1) % f->full_every == 0;
+    return attention ? BLM_MIX_ATTENTION : f->row->mixer;
+}
+
+/* A number that must be the one that is run. */
+static int blm_language_only(const blm_language_file *f, const char *name, uint32_t allowed,
                              bluelm_error *err)
 {
-    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
-    blm_tensor factors;
-    float base = 10000.0f, scale = 1.0f;
+    uint32_t value = allowed;
+    int code = blm_language_u32(f, name, 0, UINT32_MAX, &value, err);
+    if (code < 0 || value == allowed) return code;
+    return blm_language_fail(f, BLUELM_E_UNSUPPORTED, name, "", allowed, value, err);
+}
+
+/* ---- RoPE -------------------------------------------------------------------------------- */
+
+static int blm_language_scaling(const blm_language_file *f, blm_string *type, bluelm_error *err)
+{
+    static const char *const run[] = {"none", "linear", "longrope"};
+    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
+    blm_name key, subject;
+    type->text = "none";
+    type->bytes = 4;
+    int code =
+        blm_gguf_string(f->g, blm_language_key(f, ".rope.scaling.type", &key), type, err);
+    if (code < 0) return code;
+    int factors = blm_tensor_present(&at, "rope_factors_short.weight", err);
+    if (factors < 0) return factors;
+    for (uint32_t i = 0; i < BLM_COUNT_OF(run); i++)
+        if (blm_string_is(*type, run[i]) && (i < 2 || factors)) return BLUELM_OK;
+    blm_name_add(blm_name_add(blm_name_start(&subject, "llm: "), key.text), " ");
+    blm_name_add(blm_name_add_string(&subject, *type), " (none, linear run)");
+    return blm_fail(err, BLUELM_E_UNSUPPORTED, subject.text, 0, 0, 0);
+}
+
+/* Factors that divide the frequencies, if any: those of llama 3, or the short ones of phi 3,
+ * which hold up to the original context. */
+static int blm_language_factors(blm_language *m, const blm_language_file *f,
+                                blm_tensor *factors, bluelm_error *err)
+{
+    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
+    uint32_t original = m->trained_context_tokens;
     int code;
-    if ((code = blm_key_maybe_f32(g, arch, ".rope.freq_base", &base, err)) < 0 ||
-        (linear &&
-         (code = blm_key_maybe_f32(g, arch, ".rope.scaling.factor", &scale, err)) < 0) ||
-        (code = blm_tensor_maybe_vector(&at, "rope_freqs.weight", m->n_rot / 2, &factors,
-                                        err)) < 0)
+    if ((code = blm_tensor_maybe_vector(&at, "rope_freqs.weight", m->n_rot / 2, factors, err)) <
+            0 ||
+        factors->data)
         return code;
-    for (uint32_t i = 0; m->rope_frequency && i < m->n_rot / 2; i++) {
-        double frequency = blm_pow((double)base, -2.0 * i / m->n_rot) / (double)scale;
-        if (factors.data) frequency /= (double)blm_load_f32(factors.data + i * sizeof(float));
-        m->rope_frequency[i] = frequency;
+    if ((code = blm_tensor_maybe_vector(&at, "rope_factors_short.weight", m->n_rot / 2, factors,
+                                        err)) < 0 ||
+        !factors->data)
+        return code;
+    if ((code = blm_language_u32(f, ".rope.scaling.original_context_length", 1, UINT32_MAX,
+                                 &original, err)) < 0)
+        return code;
+    m->trained_context_tokens = BLM_MIN(m->trained_context_tokens, original);
+    return blm_language_f32(f, ".rope.scaling.attn_factor", &m->rope_magnitude, err);
+}
+
+/* base^(-2i / n_rot), divided by scale and factors. */
+static void blm_rope_table(const blm_language *m, float base, float scale,
+                           const blm_tensor *factors, double *out)
+{
+    for (uint32_t i = 0; i < m->n_rot / 2; i++) {
+        out[i] = blm_pow((double)base, -2.0 * i / m->n_rot) / (double)scale;
+        if (factors && factors->data)
+            out[i] /= (double)blm_load_f32(factors->data + i * sizeof(float));
+    }
+}
+
+/* Windowed layers beside global ones have a base of their own, and no scaling. */
+static int blm_language_rope(blm_language *m, const blm_language_file *f, blm_arena *arena,
+                             bluelm_error *err)
+{
+    blm_tensor factors;
+    blm_string scaling;
+    float base = 10000.0f, local = 10000.0f, scale = 1.0f;
+    int code;
+    if ((code = blm_language_scaling(f, &scaling, err)) < 0 ||
+        (code = blm_language_f32(f, ".rope.freq_base", &base, err)) < 0 ||
+        (code = blm_language_f32(f, ".rope.freq_base_swa", &local, err)) < 0 ||
+        (blm_string_is(scaling, "linear") &&
+         (code = blm_language_f32(f, ".rope.scaling.factor", &scale, err)) < 0) ||
+        (code = blm_language_factors(m, f, &factors, err)) < 0)
+        return code;
+    m->n_rope = m->window && f->row->global_every ? 2 : 1;
+    m->rope_frequency =
+        (double *)blm_arena_take(arena, m->n_rot / 2, m->n_rope * sizeof(double));
+    if (!m->rope_frequency) return BLUELM_OK;
+    blm_rope_table(m, base, scale, &factors, m->rope_frequency);
+    if (m->n_rope == 2) blm_rope_table(m, local, 1, NULL, m->rope_frequency + m->n_rot / 2);
+    return BLUELM_OK;
+}
+
+/* The axis of each pair: the array of sections counts pairs for t, h, w. */
+static int blm_language_axes(blm_language *m, const blm_language_file *f, blm_arena *arena,
+                             bluelm_error *err)
+{
+    static const char name[] = ".rope.dimension_sections";
+    uint32_t pairs = m->n_rot / 2, count[3];
+    blm_array array;
+    blm_name key;
+    if (!m->planar) return BLUELM_OK;
+    int found =
+        blm_gguf_array(f->g, blm_language_key(f, name, &key), BLM_GGUF_I32, &array, err);
+    if (found < 0) return found;
+    if (found == 0 || array.count < 3)
+        return blm_language_fail(f, BLUELM_E_FORMAT, name, " elements", 3,
+                                 found ? array.count : 0, err);
+    for (uint32_t i = 0; i < 3; i++) {
+        count[i] = blm_load_u32(array.data + 4 * (size_t)i);
+        if (count[i] > pairs)
+            return blm_language_fail(f, BLUELM_E_FORMAT, name, "", pairs, count[i], err);
+    }
+    m->rope_axis = (uint8_t *)blm_arena_take(arena, pairs, 1);
+    for (uint32_t i = 0; m->rope_axis && i < pairs; i++) {
+        uint32_t axis = i % 3;
+        if (f->row->sections == BLM_SECTIONS_RUNS)
+            axis = i < count[0] ? 0 : i - count[0] < count[1] ? 1 : 2;
+        else if (i >= 3 * count[axis])
+            axis = 0;
+        m->rope_axis[i] = (uint8_t)axis;
     }
     return BLUELM_OK;
 }
 
-BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
+/* ---- Layers ------------------------------------------------------------------------------ */
+
+/* Rows [first, first + rows) of a matrix, as they lie in it. */
+static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t rows)
+{
+    blm_tensor part = *w;
+    part.data += first * w->row_bytes;
+    part.ne[1] = rows;
+    return part;
+}
+
+static int blm_attention_fused(blm_attention *a, const blm_tensor_place *at, uint64_t e,
+                               uint64_t q, uint64_t kv, bluelm_error *err)
+{
+    blm_tensor all;
+    int code = blm_tensor_matrix(at, "attn_qkv.weight", e, q + 2 * kv, &all, err);
+    if (code < 0) return code;
+    a->q = blm_tensor_rows(&all, 0, q);
+    a->k = blm_tensor_rows(&all, q, kv);
+    a->v = blm_tensor_rows(&all, q + kv, kv);
+    return BLUELM_OK;
+}
+
+static int blm_attention_apart(blm_attention *a, const blm_tensor_place *at, uint64_t e,
+                               uint64_t q, uint64_t kv, bluelm_error *err)
+{
+    int code;
+    if ((code = blm_tensor_matrix(at, "attn_q.weight", e, q, &a->q, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "attn_k.weight", e, kv, &a->k, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "attn_v.weight", e, kv, &a->v, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(at, "attn_q.bias", q, &a->q_bias, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(at, "attn_k.bias", kv, &a->k_bias, err)) < 0)
+        return code;
+    return blm_tensor_maybe_vector(at, "attn_v.bias", kv, &a->v_bias, err);
+}
+
+static int blm_attention_read(blm_attention *a, const blm_language *m,
+                              const blm_language_file *f, const blm_tensor_place *at,
+                              bluelm_error *err)
+{
+    uint64_t heads = (uint64_t)m->n_head * m->head_dim, e = m->n_embd;
+    uint64_t q = heads * (m->gated ? 2 : 1), kv = (uint64_t)m->n_head_kv * m->head_dim;
+    int code = f->row->fused ? blm_attention_fused(a, at, e, q, kv, err)
+                             : blm_attention_apart(a, at, e, q, kv, err);
+    if (code < 0 ||
+        (code = blm_tensor_matrix(at, "attn_output.weight", heads, e, &a->o, err)) < 0 ||
+        !f->row->head_norms ||
+        (code = blm_tensor_vector(at, "attn_q_norm.weight", m->head_dim, &a->q_norm, err)) < 0)
+        return code;
+    return blm_tensor_vector(at, "attn_k_norm.weight", m->head_dim, &a->k_norm, err);
+}
+
+/* A convolution's weights: F32, a row for each channel. */
+static int blm_taps_read(blm_tensor *taps, const char *name, const blm_language *m,
+                         const blm_tensor_place *at, bluelm_error *err)
+{
+    int code = blm_tensor_matrix(at, name, m->taps, m->channels, taps, err);
+    if (code < 0 || taps->type == BLM_F32) return code;
+    return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: type of a convolution's weights", BLM_F32,
+                    taps->type, 0);
+}
+
+static int blm_convolution_read(blm_convolution *c, const blm_language *m,
+                                const blm_tensor_place *at, bluelm_error *err)
+{
+    uint64_t e = m->n_embd;
+    int code;
+    if ((code = blm_tensor_matrix(at, "shortconv.in_proj.weight", e, 3 * e, &c->in, err)) < 0 ||
+        (code = blm_taps_read(&c->taps, "shortconv.conv.weight", m, at, err)) < 0)
+        return code;
+    return blm_tensor_matrix(at, "shortconv.out_proj.weight", e, e, &c->out, err);
+}
+
+static int blm_delta_read(blm_delta *d, const blm_language *m, const blm_tensor_place *at,
+                          bluelm_error *err)
+{
+    uint64_t e = m->n_embd, heads = m->v_heads, inner = heads * m->state_dim;
+    int code;
+    if ((code = blm_tensor_matrix(at, "attn_qkv.weight", e, m->channels, &d->qkv, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "attn_gate.weight", e, inner, &d->gate, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "ssm_beta.weight", e, heads, &d->beta, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "ssm_alpha.weight", e, heads, &d->alpha, err)) < 0 ||
+        (code = blm_taps_read(&d->taps, "ssm_conv1d.weight", m, at, err)) < 0 ||
+        (code = blm_tensor_vector(at, "ssm_dt.bias", heads, &d->step, err)) < 0 ||
+        (code = blm_tensor_vector(at, "ssm_a", heads, &d->decay, err)) < 0 ||
+        (code = blm_tensor_vector(at, "ssm_norm.weight", m->state_dim, &d->norm, err)) < 0)
+        return code;
+    return blm_tensor_matrix(at, "ssm_out.weight", inner, e, &d->out, err);
+}
+
+/* The layer's kind of mixer, its tensors, and its place among the layers of its state. */
+static int blm_layer_mixer(blm_layer *l, blm_language *m, const blm_language_file *f,
+                           const blm_tensor_place *at, bluelm_error *err)
+{
+    uint32_t index = (uint32_t)at->layer;
+    l->mixer = blm_language_mixer(f, index);
+    switch (l->mixer) {
+    case BLM_MIX_CONVOLUTION:
+        l->ordinal = m->n_convolution++;
+        return blm_convolution_read(&l->mix.convolution, m, at, err);
+    case BLM_MIX_DELTA:
+        l->ordinal = m->n_delta++;
+        return blm_delta_read(&l->mix.delta, m, at, err);
+    case BLM_MIX_ATTENTION:
+        break;
+    }
+    l->windowed = (uint32_t)blm_language_is_windowed(m, f, index);
+    l->rope = l->windowed ? m->n_rope - 1 : 0;
+    l->ordinal = l->windowed ? m->n_window++ : m->n_context++;
+    return blm_attention_read(&l->mix.attention, m, f, at, err);
+}
+
+static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_language_file *f,
+                           const blm_tensor_place *at, bluelm_error *err)
+{
+    const char *ffn_norm = f->row->ffn_norm ? f->row->ffn_norm : "ffn_norm";
+    uint64_t e = m->n_embd;
+    blm_name name;
+    int code;
+    blm_name_add(blm_name_start(&name, ffn_norm), ".weight");
+    if ((code = blm_tensor_vector(at, "attn_norm.weight", e, &l->attn_norm, err)) < 0 ||
+        (code = blm_tensor_vector(at, name.text, e, &l->ffn_norm, err)) < 0 ||
+        !f->row->sandwich ||
+        (code = blm_tensor_vector(at, "post_attention_norm.weight", e, &l->mixed_norm, err)) <
+            0)
+        return code;
+    return blm_tensor_vector(at, "post_ffw_norm.weight", e, &l->fed_norm, err);
+}
+
+static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
+                                  const blm_language_file *f, const blm_tensor_place *at,
                                   bluelm_error *err)
 {
-    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
-    const char *arch;
-    int code, rope_linear;
-    memset(m, 0, sizeof *m);
-    if ((code = blm_language_arch(m, g, &arch, err)) < 0 ||
-        (code = blm_language_sizes(m, g, arch, err)) < 0 ||
-        (code = blm_language_limits(m, g, arch, &rope_linear, err)) < 0 ||
-        (code = blm_tensor_matrix(&at, "token_embd.weight", m->n_embd, 0, &m->token_embd,
+    uint64_t e = m->n_embd, n = m->n_ff;
+    blm_tensor both;
+    int code;
+    if (f->row->fused) {
+        if ((code = blm_tensor_matrix(at, "ffn_up.weight", e, 2 * n, &both, err)) < 0)
+            return code;
+        l->gate = blm_tensor_rows(&both, 0, n);
+        l->up = blm_tensor_rows(&both, n, n);
+    } else if ((code = blm_tensor_matrix(at, "ffn_gate.weight", e, n, &l->gate, err)) < 0 ||
+               (code = blm_tensor_matrix(at, "ffn_up.weight", e, n, &l->up, err)) < 0) {
+        return code;
+    }
+    return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
+}
+
+static int blm_language_read_layers(blm_language *m, const blm_language_file *f,
+                                    blm_arena *arena, bluelm_error *err)
+{
+    m->layers = (blm_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_layer));
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        const blm_tensor_place at = {f->g, "blk.", (int32_t)i};
+        blm_layer layer;
+        int code;
+        memset(&layer, 0, sizeof layer);
+        if ((code = blm_layer_norms(&layer, m, f, &at, err)) < 0 ||
+            (code = blm_layer_mixer(&layer, m, f, &at, err)) < 0 ||
+            (code = blm_layer_feed_forward(&layer, m, f, &at, err)) < 0)
+            return code;
+        if (m->layers) m->layers[i] = layer;
+    }
+    return BLUELM_OK;
+}
+
+/* Embeddings, the last norm and the output. */
+static int blm_language_ends(blm_language *m, const blm_language_file *f, bluelm_error *err)
+{
+    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
+    const char *final_norm = f->row->final_norm ? f->row->final_norm : "output_norm";
+    blm_name name;
+    int code, untied;
+    blm_name_add(blm_name_start(&name, final_norm), ".weight");
+    if ((code = blm_tensor_matrix(&at, "token_embd.weight", m->n_embd, 0, &m->token_embd,
                                   err)) < 0)
         return code;
     if (m->token_embd.ne[1] == 0 || m->token_embd.ne[1] > (1u << 24))
@@ -152,20 +619,30 @@ BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena 
                         m->token_embd.ne[1], 0);
     m->n_vocab = (uint32_t)m->token_embd.ne[1];
     m->output = m->token_embd;
-    int untied = blm_tensor_present(&at, "output.weight", err);
-    if (untied < 0 ||
-        (code = blm_tensor_vector(&at, "output_norm.weight", m->n_embd, &m->output_norm, err)) <
-            0 ||
-        (untied && (code = blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab,
-                                             &m->output, err)) < 0))
-        return untied < 0 ? untied : code;
+    if ((untied = blm_tensor_present(&at, "output.weight", err)) < 0) return untied;
+    if ((code = blm_tensor_vector(&at, name.text, m->n_embd, &m->output_norm, err)) < 0 ||
+        !untied)
+        return code;
+    return blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab, &m->output, err);
+}
 
-    m->layers = (blm_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_layer));
-    m->rope_frequency = (double *)blm_arena_take(arena, m->n_rot / 2, sizeof(double));
-    for (uint32_t i = 0; i < m->n_layer; i++) {
-        blm_layer layer;
-        if ((code = blm_layer_read(&layer, m, g, i, err)) < 0) return code;
-        if (m->layers) m->layers[i] = layer;
-    }
-    return blm_language_rope(m, g, arch, rope_linear, err);
+BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
+                                  bluelm_error *err)
+{
+    blm_language_file f;
+    int code;
+    memset(m, 0, sizeof *m);
+    memset(&f, 0, sizeof f);
+    f.g = g;
+    if ((code = blm_language_row(&f, err)) < 0 || (code = blm_language_sizes(m, &f, err)) < 0 ||
+        (code = blm_language_only(&f, ".expert_count", 0, err)) < 0 ||
+        (code = blm_language_only(&f, ".attention.value_length", m->head_dim, err)) < 0 ||
+        (code = blm_language_traits(m, &f, err)) < 0 ||
+        (code = blm_language_windows(m, &f, err)) < 0 ||
+        (code = blm_language_recurrent(m, &f, err)) < 0 ||
+        (code = blm_language_ends(m, &f, err)) < 0 ||
+        (code = blm_language_rope(m, &f, arena, err)) < 0 ||
+        (code = blm_language_axes(m, &f, arena, err)) < 0)
+        return code;
+    return blm_language_read_layers(m, &f, arena, err);
 }

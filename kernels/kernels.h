@@ -154,6 +154,12 @@ typedef struct blm_kernels {
     float (*dot_f32)(const float *x, const float *y, size_t n);
     void (*axpy_f32)(float *y, float a, const float *x, size_t n); /* y += a x */
 
+    /* One token through one head's memory of n values for each of n keys (Gated DeltaNet):
+     *   row *= keep;  row += rate * (v[j] - row . k) * k;  out[j] = row . q
+     * for row j of memory [n][n], j < n. */
+    void (*delta_step)(float *memory, const float *q, const float *k, const float *v,
+                       float keep, float rate, uint32_t n, float *out);
+
     blm_attend_fn attend_f32; /* rows at least 4-byte aligned */
     blm_attend_fn attend_i16; /* the same; may round what it multiplies to int16 */
     blm_attend_fn attend_f16; /* rows at least 2-byte aligned */

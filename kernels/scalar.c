@@ -591,6 +591,20 @@ static void blm_scalar_rope(float *x, const float *cos, const float *sin, uint32
     }
 }
 
+/* ---- The delta rule ------------------------------------------------------------------ */
+
+static void blm_scalar_delta_step(float *memory, const float *q, const float *k, const float *v,
+                                  float keep, float rate, uint32_t n, float *out)
+{
+    for (uint32_t j = 0; j < n; j++) {
+        float *row = memory + (size_t)j * n;
+        float change = rate * (v[j] - keep * blm_scalar_dot_f32(row, k, n));
+        for (uint32_t i = 0; i < n; i++)
+            row[i] = keep * row[i] + change * k[i];
+        out[j] = blm_scalar_dot_f32(row, q, n);
+    }
+}
+
 /* ---- Attention ----------------------------------------------------------------------- */
 
 /* How one kind of row is read: its product with a query, and its addition to an output. */
@@ -722,6 +736,7 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
     k->rope = blm_scalar_rope;
     k->dot_f32 = blm_scalar_dot_f32;
     k->axpy_f32 = blm_scalar_axpy_f32;
+    k->delta_step = blm_scalar_delta_step;
     k->attend_f32 = k->attend_i16 = blm_scalar_attend_f32;
     k->attend_f16 = blm_scalar_attend_f16;
     k->attend_q8 = blm_scalar_attend_q8;

@@ -1,28 +1,47 @@
-/* Keys and values of every token read, per layer and head, as int8 with one f16 scale per
- * token and head, or as f16. */
+/* Keys and values of tokens read, per layer and head, as int8 with one f16 scale per token
+ * and head, or as f16: of the whole context, or of a window that moves along.
+ *
+ *   slots of a window:   | window - 1 tokens that are still seen | a chunk |
+ *
+ * When a chunk does not fit behind what is there, what is still seen moves to the front. */
 #ifndef BLM_KVCACHE_H
 #define BLM_KVCACHE_H
 
 #include "../kernels/kernels.h"
+#include "workers.h"
 
 typedef struct blm_kv_cache {
     uint32_t type; /* BLUELM_KV_INT8 or BLUELM_KV_F16 */
-    uint32_t n_layer, n_head_kv, head_dim, context_tokens;
-    uint8_t *k, *v;              /* [n_layer][n_head_kv][context_tokens][head_dim]    */
-    uint16_t *k_scale, *v_scale; /* [n_layer][n_head_kv][context_tokens], int8 only   */
+    uint32_t n_layer, n_head_kv, head_dim;
+    uint32_t slots; /* tokens there is room for                                       */
+    uint32_t keep;  /* tokens before a chunk that it may still see                     */
+    uint32_t first; /* the token in slot 0                                             */
+    uint8_t *k, *v; /* [n_layer][n_head_kv][slots][head_dim]                           */
+    uint16_t *k_scale, *v_scale; /* [n_layer][n_head_kv][slots], int8 only             */
 } blm_kv_cache;
 
-/* Takes k, v and scales from the arena; the other fields are set before. */
+/* Takes k, v and scales from the arena; type .. keep are set before. */
 BLM_PRIVATE void blm_kv_cache_take(blm_kv_cache *kv, blm_arena *arena);
+
+/* Makes room for tokens [position, position + count), count <= slots - keep. */
+BLM_PRIVATE void blm_kv_cache_make_room(blm_kv_cache *kv, const blm_workers *workers,
+                                        uint32_t position, uint32_t count);
 
 /* Stores one token's key and value of one head, [head_dim] f32 each. */
 BLM_PRIVATE void blm_kv_cache_store(const blm_kv_cache *kv, const blm_kernels *kernels,
                                     uint32_t layer, uint32_t head, uint32_t position,
                                     const float *key, const float *value);
 
-/* Points args at one head's rows and attends; the caller has set the queries, keys, scratch
- * and out. */
+/* Points args at one head's rows from token `from` on and attends; the caller has set the
+ * queries, keys, scratch and out. */
 BLM_PRIVATE void blm_kv_cache_attend(const blm_kv_cache *kv, const blm_kernels *kernels,
-                                     uint32_t layer, uint32_t head, blm_attend_args *args);
+                                     uint32_t layer, uint32_t head, uint32_t from,
+                                     blm_attend_args *args);
+
+/* Copies the last `keep` of `tokens` tokens to memory and back: any alignment. What is less
+ * than `keep` leaves the rest of the memory as it is. */
+BLM_PRIVATE uint64_t blm_kv_cache_keep_bytes(const blm_kv_cache *kv);
+BLM_PRIVATE void blm_kv_cache_save(const blm_kv_cache *kv, uint32_t tokens, uint8_t *memory);
+BLM_PRIVATE void blm_kv_cache_restore(blm_kv_cache *kv, uint32_t tokens, const uint8_t *memory);
 
 #endif

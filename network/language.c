@@ -1,5 +1,8 @@
 #include "language.h"
 
+#include "attention.h"
+#include "recurrent.h"
+
 /* ---- Scratch --------------------------------------------------------------------- */
 
 static float *blm_take_floats(blm_arena *arena, uint64_t rows, uint64_t cols)
@@ -7,64 +10,90 @@ static float *blm_take_floats(blm_arena *arena, uint64_t rows, uint64_t cols)
     return (float *)blm_arena_take(arena, rows, cols * sizeof(float));
 }
 
+/* Columns of the widest rows that mixers give to their last product. */
+static uint64_t blm_language_mixed(const blm_language *m)
+{
+    return BLM_MAX((uint64_t)m->n_head * m->head_dim, (uint64_t)m->v_heads * m->state_dim);
+}
+
 BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
                                    const blm_language *m, const blm_compute *c,
                                    uint32_t chunk_tokens, uint32_t context_tokens)
 {
-    uint64_t n = chunk_tokens, kv = (uint64_t)m->n_head_kv * m->head_dim;
-    uint64_t q = (uint64_t)m->n_head * m->head_dim, wide = BLM_MAX(q, m->n_embd);
+    uint64_t n = chunk_tokens, wide = BLM_MAX(blm_language_mixed(m), m->n_embd);
+    uint64_t part = BLM_MAX(blm_attention_floats(m), 2 * (uint64_t)m->n_ff);
+    part = BLM_MAX(part, BLM_MAX(blm_convolution_floats(m), blm_delta_floats(m)));
     w->chunk_tokens = chunk_tokens;
     w->context_tokens = context_tokens;
     w->attend_bytes = blm_attend_scratch_bytes(chunk_tokens, context_tokens, m->head_dim);
+    w->positions = (blm_position *)blm_arena_take(arena, n, sizeof *w->positions);
+    w->sees = (uint32_t *)blm_arena_take(arena, n, sizeof *w->sees);
+    w->images = (const uint16_t **)blm_arena_take(arena, n, sizeof *w->images);
     w->x = blm_take_floats(arena, n, m->n_embd);
     w->in = blm_take_floats(arena, n, wide);
     w->out = blm_take_floats(arena, n, m->n_embd);
-    w->cos = blm_take_floats(arena, n, m->n_rot / 2);
-    w->sin = blm_take_floats(arena, n, m->n_rot / 2);
+    w->cos = blm_take_floats(arena, n * m->n_rope, m->n_rot / 2);
+    w->sin = blm_take_floats(arena, n * m->n_rope, m->n_rot / 2);
+    if (m->taps) w->columns = blm_take_floats(arena, m->taps - 1, m->channels);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
-    blm_linear_take(&w->linear, arena, c, chunk_tokens,
-                    (uint32_t)BLM_MAX(BLM_MAX(q, m->n_embd), m->n_ff), 0);
-
-    /* q, k, v are done with before gate and up begin: they share one place. */
-    uint64_t heads_count = n * (q + 2 * kv), ffn_count = 2 * n * m->n_ff;
-    float *shared = blm_take_floats(arena, BLM_MAX(heads_count, ffn_count), 1);
-    w->q = w->gate = shared;
-    w->k = shared ? shared + n * q : NULL;
-    w->v = shared ? w->k + n * kv : NULL;
-    w->up = shared ? shared + n * m->n_ff : NULL;
+    blm_linear_take(&w->linear, arena, c, chunk_tokens, (uint32_t)BLM_MAX(wide, m->n_ff), 0);
+    w->part = blm_take_floats(arena, n, part);
 }
 
-/* ---- The network ------------------------------------------------------------------- */
+/* ---- What goes in ------------------------------------------------------------------ */
 
-BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_t token)
+static void blm_chunk_scale(float *x, float scale, uint32_t n)
 {
-    const blm_tensor *e = &c->model->token_embd;
-    float *x = c->work->x + (size_t)index * c->model->n_embd;
+    for (uint32_t i = 0; scale != 1.0f && i < n; i++)
+        x[i] *= scale;
+}
+
+BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_t token,
+                                     blm_position at)
+{
+    const blm_language *m = c->model;
+    const blm_tensor *e = &m->token_embd;
+    float *x = c->work->x + (size_t)index * m->n_embd;
     c->compute->kernels.dequantize[e->type](e->data + (size_t)(token * e->row_bytes), x,
-                                            c->model->n_embd);
+                                            m->n_embd);
+    blm_chunk_scale(x, m->token_scale, m->n_embd);
+    c->work->images[index] = NULL;
+    c->work->positions[index] = at;
+    c->work->sees[index] = c->position + index + 1;
 }
 
-BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index,
-                                     const uint16_t *embedding)
+BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index, const uint16_t *row,
+                                     blm_position at, uint32_t sees)
 {
-    float *x = c->work->x + (size_t)index * c->model->n_embd;
-    c->compute->kernels.f32_from_f16(x, embedding, c->model->n_embd);
+    const blm_language *m = c->model;
+    float *x = c->work->x + (size_t)index * m->n_embd;
+    c->compute->kernels.f32_from_f16(x, row, m->n_embd);
+    blm_chunk_scale(x, m->image_scale, m->n_embd);
+    c->work->images[index] = row;
+    c->work->positions[index] = at;
+    c->work->sees[index] = BLM_MIN(sees, c->position + c->count);
 }
 
 BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c)
 {
-    uint32_t pairs = c->model->n_rot / 2;
-    for (uint32_t t = 0; t < c->count; t++) {
-        for (uint32_t i = 0; i < pairs; i++) {
-            double angle = (double)(c->position + t) * c->model->rope_frequency[i];
-            c->work->cos[(size_t)t * pairs + i] = (float)blm_cos(angle);
-            c->work->sin[(size_t)t * pairs + i] = (float)blm_sin(angle);
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    uint32_t pairs = m->n_rot / 2;
+    blm_kv_cache_make_room(&c->state->window, &c->compute->workers, c->position, c->count);
+    for (uint32_t r = 0; r < m->n_rope; r++) {
+        const double *frequency = m->rope_frequency + (size_t)r * pairs;
+        for (uint32_t t = 0; t < c->count; t++) {
+            size_t at = ((size_t)r * w->chunk_tokens + t) * pairs;
+            blm_position_turns(w->positions[t], frequency, m->rope_axis, pairs,
+                               m->rope_magnitude, w->cos + at, w->sin + at);
         }
     }
 }
 
-/* One worker's tokens of the chunk. */
-static void blm_chunk_tokens(const blm_chunk *c, uint32_t part, uint32_t *first, uint32_t *end)
+/* ---- Blocks -------------------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_chunk_tokens(const blm_chunk *c, uint32_t part, uint32_t *first,
+                                  uint32_t *end)
 {
     uint64_t a, b;
     blm_workers_share(c->count, 1, part, c->compute->workers.count, &a, &b);
@@ -72,127 +101,79 @@ static void blm_chunk_tokens(const blm_chunk *c, uint32_t part, uint32_t *first,
     *end = (uint32_t)b;
 }
 
-static void blm_chunk_norm(const blm_chunk *c, const blm_tensor *norm, uint32_t part)
+BLM_PRIVATE void blm_chunk_linear(const blm_chunk *c, const float *x, size_t x_stride,
+                                  uint32_t cols, const blm_product *products, uint32_t count)
 {
+    blm_linear_run(&c->work->linear, c->compute, x, x_stride, c->count, cols, products, count);
+}
+
+/* in = norm(x) */
+static void blm_chunk_norm(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
     const blm_language *m = c->model;
     uint32_t first, end;
     blm_chunk_tokens(c, part, &first, &end);
     for (uint32_t t = first; t < end; t++)
-        c->compute->kernels.rms_norm(c->work->x + (size_t)t * m->n_embd, norm->data,
+        c->compute->kernels.rms_norm(c->work->x + (size_t)t * m->n_embd, c->norm->data,
                                      m->norm_eps, m->n_embd,
                                      c->work->in + (size_t)t * m->n_embd);
 }
 
-static void blm_chunk_attn_norm(void *arg, uint32_t part)
-{
-    const blm_chunk *c = (const blm_chunk *)arg;
-    blm_chunk_norm(c, &c->model->layers[c->layer].attn_norm, part);
-}
-
-static void blm_chunk_ffn_norm(void *arg, uint32_t part)
-{
-    const blm_chunk *c = (const blm_chunk *)arg;
-    blm_chunk_norm(c, &c->model->layers[c->layer].ffn_norm, part);
-}
-
-/* Rotates queries and keys, scales the queries, and files keys and values away. */
-static void blm_chunk_rope_store(void *arg, uint32_t part)
+/* out = norm(out), where there is a norm */
+static void blm_chunk_norm_out(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
     const blm_language *m = c->model;
-    const blm_language_work *w = c->work;
-    const blm_kernels *k = &c->compute->kernels;
-    float scale = 1.0f / blm_sqrtf((float)m->head_dim);
     uint32_t first, end;
     blm_chunk_tokens(c, part, &first, &end);
     for (uint32_t t = first; t < end; t++) {
-        const float *cos = w->cos + (size_t)t * (m->n_rot / 2);
-        const float *sin = w->sin + (size_t)t * (m->n_rot / 2);
-        for (uint32_t h = 0; h < m->n_head; h++) {
-            float *q = w->q + ((size_t)t * m->n_head + h) * m->head_dim;
-            k->rope(q, cos, sin, m->n_rot, (int)m->rope_halves);
-            for (uint32_t i = 0; i < m->head_dim; i++)
-                q[i] *= scale;
-        }
-        for (uint32_t h = 0; h < m->n_head_kv; h++) {
-            size_t at = ((size_t)t * m->n_head_kv + h) * m->head_dim;
-            k->rope(w->k + at, cos, sin, m->n_rot, (int)m->rope_halves);
-            blm_kv_cache_store(c->kv, k, c->layer, h, c->position + t, w->k + at, w->v + at);
-        }
+        float *out = c->work->out + (size_t)t * m->n_embd;
+        c->compute->kernels.rms_norm(out, c->norm->data, m->norm_eps, m->n_embd, out);
     }
 }
 
-/* One head with the chunk's tokens; or, with a single token, up to BLM_ATTEND_GROUP heads that
- * share keys and values, which are then read once for them. */
-static void blm_chunk_attend(void *arg, uint32_t part)
-{
-    const blm_chunk *c = (const blm_chunk *)arg;
-    const blm_language *m = c->model;
-    const blm_language_work *w = c->work;
-    uint32_t group = m->n_head / m->n_head_kv;
-    uint32_t heads = c->count == 1 ? BLM_MIN(group, BLM_ATTEND_GROUP) : 1;
-    uint32_t calls = (group + heads - 1) / heads; /* for one head of keys and values */
-    uint64_t first, end;
-    blm_workers_share((uint64_t)m->n_head_kv * calls, 1, part, c->compute->workers.count,
-                      &first, &end);
-    for (uint32_t i = (uint32_t)first; i < (uint32_t)end; i++) {
-        uint32_t in_group = i % calls * heads, head = i / calls * group + in_group;
-        size_t at = (size_t)head * m->head_dim, row = (size_t)m->n_head * m->head_dim;
-        blm_attend_args args = {
-            .q = w->q + at,
-            .q_stride = c->count == 1 ? m->head_dim : row,
-            .queries = c->count == 1 ? BLM_MIN(heads, group - in_group) : c->count,
-            .keys = c->position + 1,
-            .keys_step = c->count == 1 ? 0 : 1,
-            .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
-            .out = w->in + at,
-            .out_stride = c->count == 1 ? m->head_dim : row,
-        };
-        blm_kv_cache_attend(c->kv, &c->compute->kernels, c->layer, i / calls, &args);
-    }
-}
-
+/* x += residual_scale * out */
 static void blm_chunk_add(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_kernels *k = &c->compute->kernels;
+    float scale = c->model->residual_scale;
     uint64_t first, end;
     blm_workers_share((uint64_t)c->count * c->model->n_embd, 16, part,
                       c->compute->workers.count, &first, &end);
-    c->compute->kernels.add(c->work->x + first, c->work->out + first, (size_t)(end - first));
+    float *x = c->work->x + first;
+    const float *out = c->work->out + first;
+    if (scale == 1.0f)
+        k->add(x, out, (size_t)(end - first));
+    else
+        k->axpy_f32(x, scale, out, (size_t)(end - first));
 }
 
-static void blm_chunk_silu_mul(void *arg, uint32_t part)
+static void blm_chunk_residual(blm_chunk *c, const blm_tensor *norm)
+{
+    c->norm = norm;
+    if (norm->data) blm_workers_run(&c->compute->workers, blm_chunk_norm_out, c);
+    blm_workers_run(&c->compute->workers, blm_chunk_add, c);
+}
+
+/* gate = act(gate) * up */
+static void blm_chunk_activate(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_kernels *k = &c->compute->kernels;
+    float *gate = c->work->part;
+    const float *up = gate + (size_t)c->work->chunk_tokens * c->model->n_ff;
     uint64_t first, end;
     blm_workers_share((uint64_t)c->count * c->model->n_ff, 16, part, c->compute->workers.count,
                       &first, &end);
-    c->compute->kernels.silu_mul(c->work->gate + first, c->work->up + first,
-                                 (size_t)(end - first));
-}
-
-static void blm_chunk_linear(const blm_chunk *c, const float *x, uint32_t cols,
-                             const blm_product *products, uint32_t count)
-{
-    blm_linear_run(&c->work->linear, c->compute, x, cols, c->count, cols, products, count);
-}
-
-static void blm_chunk_attention(blm_chunk *c)
-{
-    const blm_language *m = c->model;
-    const blm_language_work *w = c->work;
-    const blm_layer *l = &m->layers[c->layer];
-    uint32_t q_cols = m->n_head * m->head_dim, kv_cols = m->n_head_kv * m->head_dim;
-    const blm_product qkv[] = {{&l->q, &l->q_bias, w->q, q_cols},
-                               {&l->k, &l->k_bias, w->k, kv_cols},
-                               {&l->v, &l->v_bias, w->v, kv_cols}};
-    const blm_product o = {&l->o, NULL, w->out, m->n_embd};
-    blm_workers_run(&c->compute->workers, blm_chunk_attn_norm, c);
-    blm_chunk_linear(c, w->in, m->n_embd, qkv, 3);
-    blm_workers_run(&c->compute->workers, blm_chunk_rope_store, c);
-    blm_workers_run(&c->compute->workers, blm_chunk_attend, c);
-    blm_chunk_linear(c, w->in, q_cols, &o, 1);
-    blm_workers_run(&c->compute->workers, blm_chunk_add, c);
+    if (!c->model->gelu) {
+        k->silu_mul(gate + first, up + first, (size_t)(end - first));
+        return;
+    }
+    k->gelu_tanh(gate + first, (size_t)(end - first));
+    for (size_t i = (size_t)first; i < end; i++)
+        gate[i] *= up[i];
 }
 
 static void blm_chunk_feed_forward(blm_chunk *c)
@@ -200,21 +181,51 @@ static void blm_chunk_feed_forward(blm_chunk *c)
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     const blm_layer *l = &m->layers[c->layer];
-    const blm_product gate_up[] = {{&l->gate, NULL, w->gate, m->n_ff},
-                                   {&l->up, NULL, w->up, m->n_ff}};
+    float *gate = w->part, *up = gate + (size_t)w->chunk_tokens * m->n_ff;
+    const blm_product gate_up[] = {{&l->gate, NULL, gate, m->n_ff},
+                                   {&l->up, NULL, up, m->n_ff}};
     const blm_product down = {&l->down, NULL, w->out, m->n_embd};
-    blm_workers_run(&c->compute->workers, blm_chunk_ffn_norm, c);
-    blm_chunk_linear(c, w->in, m->n_embd, gate_up, 2);
-    blm_workers_run(&c->compute->workers, blm_chunk_silu_mul, c);
-    blm_chunk_linear(c, w->gate, m->n_ff, &down, 1);
-    blm_workers_run(&c->compute->workers, blm_chunk_add, c);
+    c->norm = &l->ffn_norm;
+    blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
+    blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, gate_up, 2);
+    blm_workers_run(&c->compute->workers, blm_chunk_activate, c);
+    blm_chunk_linear(c, gate, m->n_ff, m->n_ff, &down, 1);
+    blm_chunk_residual(c, &l->fed_norm);
+}
+
+/* The rows of pictures carry something for the outputs of the first layers, too. */
+static void blm_chunk_deepstack(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_kernels *k = &c->compute->kernels;
+    uint32_t n = c->model->n_embd, first, end;
+    blm_chunk_tokens(c, part, &first, &end);
+    for (uint32_t t = first; t < end; t++) {
+        const uint16_t *row = c->work->images[t];
+        float *more = c->work->out + (size_t)t * n;
+        if (!row) continue;
+        k->f32_from_f16(more, row + (size_t)n * (c->layer + 1), n);
+        k->add(c->work->x + (size_t)t * n, more, n);
+    }
 }
 
 BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
 {
+    const blm_layer *l = &c->model->layers[layer];
+    static void (*const mixers[])(blm_chunk * c) = {
+        [BLM_MIX_ATTENTION] = blm_attention_run,
+        [BLM_MIX_CONVOLUTION] = blm_convolution_run,
+        [BLM_MIX_DELTA] = blm_delta_run,
+    };
     c->layer = layer;
-    blm_chunk_attention(c);
+    c->norm = &l->attn_norm;
+    blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
+    mixers[l->mixer](c);
+    blm_chunk_residual(c, &l->mixed_norm);
     blm_chunk_feed_forward(c);
+    if (layer < c->model->n_deepstack)
+        blm_workers_run(&c->compute->workers, blm_chunk_deepstack, c);
+    if (layer + 1 == c->model->n_layer) c->state->tokens = c->position + c->count;
 }
 
 BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
@@ -225,4 +236,6 @@ BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
     c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd, m->output_norm.data,
                                  m->norm_eps, m->n_embd, w->in);
     blm_linear_run(&w->linear, c->compute, w->in, m->n_embd, 1, m->n_embd, &output, 1);
+    for (uint32_t i = 0; m->logit_scale != 1.0f && i < m->n_vocab; i++)
+        logits[i] /= m->logit_scale;
 }

@@ -1,0 +1,92 @@
+/* A language model as plain data. A block is
+ *
+ *   x += scale * norm?(mixer(norm(x)));  x += scale * norm?(down(act(gate y) * up y)), y = norm(x)
+ *
+ * What differs between families, and between the layers of one, is in these structs. */
+#ifndef BLM_MODEL_H
+#define BLM_MODEL_H
+
+#include "../base/tensor.h"
+
+#define BLM_MAX_TAPS 8 /* of a convolution */
+
+typedef enum blm_mixer {
+    BLM_MIX_ATTENTION,
+    BLM_MIX_CONVOLUTION, /* c * convolution(b * v), where b, c, v are projections */
+    BLM_MIX_DELTA        /* Gated DeltaNet                                         */
+} blm_mixer;
+
+/* Every head's vector is [q], or [q | gate] in a gated model. */
+typedef struct blm_attention {
+    blm_tensor q, k, v, o;             /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
+    blm_tensor q_bias, k_bias, v_bias; /* f32; data NULL without                        */
+    blm_tensor q_norm, k_norm;         /* [head] f32; data NULL without                 */
+} blm_attention;
+
+typedef struct blm_convolution {
+    blm_tensor in;   /* [3*n_embd, n_embd]: b, c, v    */
+    blm_tensor taps; /* [channels][taps] f32, newest last */
+    blm_tensor out;  /* [n_embd, n_embd]               */
+} blm_convolution;
+
+typedef struct blm_delta {
+    blm_tensor qkv;  /* [channels, n_embd]: k_heads of q, of k, v_heads of v, each state_dim */
+    blm_tensor gate; /* [v_heads*state_dim, n_embd]    */
+    blm_tensor beta, alpha; /* [v_heads, n_embd]              */
+    blm_tensor taps;        /* [channels][taps] f32           */
+    blm_tensor step, decay; /* [v_heads] f32                  */
+    blm_tensor norm;        /* [state_dim] f32                */
+    blm_tensor out;         /* [n_embd, v_heads*state_dim]    */
+} blm_delta;
+
+typedef struct blm_layer { /* one block; all tensors point into the GGUF */
+    blm_mixer mixer;
+    uint32_t ordinal;  /* among the layers that keep the same kind of state           */
+    uint32_t windowed; /* attention: sees model.window tokens back, itself included   */
+    uint32_t rope;     /* which of the model's tables of frequencies                  */
+    blm_tensor attn_norm, mixed_norm; /* [n_embd] f32; the latter's data NULL without   */
+    blm_tensor ffn_norm, fed_norm;    /* the same                                       */
+    blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
+    union {
+        blm_attention attention;
+        blm_convolution convolution;
+        blm_delta delta;
+    } mix;
+} blm_layer;
+
+typedef struct blm_language {
+    const char *architecture; /* the family's name */
+    uint32_t n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    uint32_t trained_context_tokens;
+    float norm_eps;
+
+    uint32_t n_rot, rope_halves; /* values of a head that turn; in halves or neighbours */
+    uint32_t n_rope;             /* tables of frequencies                               */
+    double *rope_frequency;      /* [n_rope][n_rot / 2]: radians per position           */
+    uint8_t *rope_axis;          /* [n_rot / 2] of blm_position, or NULL: all t         */
+    float rope_magnitude;        /* of what was turned                                  */
+    int planar;                  /* pictures lie in a plane of positions                */
+    int two_way;          /* the tokens of a picture see each other: it must lie in one chunk */
+    uint32_t n_deepstack; /* an image row is [n_embd * (1 + n_deepstack)]               */
+
+    int gated;            /* attention: heads of [q | gate]                             */
+    int gelu;             /* feed-forward: tanh GELU in place of SiLU                   */
+    float token_scale;    /* of embeddings of tokens                                    */
+    float image_scale;    /* of rows of pictures                                        */
+    float residual_scale; /* of what a block adds                                       */
+    float attention_scale;
+    float logit_scale; /* logits are divided by it */
+
+    uint32_t window;         /* tokens that windowed layers see, 0 without                  */
+    uint32_t taps, channels; /* of convolutions, 0 without                          */
+    uint32_t k_heads, v_heads, state_dim; /* of the delta net, 0 without            */
+    uint32_t n_context, n_window, n_convolution, n_delta; /* layers by kind of state */
+
+    blm_tensor token_embd;  /* [n_vocab, n_embd] */
+    blm_tensor output_norm; /* [n_embd] f32      */
+    blm_tensor output;      /* [n_vocab, n_embd], or token_embd */
+    blm_layer *layers;      /* [n_layer]; convolution layers come before delta layers in
+                               blm_state.columns, a model has one of the two          */
+} blm_language;
+
+#endif
