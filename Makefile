@@ -41,20 +41,20 @@ need = missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$m
        if [ -n "$$missing" ]; then echo "installing:$$missing" >&2; \
        $(APT) update -qq && DEBIAN_FRONTEND=noninteractive $(APT) install -y -qq $$missing >/dev/null; fi
 
-deps: ## install what the build needs (libstb-dev)
-	@$(call need,gcc libc6-dev libstb-dev)
+deps: ## install what the build needs
+	@$(call need,gcc libc6-dev)
 
 deps-test: ## install what the tests need besides (libcmocka-dev)
-	@$(call need,gcc libc6-dev libstb-dev libcmocka-dev binutils)
+	@$(call need,gcc libc6-dev libcmocka-dev binutils)
 
 deps-clang: ## install what the clang build and the fuzzers need
 	@$(call need,clang libclang-rt-14-dev)
 
 deps-arm: ## install what test-arm needs
-	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user libstb-dev)
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 
 deps-board: ## install what the QEMU board needs
-	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm libstb-dev)
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
 
 # ---- Library and command ------------------------------------------------------------
 
@@ -62,9 +62,6 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC $<)
 	$(Q)$(COMPILE) -c $< -o $@
-
-# stb_image's JPEG reader shifts out of range on truncated data, harmlessly.
-$(BUILD)/obj/tiler/image.o $(BUILD)/obj/bluelm.o: override CFLAGS += -fno-sanitize=shift,signed-integer-overflow
 
 $(BUILD)/libbluelm.a: $(BUILD)/obj/bluelm.o
 	$(call say,AR $@)

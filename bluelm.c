@@ -1,6 +1,6 @@
 /* The whole library in one source: compile this file, or include it in a program of your
  * own. Internals are static, every name begins bluelm_ or blm_. Defines it heeds:
- *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding (stb_image) out */
+ *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding out */
 #define BLM_UNITY 1
 
 #include "base/error.c"
@@ -29,6 +29,12 @@
 #include "tiler/exif.c"
 #include "tiler/grid.c"
 #include "tiler/image.c"
+#include "tiler/inflate.c"
+#include "tiler/jpeg.c"
+#include "tiler/jpeg_entropy.c"
+#include "tiler/jpeg_pixels.c"
+#include "tiler/jpeg_segments.c"
+#include "tiler/png.c"
 #include "tiler/resize.c"
 
 #include "text/chat.c"

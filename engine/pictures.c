@@ -117,7 +117,7 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
     if (code >= 0 && pixels > e->config.max_image_pixels)
         code = blm_fail(err, BLUELM_E_IMAGE, "picture's pixels (max_image_pixels)",
                         e->config.max_image_pixels, pixels, 0);
-    return code;
+    return code < 0 ? code : blm_image_check(image->encoded, image->encoded_bytes, err);
 }
 
 /* Where the turn begins that a picture belongs to; without an open turn, the picture. */

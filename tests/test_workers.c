@@ -285,7 +285,7 @@ static void *test_thread_run(void *arg)
     return NULL;
 }
 
-/* Each decodes its own JPEG and PNG, whose decoder keeps two pointers per thread. */
+/* Each decodes its own JPEG and PNG. */
 static void engines_in_two_threads_do_not_meet(void **state)
 {
     (void)state;

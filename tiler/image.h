@@ -60,6 +60,7 @@ typedef struct blm_image_decoder {
     uint32_t next_row; /* the one that blm_image_row gives next */
     int failed;        /* the code of the first failure         */
     void *state;       /* in the caller's memory                */
+    const struct blm_image_format *format;
 } blm_image_decoder;
 
 /* Makes ready for the first row; decodes the whole picture where it cannot be decoded by
@@ -76,6 +77,9 @@ BLM_PRIVATE int blm_image_begin(blm_image_decoder *d, const void *encoded, size_
  * Errors: BLUELM_E_IMAGE, and once more at each call after it; BLUELM_E_STATE after the
  * last row. */
 BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_error *err);
+
+/* For the formats: sides are 1..65535, or BLUELM_E_IMAGE. */
+BLM_PRIVATE int blm_image_check_sides(uint32_t width, uint32_t height, bluelm_error *err);
 
 /* ---- Whole pictures, until their users pull rows ------------------------------------- */
 
