@@ -15,7 +15,8 @@
  *         if (event.type == BLUELM_EVENT_TOKEN) print(event.text, event.text_bytes);
  *
  * Functions return >= 0 on success and a negative BLUELM_E_* otherwise; every
- * bluelm_error argument may be NULL. An engine is used by one thread at a time.
+ * bluelm_error argument may be NULL, an engine and an event may not; any other pointer that
+ * is NULL where something is needed is BLUELM_E_ARG. An engine is used by one thread at a time.
  * Source: BlueLM-V-3B (arXiv 2411.10640).
  */
 #ifndef BLUELM_H
@@ -44,12 +45,27 @@ enum {
     BLUELM_E_STATE = -7        /* the call does not fit the engine's state               */
 };
 
+/* Why, for programs to act on. The numbers stay what they are; new ones may be added. */
+enum {
+    BLUELM_CAUSE_OTHER = 0,     /* what code and subject say                              */
+    BLUELM_CAUSE_SHORT = 1,     /* need more than have: bytes (BUDGET), tokens (CONTEXT)    */
+    BLUELM_CAUSE_ABOVE = 2,     /* have is above the limit, need                           */
+    BLUELM_CAUSE_BELOW = 3,     /* have is below the least, need                           */
+    BLUELM_CAUSE_NEGATIVE = 4,  /* the value is -have; the least is need                   */
+    BLUELM_CAUSE_NUMBER = 5,    /* have holds the bits of an f32 outside its range         */
+    BLUELM_CAUSE_NULL = 6,      /* a pointer that must not be NULL                         */
+    BLUELM_CAUSE_MISSING = 7,   /* the file lacks it                                       */
+    BLUELM_CAUSE_MALFORMED = 8, /* the file has it, but it breaks its format               */
+    BLUELM_CAUSE_UNKNOWN = 9    /* a sound file asks for what this build does not have     */
+};
+
 typedef struct bluelm_error {
     int code;         /* BLUELM_E_*                                          */
     char subject[64]; /* what it is about, e.g. "kv cache"; 0-terminated     */
     uint64_t need;    /* what was needed, or the limit                       */
     uint64_t have;    /* what there was, or the offending value              */
     uint64_t at;      /* byte offset in the file, where there is one         */
+    int cause;        /* BLUELM_CAUSE_*                                      */
 } bluelm_error;
 
 /* The version of the library that is linked, "0.2.0". Structs may grow and calls may change

@@ -17,9 +17,9 @@
 #define BLM_PRIVATE __attribute__((visibility("hidden")))
 #endif
 
-#define BLM_MIN(a, b)    ((a) < (b) ? (a) : (b))
-#define BLM_MAX(a, b)    ((a) > (b) ? (a) : (b))
-#define BLM_COUNT_OF(a)  (sizeof(a) / sizeof((a)[0]))
+#define BLM_MIN(a, b)   ((a) < (b) ? (a) : (b))
+#define BLM_MAX(a, b)   ((a) > (b) ? (a) : (b))
+#define BLM_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Little-endian loads from any address: model files promise no alignment, and the
  * compiler turns these into single loads. */
@@ -104,7 +104,20 @@ static inline BLM_UNUSED int blm_string_is(blm_string s, const char *text)
 #define BLM_COLD __attribute__((noinline, cold))
 
 /* Fills err (which may be NULL) and returns code. The subject is cut to fit. */
-BLM_PRIVATE BLM_COLD int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
-                         uint64_t have, uint64_t at);
+BLM_PRIVATE BLM_COLD int blm_fail(bluelm_error *err, int code, const char *subject,
+                                  uint64_t need, uint64_t have, uint64_t at);
+
+/* Fails with BLUELM_E_ARG: a value below 0, a number that is outside its range, a pointer
+ * that is NULL. */
+BLM_PRIVATE BLM_COLD int blm_fail_negative(bluelm_error *err, const char *subject,
+                                           int64_t value);
+BLM_PRIVATE BLM_COLD int blm_fail_number(bluelm_error *err, const char *subject, float value);
+BLM_PRIVATE BLM_COLD int blm_fail_null(bluelm_error *err, const char *subject);
+
+/* a + b, or UINT64_MAX where that does not fit: for the numbers of an error. */
+static inline BLM_UNUSED uint64_t blm_sum_u64(uint64_t a, uint64_t b)
+{
+    return a + b < a ? UINT64_MAX : a + b;
+}
 
 #endif

@@ -2,6 +2,23 @@
 
 #define BLM_SUBJECT_BYTES sizeof(((bluelm_error *)0)->subject)
 
+/* What the code and the numbers say of the cause. */
+static int blm_cause(int code, uint64_t need, uint64_t have)
+{
+    switch (code) {
+    case BLUELM_E_BUDGET:
+    case BLUELM_E_CONTEXT:
+        return BLUELM_CAUSE_SHORT;
+    case BLUELM_E_UNSUPPORTED:
+        return BLUELM_CAUSE_UNKNOWN;
+    case BLUELM_E_FORMAT:
+        return need == 1 && have == 0 ? BLUELM_CAUSE_MISSING : BLUELM_CAUSE_MALFORMED;
+    case BLUELM_E_ARG:
+        return have > need ? BLUELM_CAUSE_ABOVE : have < need ? BLUELM_CAUSE_BELOW : 0;
+    }
+    return BLUELM_CAUSE_OTHER;
+}
+
 BLM_PRIVATE int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
                          uint64_t have, uint64_t at)
 {
@@ -21,7 +38,31 @@ BLM_PRIVATE int blm_fail(bluelm_error *err, int code, const char *subject, uint6
     err->need = need;
     err->have = have;
     err->at = at;
+    err->cause = blm_cause(code, need, have);
     return code;
+}
+
+BLM_PRIVATE int blm_fail_negative(bluelm_error *err, const char *subject, int64_t value)
+{
+    blm_fail(err, BLUELM_E_ARG, subject, 0, 0 - (uint64_t)value, 0);
+    if (err) err->cause = BLUELM_CAUSE_NEGATIVE;
+    return BLUELM_E_ARG;
+}
+
+BLM_PRIVATE int blm_fail_number(bluelm_error *err, const char *subject, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    blm_fail(err, BLUELM_E_ARG, subject, 0, bits, 0);
+    if (err) err->cause = BLUELM_CAUSE_NUMBER;
+    return BLUELM_E_ARG;
+}
+
+BLM_PRIVATE int blm_fail_null(bluelm_error *err, const char *subject)
+{
+    blm_fail(err, BLUELM_E_ARG, subject, 1, 0, 0);
+    if (err) err->cause = BLUELM_CAUSE_NULL;
+    return BLUELM_E_ARG;
 }
 
 /* A line that is written as far as it fits and counted to its end. */
@@ -119,14 +160,53 @@ static void blm_line_details(blm_line *line, const bluelm_error *err)
     blm_line_text(line, ")");
 }
 
-static void blm_line_argument(blm_line *line, const bluelm_error *err)
+/* A number that is no whole one, to three places. */
+static void blm_line_f32(blm_line *line, uint64_t bits)
 {
-    if (err->need == 0 && err->have == 0) {
-        blm_line_text(line, "not a valid argument");
+    uint8_t bytes[4] = {(uint8_t)bits, (uint8_t)(bits >> 8), (uint8_t)(bits >> 16),
+                        (uint8_t)(bits >> 24)};
+    float value = blm_load_f32(bytes);
+    if (!(value - value == 0)) { /* neither finite nor a number */
+        blm_line_text(line, value > 0 ? "infinity" : value < 0 ? "-infinity" : "not a number");
         return;
     }
-    blm_line_number(line, "", err->have);
-    blm_line_number(line, " is outside the limit ", err->need);
+    if (value < 0) blm_line_byte(line, '-');
+    double size = value < 0 ? -(double)value : (double)value;
+    if (size >= 1e18) {
+        blm_line_text(line, "over 10^18");
+        return;
+    }
+    uint64_t whole = (uint64_t)size, rest = (uint64_t)((size - (double)whole) * 1000 + 0.5);
+    blm_line_number(line, "", whole + rest / 1000);
+    blm_line_number(line, ".", rest % 1000 / 100);
+    blm_line_number(line, "", rest % 100 / 10);
+    blm_line_number(line, "", rest % 10);
+}
+
+static void blm_line_argument(blm_line *line, const bluelm_error *err)
+{
+    switch (err->cause) {
+    case BLUELM_CAUSE_NULL:
+        blm_line_text(line, "is NULL");
+        return;
+    case BLUELM_CAUSE_NUMBER:
+        blm_line_f32(line, err->have);
+        blm_line_text(line, " is outside its range");
+        return;
+    case BLUELM_CAUSE_NEGATIVE:
+        blm_line_number(line, "-", err->have);
+        blm_line_number(line, " is below the least ", err->need);
+        return;
+    case BLUELM_CAUSE_ABOVE:
+        blm_line_number(line, "", err->have);
+        blm_line_number(line, " is above the limit ", err->need);
+        return;
+    case BLUELM_CAUSE_BELOW:
+        blm_line_number(line, "", err->have);
+        blm_line_number(line, " is below the least ", err->need);
+        return;
+    }
+    blm_line_text(line, "not a valid argument");
 }
 
 static void blm_line_unsupported(blm_line *line, const bluelm_error *err)

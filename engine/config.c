@@ -1,6 +1,11 @@
 /* The configuration: defaults and limits. */
 #include "engine.h"
 
+#define BLM_CPU_ALL                                                                            \
+    ((uint32_t)(BLUELM_CPU_SSE41 | BLUELM_CPU_AVX2 | BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX | \
+                BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM |             \
+                BLUELM_CPU_NONE))
+
 /* Fills in a default and checks a field's limits. */
 static int blm_config_field(uint32_t *field, uint32_t fallback, uint32_t limit,
                             const char *name, bluelm_error *err)
@@ -28,6 +33,8 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
         (code = blm_config_field(&c->max_image_tokens, 0, 1u << 20, "max_image_tokens", err)) <
             0)
         return code;
+    if (c->cpu_mask & ~BLM_CPU_ALL)
+        return blm_fail(err, BLUELM_E_ARG, "cpu_mask", BLM_CPU_ALL, c->cpu_mask, 0);
     if (c->marks == BLUELM_NO_MARKS)
         c->marks = 0;
     else if ((code = blm_config_field(&c->marks, 1, 16, "marks", err)) < 0)

@@ -153,8 +153,7 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
     blm_answer_close(engine);
     for (size_t i = 0; i < count && code >= 0; i++) {
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= engine->language.n_vocab)
-            code = blm_fail(err, BLUELM_E_ARG, "token id", engine->language.n_vocab - 1,
-                            (uint64_t)(uint32_t)tokens[i], i);
+            code = blm_fail_token(err, tokens[i], engine->language.n_vocab);
         else
             code = blm_input_tokens(&engine->input, tokens[i], 1, err);
     }

@@ -14,6 +14,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
     static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
     bluelm e;
     blm_arena counting;
+    if (!weights || !info) return blm_fail_null(err, weights ? "info" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
     int code = blm_engine_layout(&e, &counting, weights, NULL, NULL, err);
     const blm_language *l = &e.language;
@@ -51,6 +52,7 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
 {
     bluelm e;
     blm_arena counting;
+    if (!weights || !grid) return blm_fail_null(err, weights ? "grid" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
     int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
     if (code < 0 && code != BLUELM_E_BUDGET) return code;
@@ -66,13 +68,17 @@ const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)
     return last ? engine->logits : NULL;
 }
 
+BLM_PRIVATE int blm_fail_token(bluelm_error *err, int32_t token, uint32_t n_tokens)
+{
+    if (token < 0) return blm_fail_negative(err, "token id", token);
+    return blm_fail(err, BLUELM_E_ARG, "token id", n_tokens - 1, (uint32_t)token, 0);
+}
+
 int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
                           bluelm_error *err)
 {
     int64_t length = blm_token_text(&engine->vocab, token, text, bytes);
-    if (length < 0)
-        blm_fail(err, BLUELM_E_ARG, "token id", engine->vocab.n_tokens - 1,
-                 (uint64_t)(uint32_t)token, 0);
+    if (length < 0) blm_fail_token(err, token, engine->vocab.n_tokens);
     return length;
 }
 
@@ -89,6 +95,8 @@ int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int spec
 {
     int64_t total = 0;
     int after_special = 1;
+    if (bytes && !utf8) return blm_fail_null(err, "text");
+    if (max_tokens && !tokens) return blm_fail_null(err, "tokens");
     for (;;) {
         size_t at = bytes, length = 0, room = (size_t)BLM_MIN((uint64_t)total, max_tokens);
         int32_t token = -1;

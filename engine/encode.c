@@ -136,6 +136,7 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
         .model = &engine->vision, .work = w, .compute = &engine->compute, .tiles = 1};
     int code = blm_engine_measure(engine, image, &measured, err);
     if (code < 0) return code;
+    if (!tokens) return blm_fail_null(err, "tokens");
     const blm_projector *p = &engine->vision.projector;
     uint64_t floats = (uint64_t)p->tokens * p->n_embd;
     if (engine->image_count || engine->chunk.count)

@@ -201,6 +201,9 @@ BLM_PRIVATE uint32_t blm_marks_stop(const bluelm *e, uint32_t end);
 BLM_PRIVATE int blm_marks_here(const bluelm *e);
 BLM_PRIVATE void blm_marks_save(bluelm *e);
 
+/* Fails for an id that the vocabulary of n_tokens does not have. */
+BLM_PRIVATE int blm_fail_token(bluelm_error *err, int32_t token, uint32_t n_tokens);
+
 /* Clears the conversation. */
 BLM_PRIVATE void blm_engine_clear(bluelm *e);
 

@@ -26,7 +26,7 @@ BLM_PRIVATE int blm_input_end(blm_input *in, const blm_input *before, int code)
 BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes, bluelm_error *err)
 {
     if (bytes > in->text_capacity - in->text_bytes)
-        return blm_fail(err, BLUELM_E_BUDGET, "text", (uint64_t)in->text_bytes + bytes,
+        return blm_fail(err, BLUELM_E_BUDGET, "text", blm_sum_u64(in->text_bytes, bytes),
                         in->text_capacity, 0);
     if (bytes) memcpy(in->text + in->text_bytes, text, bytes);
     in->text_bytes += (uint32_t)bytes;

@@ -32,7 +32,7 @@ static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
                                     const bluelm_weights *weights, bluelm_error *err)
 {
     int kind, code;
-    if (!weights->llm) return blm_fail(err, BLUELM_E_ARG, "weights.llm is NULL", 1, 0, 0);
+    if (!weights->llm) return blm_fail_null(err, "weights.llm");
     if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
         return code;
     e->has_language = g->tensor_count != 0;
@@ -215,6 +215,7 @@ int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, blue
 {
     bluelm engine;
     blm_arena counting;
+    if (!weights || !need) return blm_fail_null(err, weights ? "need" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
     blm_arena_take(&counting, 1, sizeof engine);
     int code = blm_engine_layout(&engine, &counting, weights, config, NULL, err);
@@ -260,6 +261,7 @@ int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_w
                 const bluelm_config *config, const bluelm_port *port, bluelm_error *err)
 {
     bluelm_memory need;
+    if (!engine) return blm_fail_null(err, "engine");
     *engine = NULL;
     int code = bluelm_plan(weights, config, &need, err);
     if (code < 0) return code;

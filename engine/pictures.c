@@ -90,7 +90,7 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *e
 
 static int blm_check_rows(const bluelm_image *image, bluelm_error *err)
 {
-    uint64_t row_bytes = 3 * (uint64_t)image->width_px;
+    uint64_t row_bytes = 3 * (uint64_t)image->width_px, all;
     uint32_t side = BLM_MAX(image->width_px, image->height_px);
     if (image->width_px == 0 || image->height_px == 0 || side > BLM_PICTURE_LIMIT)
         return blm_fail(err, BLUELM_E_ARG, "picture's side in pixels", BLM_PICTURE_LIMIT,
@@ -98,12 +98,16 @@ static int blm_check_rows(const bluelm_image *image, bluelm_error *err)
     if (image->stride_bytes && image->stride_bytes < row_bytes)
         return blm_fail(err, BLUELM_E_ARG, "picture's stride_bytes", row_bytes,
                         image->stride_bytes, 0);
+    if (!blm_mul_u64(image->stride_bytes, image->height_px, &all) || all > SIZE_MAX / 2)
+        return blm_fail(err, BLUELM_E_ARG, "picture's stride_bytes",
+                        SIZE_MAX / 2 / image->height_px, image->stride_bytes, 0);
     return BLUELM_OK;
 }
 
 BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
                                    bluelm_image *out, bluelm_error *err)
 {
+    if (!image) return blm_fail_null(err, "image");
     *out = *image;
     if (!e->has_vision)
         return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
@@ -207,6 +211,7 @@ int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width
                       uint32_t *height_px, bluelm_error *err)
 {
     blm_image_facts facts;
+    if (!width_px || !height_px) return blm_fail_null(err, "width_px, height_px");
     int code = blm_image_info(encoded, encoded_bytes, &facts, err);
     *width_px = facts.width_px;
     *height_px = facts.height_px;

@@ -20,12 +20,16 @@ BLM_PRIVATE int blm_sampler_set(blm_sampler *s, const bluelm_sampling *options,
 {
     static const bluelm_sampling greedy;
     const bluelm_sampling *o = options != NULL ? options : &greedy;
-    const char *wrong = NULL;
-    if (!blm_within(o->temperature, 0.0f, BLM_LOGIT_MAX)) wrong = "temperature";
-    if (!blm_within(o->top_p, 0.0f, 1.0f)) wrong = "top_p";
-    if (!blm_within(o->min_p, 0.0f, 1.0f)) wrong = "min_p";
-    if (!blm_within(o->repeat_penalty, 0.0f, BLM_LOGIT_MAX)) wrong = "repeat_penalty";
-    if (wrong != NULL) return blm_fail(err, BLUELM_E_ARG, wrong, 0, 0, 0);
+    const struct {
+        const char *name;
+        float value, high;
+    } fields[] = {{"temperature", o->temperature, BLM_LOGIT_MAX},
+                  {"top_p", o->top_p, 1.0f},
+                  {"min_p", o->min_p, 1.0f},
+                  {"repeat_penalty", o->repeat_penalty, BLM_LOGIT_MAX}};
+    for (size_t i = 0; i < BLM_COUNT_OF(fields); i++)
+        if (!blm_within(fields[i].value, 0.0f, fields[i].high))
+            return blm_fail_number(err, fields[i].name, fields[i].value);
     s->options = *o;
     s->random = o->seed;
     if (o->top_p == 0.0f) s->options.top_p = 1.0f;
