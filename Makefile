@@ -24,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench bench-peer test check sanitize test-arm \
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench bench-peer models test check sanitize test-arm \
         run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
@@ -125,6 +125,9 @@ size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the 
 
 bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads, 10 minutes, 5 GB under build/ (ARGS="--json --only decode")
 	@$(BUILD)/bench $(BUILD)/models $(ARGS)
+
+models: deps $(BUILD)/bench ## write docs/models.md: what runs, in how much memory
+	@$(BUILD)/bench $(BUILD)/models --models >$(BUILD)/models.md && cp $(BUILD)/models.md docs/models.md
 
 bench-peer: deps $(BUILD)/bench ## prefill and decode in turns with llama.cpp from the npm registry (ARGS=--help)
 	@tools/bench_peer $(BUILD) $(ARGS)

@@ -27,6 +27,7 @@ refused 2 'usage: bench' "$models" --runs 100
 refused 2 'usage: bench' "$models" --threads 1,x
 refused 2 'usage: bench' "$models" --threads
 refused 2 'usage: bench' "$models" --fly 1
+refused 2 'smolvlm-500m' "$models" --family tapir
 refused 1 'q9_9' "$models" --small --llm q9_9
 refused 1 'threads' "$models" --small --cpus 0-x
 
@@ -38,6 +39,7 @@ import json, sys
 NAMES = {"load": 2, "prefill 128": 2, "prefill 512": 2, "decode 64 after 128": 2,
          "decode 64 after 1900": 2, "first token, 16 words": 2, "  in decode steps": 2,
          "  read bandwidth": 2, "tile of 384 px": 2, "9 tiles of 768x1536": 2,
+         "its first token, 1764 + 16": 2,
          "memory: arena": 2, "  weights": 2, "dispatch, 0 us between": 1,
          "dispatch, 5 us between": 1, "dispatch, 50 us between": 1}
 
@@ -64,6 +66,18 @@ END
 only=$("$bench" "$models" --small --runs 1 --llm q4_0 --threads 1 --only tile) || fail "--only"
 case $only in *"tile of 384 px"*) ;; *) fail "--only tile: $only" ;; esac
 case $only in *prefill*) fail "--only tile: $only" ;; esac
+
+# Every family's files open, and what runs is planned to the byte: headers alone.
+"$bench" "$models" --models >"$build/models.md" || fail "--models"
+grep -q '^| SmolVLM, SmolVLM2 500M | llama | idefics3 | q8_0, q8_0 | [0-9]* | [0-9.]* |' \
+    "$build/models.md" || fail "--models: $(cat "$build/models.md")"
+grep 'malformed' "$build/models.md" && fail "--models"
+[ -e "$models/hollow-llm.gguf" ] && fail "--models leaves files behind"
+
+# Files that are written open in the command, with the family's template.
+written=$("$bench" "$models" --small --write-models --llm q4_0) || fail "--write-models"
+[ "$(echo "$written" | wc -l)" -eq 2 ] || fail "--write-models: $written"
+for file in $written; do [ -s "$file" ] || fail "--write-models: $file"; done
 
 # The sides of tools/bench_peer.
 served=$(printf 'read 5\ndecode 2\nreset 0\nread 5\n' |

@@ -1,10 +1,14 @@
 /* Times what people run, on models of the shapes they run, beside the machine's limits.
  *
- *   bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] [--mmproj q8_0,f16]
- *             [--cpus LIST] [--cpu-mask N] [--weights map|read] [--only TEXT] [--small]
- *   bench DIR --serve [--threads N] [--llm NAME]      obeys tools/bench_peer; see bench_serve
+ *   bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k]
+ *             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] [--weights map|read]
+ *             [--only TEXT] [--small]
+ *   bench DIR --serve [--family NAME] [--threads N] [--llm NAME]
+ *                                         obeys tools/bench_peer; see bench_serve
+ *   bench DIR --write-models [--family NAME]    writes the files and prints their names
+ *   bench DIR --models                          prints docs/models.md
  *
- * DIR keeps the model files (5 GB) from run to run. Figures are medians of runs in which the
+ * DIR keeps the model files (5 GB of the default family) from run to run. Figures are medians of runs in which the
  * numbers of threads take turns; a share is of the median of the limit, measured before and
  * after each of these runs. --only: a part of the names of the figures wanted.
  * --small: models of some MB, to try the benchmark itself. */
@@ -137,17 +141,17 @@ static void bench_limit_row(const bench_state *s, const bench_result *r)
 /* Multiply-adds of a prompt's layers; its last token's logits are not counted. */
 static double bench_prefill_work(const bench_state *s, double tokens)
 {
-    const bench_shape *m = s->options->shape;
-    return tokens * ((double)bench_llm_linear_values(m) - (double)m->n_embd * m->n_vocab);
+    const bench_family *f = s->options->family;
+    double logits = (double)f->language->n_embd * f->language->n_vocab;
+    return tokens * ((double)bench_llm_linear_values(f) - logits);
 }
 
 /* Bytes a token reads: every matrix but the embedding table, and the cache so far. */
 static double bench_decode_work(const bench_state *s, double context)
 {
-    const bench_shape *m = s->options->shape;
-    double bits = 4.5; /* Q4_0 and Q4_K alike: 18 bytes for 32 values */
-    double cache = 2.0 * m->n_layer * (m->n_embd + 2.0 * m->n_head) * context;
-    return (double)bench_llm_linear_values(m) * bits / 8 + cache;
+    const bench_family *f = s->options->family;
+    return (double)bench_llm_linear_bytes(f, bench_file_type(s->llm)) +
+           (double)bench_llm_cache_bytes(f) * context;
 }
 
 static void bench_do_load(bench_state *s)
@@ -198,22 +202,38 @@ static enum bench_limit bench_vision_limit(const bench_state *s)
     return strcmp(s->mmproj, "f16") ? BENCH_INT8 : BENCH_FLOAT;
 }
 
-static void bench_do_vision(bench_state *s, const char *name, bench_scene scene, double tiles)
+static void bench_do_tile(bench_state *s)
 {
-    bench_result r = bench_measure(s, scene, bench_vision_limit(s));
-    bench_time_row(s, name, "s", &r, 0, 1,
-                   tiles * (double)bench_tile_products(s->options->shape));
+    const bench_family *f = s->options->family;
+    char name[48];
+    bench_result r = bench_measure(s, bench_tile, bench_vision_limit(s));
+    snprintf(name, sizeof name, "tile of %u px", (unsigned)f->tower->image_px);
+    bench_time_row(s, name, "s", &r, 0, 1, (double)bench_tile_products(f));
     bench_limit_row(s, &r);
 }
 
-static void bench_do_tile(bench_state *s)
-{
-    bench_do_vision(s, "tile of 384 px", bench_tile, 1);
-}
-
+/* The share is known where all tiles are of the encoder's own size. */
 static void bench_do_picture(bench_state *s)
 {
-    bench_do_vision(s, "9 tiles of 768x1536", bench_picture, 9);
+    const bench_family *f = s->options->family;
+    char name[48];
+    bench_result r = bench_measure(s, bench_picture, bench_vision_limit(s));
+    const int known = s->grid.tile_px == f->tower->image_px;
+    snprintf(name, sizeof name, "%u tile%s of %ux%u", (unsigned)s->grid.tiles,
+             s->grid.tiles == 1 ? "" : "s", (unsigned)s->options->picture_w,
+             (unsigned)s->options->picture_h);
+    bench_time_row(s, name, "s", &r, 0, 1,
+                   known ? s->grid.tiles * (double)bench_tile_products(f) : 0);
+    bench_limit_row(s, &r);
+}
+
+static void bench_do_answer(bench_state *s)
+{
+    char name[48];
+    bench_result r = bench_measure(s, bench_answer, BENCH_NO_LIMIT);
+    snprintf(name, sizeof name, "its first token, %u + %u", (unsigned)s->grid.tokens,
+             BENCH_WORDS);
+    bench_time_row(s, name, "s", &r, 0, 1, 0);
 }
 
 static void bench_do_memory(bench_state *s)
@@ -260,10 +280,19 @@ static const struct {
     {"decode 128", bench_do_decode_128},
     {"decode 1900", bench_do_decode_1900},
     {"tile", bench_do_tile},
-    {"9 tiles", bench_do_picture},
+    {"picture", bench_do_picture},
+    {"answer", bench_do_answer},
     {"memory", bench_do_memory},
     {"dispatch", bench_do_dispatch},
 };
+
+/* What says nothing of a model is measured with the default one. */
+static int bench_of_machine(const bench_state *s, size_t figure)
+{
+    return bench_figures[figure].run == bench_do_dispatch &&
+           s->options->family != bench_family_at(0) &&
+           s->options->family != bench_family_named("small");
+}
 
 static void bench_pair(bench_state *s, const char *llm, const char *mmproj)
 {
@@ -272,7 +301,8 @@ static void bench_pair(bench_state *s, const char *llm, const char *mmproj)
     bench_warm_up(s);
     bench_report_pair(s);
     for (size_t i = 0; i < sizeof bench_figures / sizeof *bench_figures; i++)
-        if (!only || strstr(bench_figures[i].name, only)) bench_figures[i].run(s);
+        if (only ? strstr(bench_figures[i].name, only) != NULL : !bench_of_machine(s, i))
+            bench_figures[i].run(s);
     bench_report_pair_end();
     bench_close(s);
 }
@@ -294,15 +324,31 @@ static void bench_start_sides(bench_state *s)
     }
 }
 
+/* Writes the pairs and prints their names. */
+static int bench_write_models(const bench_options *o)
+{
+    char llm[512], mmproj[512];
+    for (uint32_t i = 0; i < o->pair_count; i++) {
+        bench_make_pair(o, i, llm, mmproj, sizeof llm);
+        printf("%s\n%s\n", llm, mmproj);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static bench_state s;
     static bench_options options;
     bench_parse(&options, argc, argv);
     s.options = &options;
+    if (options.job == BENCH_WRITE) return bench_write_models(&options);
+    if (options.job == BENCH_MODELS) {
+        bench_print_models(&options);
+        return 0;
+    }
     bench_start_sides(&s);
-    if (options.serve) {
-        bench_open(&s, options.llms[0], NULL);
+    if (options.job == BENCH_SERVE) {
+        bench_open(&s, options.llms[0], options.mmprojs[0]);
         bench_serve(&s);
         return 0;
     }

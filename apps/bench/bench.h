@@ -3,28 +3,22 @@
 #define BLUELM_BENCH_H
 
 #include "../../ports/posix/posix.h"
-#include "models.h"
+#include "families.h"
 
-enum {
-    BENCH_MAX_SIDES = 4,
-    BENCH_MAX_RUNS = 99,
-    BENCH_MAX_NAMES = 4,
-    BENCH_CONTEXT = 2560,
-    BENCH_PICTURE_W = 768,
-    BENCH_PICTURE_H = 1536,
-    BENCH_PICTURE_BYTES = 3 * BENCH_PICTURE_W * BENCH_PICTURE_H
-};
+enum { BENCH_MAX_SIDES = 4, BENCH_MAX_RUNS = 99, BENCH_MAX_NAMES = 4, BENCH_WORDS = 16 };
 
 typedef struct bench_options {
     const char *folder;
-    const bench_shape *shape;
+    const bench_family *family;
     const char *llms[BENCH_MAX_NAMES], *mmprojs[BENCH_MAX_NAMES]; /* pairs, by place     */
     uint32_t pair_count;
     uint32_t threads[BENCH_MAX_SIDES], side_count;
     uint32_t runs, cpu_mask;
-    const char *cpus;      /* for bluelm_posix_pool_start_on */
-    const char *only;      /* scenes whose names hold this   */
-    int json, serve, read; /* read: bluelm_posix_read, not _map */
+    uint32_t context_tokens, picture_w, picture_h;
+    const char *cpus; /* for bluelm_posix_pool_start_on */
+    const char *only; /* scenes whose names hold this   */
+    int json, read;   /* read: bluelm_posix_read, not _map */
+    enum bench_job { BENCH_TIME, BENCH_SERVE, BENCH_WRITE, BENCH_MODELS } job;
 } bench_options;
 
 /* One number of threads. */
@@ -46,8 +40,10 @@ typedef struct bench_state {
     bluelm *engine; /* of one side at a time, in the one arena */
     void *arena;
     size_t arena_bytes;
-    uint8_t *picture; /* [BENCH_PICTURE_H][BENCH_PICTURE_W][3]  */
-    float *tile;      /* [tile_floats]: a tile's tokens         */
+    uint8_t *picture; /* [rows][columns][3], as large as any scene asks for */
+    size_t picture_bytes;
+    bluelm_tile_grid grid; /* of the picture */
+    float *tile;           /* [tile_floats]: a tile's tokens         */
     size_t tile_floats;
 } bench_state;
 
@@ -79,12 +75,14 @@ void bench_prefill_512(bench_state *s, bench_side *side, double *seconds);
 void bench_decode_128(bench_state *s, bench_side *side, double *seconds);
 void bench_tile(bench_state *s, bench_side *side, double *seconds);
 void bench_picture(bench_state *s, bench_side *side, double *seconds);
+void bench_answer(bench_state *s, bench_side *side,
+                  double *seconds); /* a picture's first token */
 
 /* An instruction of 16 words and an answer behind a picture's 1,764 tokens. In seconds:
  *   [0] from the last word to the first token   [1] for each of the 8 tokens after it
  *   [2] for each of 64 tokens behind 1,900 */
 void bench_long(bench_state *s, bench_side *side, double *seconds);
-enum { BENCH_DECODED = 64, BENCH_LONG_CONTEXT = 1900, BENCH_WORDS = 16 };
+enum { BENCH_DECODED = 64, BENCH_LONG_CONTEXT = 1900 };
 
 /* Bytes: resident at most while a tile, a prompt and some tokens are run, and what of that
  * is neither weights nor arena nor the benchmark's own picture. 0 where the system does not
@@ -94,7 +92,14 @@ typedef struct bench_residence {
 } bench_residence;
 bench_residence bench_measure_residence(bench_state *s, bench_side *side);
 
+/* The files of the pair at `index` of the options, written unless they are there. */
+void bench_make_pair(const bench_options *o, uint32_t index, char *llm, char *mmproj,
+                     size_t bytes);
+
 /* Answers the orders on standard input: see tools/bench_peer. */
 void bench_serve(bench_state *s);
+
+/* Prints docs/models.md. */
+void bench_print_models(const bench_options *o);
 
 #endif

@@ -1,408 +1,604 @@
-#include "models.h"
-
+/* What the files of a family hold: keys and tensors, named as llama.cpp's converters do. */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-const bench_shape bench_3b = {2560, 32, 20, 6912, 100096, 27};
-const bench_shape bench_small = {256, 2, 4, 512, 100096, 1};
+#include "families.h"
+#include "vocabulary.h"
 
-/* SigLIP so400m-patch14-384 has 27 layers of */
-enum { TILE_PX = 384, PATCH_PX = 14, PATCHES = 27 * 27, WIDTH = 1152, HEADS = 16 };
-enum { FFN = 4304, TOKENS = 14 * 14, MERGED = 4 * WIDTH };
+/* ---- Types of files -------------------------------------------------------------------------- */
 
-uint64_t bench_llm_linear_values(const bench_shape *s)
+/* A file's types: of matrices; of the output (or the table that is both); of matrices that
+ * deserve more bits; what stands in for a K type where its 256 values do not fit. */
+static const struct {
+    const char *name;
+    uint32_t matrix, output, better;
+} bench_file_types[] = {
+    {"q4_0", BENCH_Q4_0, BENCH_Q6_K, BENCH_Q4_0},
+    {"q4_k", BENCH_Q4_K, BENCH_Q4_K, BENCH_Q4_K},
+    {"q8_0", BENCH_Q8_0, BENCH_Q8_0, BENCH_Q8_0},
+    {"f16", BENCH_F16, BENCH_F16, BENCH_F16},
+    {"q4_k_m", BENCH_Q4_K, BENCH_Q6_K, BENCH_Q6_K},
+};
+
+int bench_file_type(const char *name)
 {
-    uint64_t e = s->n_embd;
-    return s->n_layer * (4 * e * e + 3 * e * s->n_ff) + e * s->n_vocab;
+    for (int i = 0; i < (int)(sizeof bench_file_types / sizeof *bench_file_types); i++)
+        if (!strcmp(bench_file_types[i].name, name)) return i;
+    return -1;
 }
 
-uint64_t bench_tile_products(const bench_shape *s)
+/* What rows of such a length can be. */
+static uint32_t bench_fitting_type(uint32_t type, uint64_t cols)
 {
-    uint64_t n_embd = s->n_embd;
-    uint64_t linear = 4ull * WIDTH * WIDTH + 2ull * WIDTH * FFN;
-    uint64_t attention = 2ull * PATCHES * WIDTH; /* a query with every key, and with values */
-    uint64_t patch = 3ull * PATCH_PX * PATCH_PX * WIDTH;
-    uint64_t projector = MERGED * n_embd + n_embd * n_embd;
-    return PATCHES * (s->vision_layers * (linear + attention) + patch) + TOKENS * projector;
+    if (bench_block_of(type).values == 256 && cols % 256)
+        type = type == BENCH_Q4_K ? BENCH_Q5_0 : type == BENCH_Q5_K ? BENCH_Q5_1 : BENCH_Q8_0;
+    return cols % bench_block_of(type).values ? BENCH_F16 : type;
 }
 
-/* ---- Writing GGUF ------------------------------------------------------------------ */
+/* Of n layers those of the first and last eighth, and every third between. */
+static int bench_deserves_more(uint32_t i, uint32_t n)
+{
+    return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
+}
 
-typedef struct bench_tensor {
+/* ---- Tables of tensors ------------------------------------------------------------------------- */
+
+/* Sizes that tensors have, by name; the last are those of a language model alone. */
+enum bench_size {
+    S_ONE,
+    S_EMBD,
+    S_WIDTH,
+    S_FFN,
+    S_QUERY,
+    S_HEADS,
+    S_KV,
+    S_HEAD,
+    S_VOCAB,
+    S_EMBD3,
+    S_WIDTH3,
+    S_MERGED,
+    S_HIDDEN,
+    S_POSITIONS,
+    S_CONV,
+    S_TAPS,
+    S_INNER,
+    S_DELTA_HEADS,
+    S_STATE,
+    S_SIZES
+};
+
+/* What becomes of a tensor in a file. */
+enum bench_role { R_MATRIX, R_BETTER, R_FUSED, R_VECTOR, R_FLOATS, R_HALVES, R_OUTPUT };
+
+typedef struct bench_spec {
+    const char *name;
+    uint32_t when; /* features, all of which it takes */
+    uint8_t cols, rows, role;
+    float value; /* of vectors and floats */
+} bench_spec;
+
+#define VECTOR(name, when, n, value)                                                           \
+    {                                                                                          \
+        name, when, n, S_ONE, R_VECTOR, value                                                  \
+    }
+#define MATRIX(name, when, cols, rows)                                                         \
+    {                                                                                          \
+        name, when, cols, rows, R_MATRIX, 0                                                    \
+    }
+#define BIASED(name, when, cols, rows)                                                         \
+    MATRIX(name ".weight", when, cols, rows), VECTOR(name ".bias", when, rows, 0)
+#define NORM(name, when, n) VECTOR(name ".weight", when, n, 1), VECTOR(name ".bias", when, n, 0)
+#define COUNT(table)        (sizeof(table) / sizeof *(table))
+
+static const bench_spec bench_block_specs[] = {
+    VECTOR("attn_norm.weight", 0, S_EMBD, 1),
+    MATRIX("attn_q.weight", BENCH_ATTENTION, S_EMBD, S_QUERY),
+    VECTOR("attn_q.bias", BENCH_ATTENTION | BENCH_BIASES, S_QUERY, 0),
+    MATRIX("attn_k.weight", BENCH_ATTENTION, S_EMBD, S_KV),
+    VECTOR("attn_k.bias", BENCH_ATTENTION | BENCH_BIASES, S_KV, 0),
+    {"attn_v.weight", BENCH_ATTENTION, S_EMBD, S_KV, R_BETTER, 0},
+    VECTOR("attn_v.bias", BENCH_ATTENTION | BENCH_BIASES, S_KV, 0),
+    VECTOR("attn_q_norm.weight", BENCH_ATTENTION | BENCH_HEAD_NORMS, S_HEAD, 1),
+    VECTOR("attn_k_norm.weight", BENCH_ATTENTION | BENCH_HEAD_NORMS, S_HEAD, 1),
+    MATRIX("attn_output.weight", BENCH_ATTENTION, S_HEADS, S_EMBD),
+    MATRIX("shortconv.in_proj.weight", BENCH_CONVOLUTION, S_EMBD, S_EMBD3),
+    {"shortconv.conv.weight", BENCH_CONVOLUTION, S_TAPS, S_EMBD, R_FLOATS, 0.3f},
+    MATRIX("shortconv.out_proj.weight", BENCH_CONVOLUTION, S_EMBD, S_EMBD),
+    {"attn_qkv.weight", BENCH_DELTA, S_EMBD, S_CONV, R_FUSED, 0},
+    MATRIX("attn_gate.weight", BENCH_DELTA, S_EMBD, S_INNER),
+    {"ssm_conv1d.weight", BENCH_DELTA, S_TAPS, S_CONV, R_FLOATS, 0.25f},
+    VECTOR("ssm_dt.bias", BENCH_DELTA, S_DELTA_HEADS, 0.5f),
+    VECTOR("ssm_a", BENCH_DELTA, S_DELTA_HEADS, -1),
+    MATRIX("ssm_alpha.weight", BENCH_DELTA, S_EMBD, S_DELTA_HEADS),
+    MATRIX("ssm_beta.weight", BENCH_DELTA, S_EMBD, S_DELTA_HEADS),
+    VECTOR("ssm_norm.weight", BENCH_DELTA, S_STATE, 1),
+    MATRIX("ssm_out.weight", BENCH_DELTA, S_INNER, S_EMBD),
+    VECTOR("post_attention_norm.weight", BENCH_POST_NORM, S_EMBD, 1),
+    VECTOR("ffn_norm.weight", BENCH_FFN_NORM, S_EMBD, 1),
+    MATRIX("ffn_gate.weight", 0, S_EMBD, S_FFN),
+    MATRIX("ffn_up.weight", 0, S_EMBD, S_FFN),
+    {"ffn_down.weight", 0, S_FFN, S_EMBD, R_BETTER, 0},
+    VECTOR("post_ffw_norm.weight", BENCH_POST_FFN_NORM, S_EMBD, 1),
+};
+
+static const bench_spec bench_vision_specs[] = {
+    NORM("ln1", BENCH_NORM_BIAS, S_WIDTH),
+    BIASED("attn_qkv", BENCH_FUSED, S_WIDTH, S_WIDTH3),
+    BIASED("attn_q", BENCH_APART, S_WIDTH, S_WIDTH),
+    BIASED("attn_k", BENCH_APART, S_WIDTH, S_WIDTH),
+    BIASED("attn_v", BENCH_APART, S_WIDTH, S_WIDTH),
+    BIASED("attn_out", 0, S_WIDTH, S_WIDTH),
+    VECTOR("ls1.weight", BENCH_LAYER_SCALE, S_WIDTH, 0.1f),
+    VECTOR("ls2.weight", BENCH_LAYER_SCALE, S_WIDTH, 0.1f),
+    NORM("ln2", BENCH_NORM_BIAS, S_WIDTH),
+    VECTOR("ln1.weight", BENCH_GATED, S_WIDTH, 1),
+    VECTOR("ln2.weight", BENCH_GATED, S_WIDTH, 1),
+    BIASED("ffn_gate", BENCH_GATED, S_WIDTH, S_FFN),
+    BIASED("ffn_up", 0, S_WIDTH, S_FFN),
+    BIASED("ffn_down", 0, S_FFN, S_WIDTH),
+};
+
+static const bench_spec bench_before_specs[] = {
+    VECTOR("v.patch_embd.bias", BENCH_PATCH_BIAS, S_WIDTH, 0),
+    VECTOR("v.class_embd", BENCH_CLASS, S_WIDTH, 0.02f),
+    {"v.position_embd.weight", BENCH_POSITIONS, S_WIDTH, S_POSITIONS, R_FLOATS, 0.01f},
+    NORM("v.pre_ln", BENCH_PRE_NORM, S_WIDTH),
+};
+
+static const bench_spec bench_after_specs[] = {
+    VECTOR("v.post_ln.weight", BENCH_POST_LN, S_WIDTH, 1),
+    VECTOR("v.post_ln.bias", BENCH_POST_LN | BENCH_NORM_BIAS, S_WIDTH, 0),
+};
+
+static const bench_spec bench_deepstack_specs[] = {
+    NORM("norm", 0, S_MERGED),
+    BIASED("fc1", 0, S_MERGED, S_MERGED),
+    BIASED("fc2", 0, S_MERGED, S_EMBD),
+};
+
+/* BlueLM's and LFM2's share a name; only the latter has a width of its own between. */
+static const bench_spec bench_bluelm_specs[] = {BIASED("mm.1", 0, S_MERGED, S_EMBD),
+                                                BIASED("mm.2", 0, S_EMBD, S_EMBD)};
+static const bench_spec bench_lfm2_specs[] = {NORM("mm.input_norm", 0, S_MERGED),
+                                              BIASED("mm.1", 0, S_MERGED, S_HIDDEN),
+                                              BIASED("mm.2", 0, S_HIDDEN, S_EMBD)};
+static const bench_spec bench_idefics3_specs[] = {
+    MATRIX("mm.model.fc.weight", 0, S_MERGED, S_EMBD)};
+static const bench_spec bench_internvl_specs[] = {NORM("mm.model.mlp.0", 0, S_MERGED),
+                                                  BIASED("mm.model.mlp.1", 0, S_MERGED, S_EMBD),
+                                                  BIASED("mm.model.mlp.3", 0, S_EMBD, S_EMBD)};
+static const bench_spec bench_qwen_specs[] = {BIASED("mm.0", 0, S_MERGED, S_MERGED),
+                                              BIASED("mm.2", 0, S_MERGED, S_EMBD)};
+static const bench_spec bench_gemma3_specs[] = {
+    {"mm.input_projection.weight", 0, S_EMBD, S_WIDTH, R_HALVES, 0},
+    VECTOR("mm.soft_emb_norm.weight", 0, S_WIDTH, 1)};
+static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_WIDTH, S_EMBD),
+                                             BIASED("mm.2", 0, S_EMBD, S_EMBD)};
+
+typedef struct bench_list {
+    const bench_spec *at;
+    size_t count;
+} bench_list;
+
+static bench_list bench_projector_specs(const bench_tower *t)
+{
+    static const struct {
+        const char *name;
+        bench_list list;
+    } lists[] = {
+        {"idefics3", {bench_idefics3_specs, COUNT(bench_idefics3_specs)}},
+        {"internvl", {bench_internvl_specs, COUNT(bench_internvl_specs)}},
+        {"qwen2vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
+        {"qwen2.5vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
+        {"qwen3vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
+        {"gemma3", {bench_gemma3_specs, COUNT(bench_gemma3_specs)}},
+        {"mlp", {bench_mlp_specs, COUNT(bench_mlp_specs)}},
+    };
+    for (size_t i = 0; i < COUNT(lists); i++)
+        if (!strcmp(lists[i].name, t->projector)) return lists[i].list;
+    return t->hidden ? (bench_list){bench_lfm2_specs, COUNT(bench_lfm2_specs)}
+                     : (bench_list){bench_bluelm_specs, COUNT(bench_bluelm_specs)};
+}
+
+/* ---- Tensors of a file ---------------------------------------------------------------------------- */
+
+typedef struct bench_file {
+    const bench_family *family;
+    uint32_t size[S_SIZES], type, pure;
+    void (*take)(struct bench_file *file, const char *name, const bench_spec *spec,
+                 uint32_t type);
+    bench_writer writer;    /* of a take that writes */
+    uint64_t values, bytes; /* of a take that counts */
+} bench_file;
+
+static uint32_t bench_role_type(const bench_file *f, const bench_spec *spec, int better)
+{
+    uint32_t type = bench_file_types[f->type].matrix;
+    switch (spec->role) {
+    case R_VECTOR:
+    case R_FLOATS:
+        return BENCH_F32;
+    case R_HALVES:
+        return BENCH_F16;
+    case R_OUTPUT:
+        if (!f->pure) type = bench_file_types[f->type].output;
+        break;
+    case R_BETTER:
+        if (!f->pure && better) type = bench_file_types[f->type].better;
+        break;
+    case R_FUSED:
+        if (!f->pure && bench_file_types[f->type].better == BENCH_Q6_K) type = BENCH_Q5_K;
+        break;
+    default:
+        break;
+    }
+    return bench_fitting_type(type, f->size[spec->cols]);
+}
+
+/* Takes those of a table that a file with these features has, as prefix.name. */
+static void bench_take_specs(bench_file *f, const char *prefix, const bench_spec *specs,
+                             size_t count, uint32_t features, int better)
+{
     char name[64];
-    uint64_t ne[4];
-    uint32_t n_dims, type;
-    float value; /* standard deviation of a matrix's weights; a vector's constant */
-} bench_tensor;
-
-typedef struct bench_writer {
-    FILE *file;
-    uint64_t keys, keys_at; /* counted; where the counts are written at the end */
-    bench_tensor *tensors;
-    uint32_t tensor_count;
-    uint64_t random;
-} bench_writer;
-
-static void bench_u32(bench_writer *w, uint32_t v)
-{
-    fwrite(&v, sizeof v, 1, w->file);
+    for (size_t i = 0; i < count; i++) {
+        if ((specs[i].when & features) != specs[i].when) continue;
+        snprintf(name, sizeof name, "%s%s%s", prefix, prefix[0] ? "." : "", specs[i].name);
+        f->take(f, name, &specs[i], bench_role_type(f, &specs[i], better));
+    }
 }
 
-static void bench_u64(bench_writer *w, uint64_t v)
+static uint32_t bench_layer_kind(const bench_language *l, uint32_t i)
 {
-    fwrite(&v, sizeof v, 1, w->file);
+    if (l->attention_layers)
+        return l->attention_layers >> i & 1 ? BENCH_ATTENTION : BENCH_CONVOLUTION;
+    if (l->full_interval) return (i + 1) % l->full_interval ? BENCH_DELTA : BENCH_ATTENTION;
+    return BENCH_ATTENTION;
 }
 
-static void bench_string(bench_writer *w, const char *text)
+static void bench_llm_sizes(bench_file *f)
 {
-    bench_u64(w, strlen(text));
-    fwrite(text, 1, strlen(text), w->file);
+    const bench_language *l = f->family->language;
+    uint32_t heads = l->n_head * l->head_dim, inner = l->delta_heads * l->state_size;
+    const uint32_t sizes[S_SIZES] = {[S_ONE] = 1,
+                                     [S_EMBD] = l->n_embd,
+                                     [S_FFN] = l->n_ff,
+                                     [S_HEADS] = heads,
+                                     [S_QUERY] = heads
+                                                 << (l->features & BENCH_GATED_QUERIES ? 1 : 0),
+                                     [S_KV] = l->n_head_kv * l->head_dim,
+                                     [S_HEAD] = l->head_dim,
+                                     [S_VOCAB] = l->n_vocab,
+                                     [S_EMBD3] = 3 * l->n_embd,
+                                     [S_TAPS] = l->full_interval ? 4 : 3,
+                                     [S_CONV] = 3 * inner,
+                                     [S_INNER] = inner,
+                                     [S_DELTA_HEADS] = l->delta_heads,
+                                     [S_STATE] = l->state_size};
+    memcpy(f->size, sizes, sizeof sizes);
+    f->pure = l->features & BENCH_PURE;
 }
 
-static void bench_key(bench_writer *w, const char *key, uint32_t type)
+static void bench_take_llm(bench_file *f)
 {
-    bench_string(w, key);
-    bench_u32(w, type);
-    w->keys++;
+    static const bench_spec table = {"token_embd.weight", 0, S_EMBD, S_VOCAB, R_MATRIX, 0};
+    static const bench_spec both = {"token_embd.weight", 0, S_EMBD, S_VOCAB, R_OUTPUT, 0};
+    static const bench_spec output = {"output.weight", 0, S_EMBD, S_VOCAB, R_OUTPUT, 0};
+    const bench_language *l = f->family->language;
+    const bench_spec norm = VECTOR(
+        l->attention_layers ? "token_embd_norm.weight" : "output_norm.weight", 0, S_EMBD, 1);
+    const int untied = (l->features & BENCH_UNTIED) != 0;
+    char prefix[24];
+    bench_llm_sizes(f);
+    bench_take_specs(f, "", untied ? &table : &both, 1, 0, 0);
+    for (uint32_t i = 0; i < l->n_layer; i++) {
+        snprintf(prefix, sizeof prefix, "blk.%u", (unsigned)i);
+        bench_take_specs(f, prefix, bench_block_specs, COUNT(bench_block_specs),
+                         l->features | bench_layer_kind(l, i),
+                         bench_deserves_more(i, l->n_layer));
+    }
+    bench_take_specs(f, "", &norm, 1, 0, 0);
+    if (untied) bench_take_specs(f, "", &output, 1, 0, 0);
 }
 
-static void bench_key_u32(bench_writer *w, const char *key, uint32_t value)
+static void bench_mmproj_sizes(bench_file *f)
 {
-    bench_key(w, key, 4);
-    bench_u32(w, value);
+    const bench_tower *t = f->family->tower;
+    uint32_t side = t->image_px / t->patch_px;
+    const uint32_t sizes[S_SIZES] = {[S_ONE] = 1,
+                                     [S_EMBD] = f->family->language->n_embd,
+                                     [S_WIDTH] = t->width,
+                                     [S_FFN] = t->n_ff,
+                                     [S_WIDTH3] = 3 * t->width,
+                                     [S_HIDDEN] = t->hidden,
+                                     [S_MERGED] = t->merge * t->merge * t->width,
+                                     [S_POSITIONS] =
+                                         side * side + (t->features & BENCH_CLASS ? 1 : 0)};
+    memcpy(f->size, sizes, sizeof sizes);
+    f->pure = 1;
 }
 
-static void bench_key_f32(bench_writer *w, const char *key, float value)
+static void bench_take_deepstack(bench_file *f)
 {
-    bench_key(w, key, 6);
-    fwrite(&value, sizeof value, 1, w->file);
+    const bench_tower *t = f->family->tower;
+    char prefix[32];
+    for (uint32_t i = 0; i < 3 && t->deepstack[i]; i++) {
+        snprintf(prefix, sizeof prefix, "v.deepstack.%u", (unsigned)(t->deepstack[i] - 1));
+        bench_take_specs(f, prefix, bench_deepstack_specs, COUNT(bench_deepstack_specs), 0, 0);
+    }
 }
 
-static void bench_key_true(bench_writer *w, const char *key)
+/* All but the patch kernels, which have four dimensions. */
+static void bench_take_mmproj(bench_file *f)
 {
-    bench_key(w, key, 7);
-    fputc(1, w->file);
+    const bench_tower *t = f->family->tower;
+    bench_list projector = bench_projector_specs(t);
+    char prefix[24];
+    bench_mmproj_sizes(f);
+    bench_take_specs(f, "", bench_before_specs, COUNT(bench_before_specs), t->features, 0);
+    for (uint32_t i = 0; i < t->n_layer; i++) {
+        snprintf(prefix, sizeof prefix, "v.blk.%u", (unsigned)i);
+        bench_take_specs(f, prefix, bench_vision_specs, COUNT(bench_vision_specs), t->features,
+                         0);
+    }
+    bench_take_specs(f, "", bench_after_specs, COUNT(bench_after_specs), t->features, 0);
+    bench_take_deepstack(f);
+    bench_take_specs(f, "", projector.at, projector.count, t->features, 0);
 }
 
-static void bench_key_string(bench_writer *w, const char *key, const char *value)
-{
-    bench_key(w, key, 8);
-    bench_string(w, value);
-}
+/* ---- Writing ----------------------------------------------------------------------------------------- */
 
-static void bench_add(bench_writer *w, const char *name, uint32_t type, float value,
-                      uint64_t ne0, uint64_t ne1)
+/* Outputs of a matrix have about the size of its inputs. */
+static float bench_deviation(uint64_t cols)
 {
-    bench_tensor *t = &w->tensors[w->tensor_count++];
-    *t = (bench_tensor){
-        .ne = {ne0, ne1, 1, 1}, .n_dims = ne1 == 1 ? 1 : 2, .type = type, .value = value};
-    snprintf(t->name, sizeof t->name, "%s", name);
-}
-
-/* A matrix whose outputs have about the size of its inputs. A row length that the type's
- * blocks do not divide becomes F16, as in converted files. */
-static void bench_matrix(bench_writer *w, const char *prefix, int layer, const char *name,
-                         uint32_t type, uint64_t cols, uint64_t rows)
-{
-    char full[64];
     float deviation = 1.0f;
-    uint64_t block = type == BENCH_Q4_K ? 256 : type == BENCH_F16 ? 1 : 32;
     for (uint64_t n = 1; n < cols; n *= 4)
         deviation *= 0.5f; /* near 1/sqrt(cols) */
-    if (layer >= 0)
-        snprintf(full, sizeof full, "%s.%d.%s", prefix, layer, name);
-    else
-        snprintf(full, sizeof full, "%s", name);
-    bench_add(w, full, cols % block ? BENCH_F16 : type, deviation, cols, rows);
+    return deviation;
 }
 
-static void bench_vector(bench_writer *w, const char *prefix, int layer, const char *name,
-                         uint64_t n, float value)
+static void bench_take_writing(bench_file *f, const char *name, const bench_spec *spec,
+                               uint32_t type)
 {
-    char full[64];
-    if (layer >= 0)
-        snprintf(full, sizeof full, "%s.%d.%s", prefix, layer, name);
-    else
-        snprintf(full, sizeof full, "%s", name);
-    bench_add(w, full, BENCH_F32, value, n, 1);
+    uint64_t cols = f->size[spec->cols];
+    float value =
+        spec->role == R_VECTOR || spec->role == R_FLOATS ? spec->value : bench_deviation(cols);
+    bench_add(&f->writer, name, type, value, cols, f->size[spec->rows]);
 }
 
-static uint64_t bench_random(bench_writer *w)
+static void bench_add_kernels(bench_file *f)
 {
-    w->random ^= w->random << 13;
-    w->random ^= w->random >> 7;
-    w->random ^= w->random << 17;
-    return w->random;
-}
-
-/* f16 of a normal positive number. */
-static uint16_t bench_f16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)(((bits >> 23) - 112) << 10 | ((bits >> 13) & 0x3FF));
-}
-
-typedef struct bench_block {
-    uint32_t values, bytes;
-} bench_block;
-
-static bench_block bench_block_of(uint32_t type)
-{
-    switch (type) {
-    case BENCH_Q4_0:
-        return (bench_block){32, 18};
-    case BENCH_Q8_0:
-        return (bench_block){32, 34};
-    case BENCH_Q4_K:
-        return (bench_block){256, 144};
-    case BENCH_F16:
-        return (bench_block){1, 2};
-    default:
-        return (bench_block){1, 4};
+    static const char *const names[] = {"v.patch_embd.weight", "v.patch_embd.weight.1"};
+    const bench_tower *t = f->family->tower;
+    for (int i = 0; i < (t->features & BENCH_TWO_KERNELS ? 2 : 1); i++) {
+        bench_tensor *kernel =
+            bench_add(&f->writer, names[i], BENCH_F16, 0.04f, t->patch_px, t->patch_px);
+        kernel->n_dims = 4;
+        kernel->ne[2] = 3;
+        kernel->ne[3] = t->width;
     }
 }
 
-static uint64_t bench_tensor_bytes(const bench_tensor *t)
+static void bench_llm_u32(bench_file *f, const char *key, uint32_t value)
 {
-    bench_block block = bench_block_of(t->type);
-    return t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3] / block.values * block.bytes;
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", f->family->language->arch, key);
+    if (value) bench_key_u32(&f->writer, name, value);
 }
 
-/* Gives random bytes the scales that make weights of the wanted deviation. Q4 nibbles
- * deviate by 4.6, int8 by 74. */
-static void bench_scale_blocks(const bench_tensor *t, uint8_t *data, uint64_t bytes)
+static void bench_llm_f32(bench_file *f, const char *key, float value)
 {
-    uint32_t step = bench_block_of(t->type).bytes;
-    for (uint64_t at = 0; at < bytes; at += step) {
-        uint16_t scale;
-        switch (t->type) {
-        case BENCH_Q4_0:
-            scale = bench_f16(t->value / 4.6f);
-            break;
-        case BENCH_Q8_0:
-            scale = bench_f16(t->value / 74.0f);
-            break;
-        case BENCH_Q4_K:
-            scale = bench_f16(t->value / 170.0f);
-            break;
-        default: /* F16: a sign and 10 bits of one octave around the deviation */
-            memcpy(&scale, data + at, sizeof scale);
-            scale = (uint16_t)((scale & 0x83FF) | (bench_f16(t->value) & 0x7C00));
-            break;
-        }
-        memcpy(data + at, &scale, sizeof scale);
-        if (t->type == BENCH_Q4_K) { /* the mins' scale: 8 q make up for the mean */
-            scale = bench_f16(t->value / 170.0f * 7.5f);
-            memcpy(data + at + 2, &scale, sizeof scale);
-        }
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", f->family->language->arch, key);
+    if (value > 0) bench_key_f32(&f->writer, name, value);
+}
+
+/* One number for all layers, or one for each where some have no attention. */
+static void bench_write_kv_heads(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    char name[64];
+    if (!l->attention_layers) {
+        bench_llm_u32(f, "attention.head_count_kv", l->n_head_kv);
+        return;
+    }
+    snprintf(name, sizeof name, "%s.attention.head_count_kv", l->arch);
+    bench_key_array(&f->writer, name, BENCH_I32S, l->n_layer);
+    for (uint32_t i = 0; i < l->n_layer; i++)
+        bench_put_u32(&f->writer, bench_layer_kind(l, i) == BENCH_ATTENTION ? l->n_head_kv : 0);
+    bench_llm_u32(f, "shortconv.l_cache", 3);
+}
+
+static void bench_write_delta_keys(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    if (!l->full_interval) return;
+    bench_llm_u32(f, "ssm.conv_kernel", 4);
+    bench_llm_u32(f, "ssm.state_size", l->state_size);
+    bench_llm_u32(f, "ssm.group_count", l->delta_heads);
+    bench_llm_u32(f, "ssm.time_step_rank", l->delta_heads);
+    bench_llm_u32(f, "ssm.inner_size", l->delta_heads * l->state_size);
+    bench_llm_u32(f, "full_attention_interval", l->full_interval);
+}
+
+static void bench_write_rope_keys(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    char name[64];
+    bench_llm_u32(f, "rope.dimension_count", l->rope_dim ? l->rope_dim : l->head_dim);
+    bench_llm_f32(f, "rope.freq_base", l->rope_base);
+    if (l->rope_factor > 0) {
+        snprintf(name, sizeof name, "%s.rope.scaling.type", l->arch);
+        bench_key_string(&f->writer, name, "linear");
+        bench_llm_f32(f, "rope.scaling.factor", l->rope_factor);
+    }
+    if (!l->sections[0]) return;
+    snprintf(name, sizeof name, "%s.rope.dimension_sections", l->arch);
+    bench_key_array(&f->writer, name, BENCH_I32S, 4);
+    for (int i = 0; i < 4; i++)
+        bench_put_u32(&f->writer, l->sections[i]);
+}
+
+static void bench_write_llm_keys(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    bench_key_string(&f->writer, "general.architecture", l->arch);
+    bench_key_string(&f->writer, "general.name", "random weights");
+    bench_llm_u32(f, "context_length", l->context);
+    bench_llm_u32(f, "embedding_length", l->n_embd);
+    bench_llm_u32(f, "block_count", l->n_layer);
+    bench_llm_u32(f, "feed_forward_length", l->n_ff);
+    bench_llm_u32(f, "attention.head_count", l->n_head);
+    bench_write_kv_heads(f);
+    if (l->n_head * l->head_dim != l->n_embd || l->features & BENCH_HEAD_NORMS) {
+        bench_llm_u32(f, "attention.key_length", l->head_dim);
+        bench_llm_u32(f, "attention.value_length", l->head_dim);
+    }
+    bench_llm_u32(f, "attention.sliding_window", l->window);
+    bench_llm_f32(f, "attention.layer_norm_rms_epsilon", l->eps);
+    bench_write_rope_keys(f);
+    bench_llm_u32(f, "n_deepstack_layers", l->deepstack_layers);
+    bench_write_delta_keys(f);
+    bench_llm_u32(f, "vocab_size", l->n_vocab);
+}
+
+int bench_write_llm(const char *path, const bench_family *family, int type, int hollow)
+{
+    bench_file f = {.family = family, .type = (uint32_t)type, .take = bench_take_writing};
+    if (bench_start(&f.writer, path, hollow)) return -1;
+    bench_write_llm_keys(&f);
+    bench_write_vocabulary(&f.writer, family->language);
+    bench_take_llm(&f);
+    return bench_finish(&f.writer);
+}
+
+static void bench_write_pixels(bench_file *f)
+{
+    static const float values[][2][3] = {
+        [BENCH_HALVES] = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},
+        [BENCH_IMAGENET] = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
+        [BENCH_CLIP] = {{0.48145466f, 0.4578275f, 0.40821073f},
+                        {0.26862954f, 0.26130258f, 0.27577711f}}};
+    static const char *const keys[] = {"clip.vision.image_mean", "clip.vision.image_std"};
+    for (int k = 0; k < 2; k++) {
+        bench_key_array(&f->writer, keys[k], BENCH_F32S, 3);
+        for (int c = 0; c < 3; c++)
+            bench_put_f32(&f->writer, values[f->family->tower->pixels][k][c]);
     }
 }
 
-static int bench_write_tensor(bench_writer *w, const bench_tensor *t)
+static void bench_write_deepstack_key(bench_file *f)
 {
-    static uint64_t part[9 * 1024]; /* a multiple of every block: 18, 34 x 72 .. */
-    uint64_t left = bench_tensor_bytes(t), room = sizeof part;
-    uint32_t step = bench_block_of(t->type).bytes;
-    room -= room % step;
-    while (left) {
-        uint64_t bytes = left < room ? left : room;
-        if (t->type == BENCH_F32) {
-            for (uint64_t i = 0; i < bytes / sizeof(float); i++)
-                ((float *)(void *)part)[i] = t->value;
-        } else {
-            for (uint64_t i = 0; i < (bytes + 7) / 8; i++)
-                part[i] = bench_random(w);
-            bench_scale_blocks(t, (uint8_t *)part, bytes);
-        }
-        if (fwrite(part, 1, (size_t)bytes, w->file) != bytes) return -1;
-        left -= bytes;
-    }
-    while (ftell(w->file) % 32)
-        fputc(0, w->file);
-    return 0;
+    const bench_tower *t = f->family->tower;
+    bench_key_array(&f->writer, "clip.vision.is_deepstack_layers", BENCH_BOOLS, t->n_layer);
+    for (uint32_t i = 1; i <= t->n_layer; i++)
+        bench_put_bool(&f->writer,
+                       i == t->deepstack[0] || i == t->deepstack[1] || i == t->deepstack[2]);
 }
 
-static int bench_start(bench_writer *w, const char *path, uint32_t most_tensors)
+/* What a projector reads besides. */
+static void bench_write_projector_keys(bench_file *f)
 {
-    memset(w, 0, sizeof *w);
-    w->random = 0x9E3779B97F4A7C15u;
-    w->tensors = calloc(most_tensors, sizeof *w->tensors);
-    w->file = fopen(path, "wb");
-    if (!w->tensors || !w->file) return -1;
-    fwrite("GGUF", 1, 4, w->file);
-    bench_u32(w, 3);
-    w->keys_at = (uint64_t)ftell(w->file);
-    bench_u64(w, 0);
-    bench_u64(w, 0);
-    return 0;
+    const bench_tower *t = f->family->tower;
+    bench_writer *w = &f->writer;
+    if (!strncmp(t->projector, "qwen", 4))
+        bench_key_u32(w, "clip.vision.spatial_merge_size", t->merge);
+    else if (t->merge > 1 && strcmp(t->projector, "gemma3"))
+        bench_key_u32(w, "clip.vision.projector.scale_factor", t->merge);
+    if (!strcmp(t->projector, "qwen3vl_merger")) bench_write_deepstack_key(f);
+    if (t->window_pattern) bench_key_u32(w, "clip.vision.n_wa_pattern", t->window_pattern);
+    if (!strcmp(t->projector, "mlp")) bench_key_bool(w, "clip.has_llava_projector", 1);
 }
 
-/* Writes the tensor table, the data and the counts, and gives the file its name. */
-static int bench_finish(bench_writer *w, const char *part_path, const char *path)
+static void bench_write_mmproj_keys(bench_file *f)
 {
-    uint64_t offset = 0;
-    int failed = 0;
-    for (uint32_t i = 0; i < w->tensor_count; i++) {
-        const bench_tensor *t = &w->tensors[i];
-        bench_string(w, t->name);
-        bench_u32(w, t->n_dims);
-        for (uint32_t d = 0; d < t->n_dims; d++)
-            bench_u64(w, t->ne[d]);
-        bench_u32(w, t->type);
-        bench_u64(w, offset);
-        offset += (bench_tensor_bytes(t) + 31) / 32 * 32;
-    }
-    while (ftell(w->file) % 32)
-        fputc(0, w->file);
-    for (uint32_t i = 0; i < w->tensor_count && !failed; i++)
-        failed = bench_write_tensor(w, &w->tensors[i]);
-    fseek(w->file, (long)w->keys_at, SEEK_SET);
-    bench_u64(w, w->tensor_count);
-    bench_u64(w, w->keys);
-    free(w->tensors);
-    failed |= ferror(w->file);
-    failed |= fclose(w->file);
-    return failed ? -1 : rename(part_path, path);
+    const bench_tower *t = f->family->tower;
+    bench_writer *w = &f->writer;
+    bench_key_string(w, "general.architecture", "clip");
+    bench_key_string(w, "general.type", "mmproj");
+    bench_key_bool(w, "clip.has_vision_encoder", 1);
+    bench_key_string(w, "clip.projector_type", t->projector);
+    bench_key_bool(w, t->features & BENCH_GATED ? "clip.use_silu" : "clip.use_gelu",
+                   !(t->features & BENCH_QUICK_GELU));
+    bench_key_u32(w, "clip.vision.image_size", t->image_px);
+    bench_key_u32(w, "clip.vision.patch_size", t->patch_px);
+    bench_key_u32(w, "clip.vision.embedding_length", t->width);
+    bench_key_u32(w, "clip.vision.feed_forward_length", t->n_ff);
+    bench_key_u32(w, "clip.vision.block_count", t->n_layer);
+    bench_key_u32(w, "clip.vision.attention.head_count", t->n_head);
+    bench_key_u32(w, "clip.vision.projection_dim", f->family->language->n_embd);
+    bench_key_f32(w, "clip.vision.attention.layer_norm_epsilon", t->eps);
+    bench_write_pixels(f);
+    bench_write_projector_keys(f);
 }
 
-/* ---- The two files ------------------------------------------------------------------- */
-
-static void bench_vocabulary(bench_writer *w, uint32_t n_vocab)
+int bench_write_mmproj(const char *path, const bench_family *family, int type, int hollow)
 {
-    char piece[32];
-    bench_key_string(w, "tokenizer.ggml.model", "llama");
-    bench_key(w, "tokenizer.ggml.tokens", 9);
-    bench_u32(w, 8);
-    bench_u64(w, n_vocab);
-    for (uint32_t i = 0; i < n_vocab; i++) {
-        if (i >= 3 && i < 259)
-            snprintf(piece, sizeof piece, "<0x%02X>", i - 3);
-        else
-            snprintf(piece, sizeof piece,
-                     i == 0   ? "<unk>"
-                     : i == 1 ? "<s>"
-                     : i == 2 ? "</s>"
-                              : "t%u",
-                     i);
-        bench_string(w, piece);
-    }
-    bench_key(w, "tokenizer.ggml.scores", 9);
-    bench_u32(w, 6);
-    bench_u64(w, n_vocab);
-    for (uint32_t i = 0; i < n_vocab; i++)
-        bench_u32(w, 0);
-    bench_key(w, "tokenizer.ggml.token_type", 9);
-    bench_u32(w, 5);
-    bench_u64(w, n_vocab);
-    for (uint32_t i = 0; i < n_vocab; i++)
-        bench_u32(w, i == 0 ? 2 : i < 3 ? 3 : i < 259 ? 6 : 1);
-    bench_key_u32(w, "tokenizer.ggml.bos_token_id", 1);
-    bench_key_u32(w, "tokenizer.ggml.eos_token_id", 2);
-    bench_key_u32(w, "tokenizer.ggml.unknown_token_id", 0);
+    bench_file f = {.family = family, .type = (uint32_t)type, .take = bench_take_writing};
+    if (bench_start(&f.writer, path, hollow)) return -1;
+    bench_write_mmproj_keys(&f);
+    bench_add_kernels(&f);
+    bench_take_mmproj(&f);
+    return bench_finish(&f.writer);
 }
 
-static void bench_llm_layer(bench_writer *w, const bench_shape *s, int i, uint32_t type)
+/* ---- Counting ------------------------------------------------------------------------------------------ */
+
+static void bench_take_counting(bench_file *f, const char *name, const bench_spec *spec,
+                                uint32_t type)
 {
-    bench_vector(w, "blk", i, "attn_norm.weight", s->n_embd, 1);
-    bench_matrix(w, "blk", i, "attn_q.weight", type, s->n_embd, s->n_embd);
-    bench_matrix(w, "blk", i, "attn_k.weight", type, s->n_embd, s->n_embd);
-    bench_matrix(w, "blk", i, "attn_v.weight", type, s->n_embd, s->n_embd);
-    bench_matrix(w, "blk", i, "attn_output.weight", type, s->n_embd, s->n_embd);
-    bench_vector(w, "blk", i, "ffn_norm.weight", s->n_embd, 1);
-    bench_matrix(w, "blk", i, "ffn_gate.weight", type, s->n_embd, s->n_ff);
-    bench_matrix(w, "blk", i, "ffn_up.weight", type, s->n_embd, s->n_ff);
-    bench_matrix(w, "blk", i, "ffn_down.weight", type, s->n_ff, s->n_embd);
+    bench_tensor t = {.ne = {f->size[spec->cols], f->size[spec->rows], 1, 1}, .type = type};
+    (void)name;
+    if (spec->role == R_VECTOR || spec->role == R_FLOATS) return;
+    f->values += t.ne[0] * t.ne[1];
+    f->bytes += bench_tensor_bytes(&t);
 }
 
-int bench_make_llm(const char *path, const bench_shape *s, uint32_t type)
+static bench_file bench_count_llm(const bench_family *family, int type)
 {
-    char part[512];
-    bench_writer w;
-    if (access(path, R_OK) == 0) return 0;
-    snprintf(part, sizeof part, "%s.part", path);
-    if (bench_start(&w, part, 9 * s->n_layer + 3)) return -1;
-    bench_key_string(&w, "general.architecture", "llama");
-    bench_key_string(&w, "general.name", "random weights");
-    bench_key_u32(&w, "llama.context_length", 4096);
-    bench_key_u32(&w, "llama.embedding_length", s->n_embd);
-    bench_key_u32(&w, "llama.block_count", s->n_layer);
-    bench_key_u32(&w, "llama.feed_forward_length", s->n_ff);
-    bench_key_u32(&w, "llama.attention.head_count", s->n_head);
-    bench_key_u32(&w, "llama.attention.head_count_kv", s->n_head);
-    bench_key_u32(&w, "llama.rope.dimension_count", s->n_embd / s->n_head);
-    bench_key_u32(&w, "llama.vocab_size", s->n_vocab);
-    bench_key_f32(&w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-    bench_vocabulary(&w, s->n_vocab);
-    bench_matrix(&w, "", -1, "token_embd.weight", type, s->n_embd, s->n_vocab);
-    for (uint32_t i = 0; i < s->n_layer; i++)
-        bench_llm_layer(&w, s, (int)i, type);
-    bench_vector(&w, "", -1, "output_norm.weight", s->n_embd, 1);
-    bench_matrix(&w, "", -1, "output.weight", type, s->n_embd, s->n_vocab);
-    return bench_finish(&w, part, path);
+    static const bench_spec table = {"", 0, S_EMBD, S_VOCAB, R_MATRIX, 0};
+    bench_file f = {.family = family, .type = (uint32_t)type, .take = bench_take_counting};
+    bench_file unread = f;
+    bench_take_llm(&f);
+    if (!(family->language->features & BENCH_UNTIED)) return f;
+    bench_llm_sizes(&unread);
+    bench_take_specs(&unread, "", &table, 1, 0, 0);
+    f.values -= unread.values;
+    f.bytes -= unread.bytes;
+    return f;
 }
 
-static void bench_vision_layer(bench_writer *w, int i, uint32_t type)
+uint64_t bench_llm_linear_values(const bench_family *family)
 {
-    static const char *const square[] = {"attn_q", "attn_k", "attn_v", "attn_out"};
-    static const char *const norms[] = {"ln1", "ln2"};
-    char name[32];
-    for (uint32_t n = 0; n < 2; n++) {
-        snprintf(name, sizeof name, "%s.weight", norms[n]);
-        bench_vector(w, "v.blk", i, name, WIDTH, 1);
-        snprintf(name, sizeof name, "%s.bias", norms[n]);
-        bench_vector(w, "v.blk", i, name, WIDTH, 0);
-    }
-    for (uint32_t n = 0; n < 4; n++) {
-        snprintf(name, sizeof name, "%s.weight", square[n]);
-        bench_matrix(w, "v.blk", i, name, type, WIDTH, WIDTH);
-        snprintf(name, sizeof name, "%s.bias", square[n]);
-        bench_vector(w, "v.blk", i, name, WIDTH, 0);
-    }
-    bench_matrix(w, "v.blk", i, "ffn_up.weight", type, WIDTH, FFN);
-    bench_vector(w, "v.blk", i, "ffn_up.bias", FFN, 0);
-    bench_matrix(w, "v.blk", i, "ffn_down.weight", type, FFN, WIDTH);
-    bench_vector(w, "v.blk", i, "ffn_down.bias", WIDTH, 0);
+    return bench_count_llm(family, 0).values;
 }
 
-int bench_make_mmproj(const char *path, const bench_shape *s, uint32_t type)
+uint64_t bench_llm_linear_bytes(const bench_family *family, int type)
 {
-    uint32_t layers = s->vision_layers, n_embd = s->n_embd;
-    char part[512];
-    bench_writer w;
-    if (access(path, R_OK) == 0) return 0;
-    snprintf(part, sizeof part, "%s.part", path);
-    if (bench_start(&w, part, 16 * layers + 9)) return -1;
-    bench_key_string(&w, "general.architecture", "clip");
-    bench_key_true(&w, "clip.has_vision_encoder");
-    bench_key_true(&w, "clip.use_gelu");
-    bench_key_string(&w, "clip.projector_type", "lfm2");
-    bench_key_u32(&w, "clip.vision.image_size", TILE_PX);
-    bench_key_u32(&w, "clip.vision.patch_size", PATCH_PX);
-    bench_key_u32(&w, "clip.vision.embedding_length", WIDTH);
-    bench_key_u32(&w, "clip.vision.feed_forward_length", FFN);
-    bench_key_u32(&w, "clip.vision.block_count", layers);
-    bench_key_u32(&w, "clip.vision.attention.head_count", HEADS);
-    bench_key_u32(&w, "clip.vision.projection_dim", n_embd);
-    bench_key_u32(&w, "clip.vision.projector.scale_factor", 2);
-    bench_key_f32(&w, "clip.vision.attention.layer_norm_epsilon", 1e-6f);
-    bench_matrix(&w, "", -1, "v.patch_embd.weight", BENCH_F16, PATCH_PX, PATCH_PX);
-    w.tensors[0].n_dims = 4;
-    w.tensors[0].ne[2] = 3;
-    w.tensors[0].ne[3] = WIDTH;
-    w.tensors[0].value = 0.04f;
-    bench_vector(&w, "", -1, "v.patch_embd.bias", WIDTH, 0);
-    bench_add(&w, "v.position_embd.weight", BENCH_F32, 0.01f, WIDTH, PATCHES);
-    for (uint32_t i = 0; i < layers; i++)
-        bench_vision_layer(&w, (int)i, type);
-    bench_vector(&w, "", -1, "v.post_ln.weight", WIDTH, 1);
-    bench_vector(&w, "", -1, "v.post_ln.bias", WIDTH, 0);
-    bench_matrix(&w, "", -1, "mm.1.weight", type, MERGED, n_embd);
-    bench_vector(&w, "", -1, "mm.1.bias", n_embd, 0);
-    bench_matrix(&w, "", -1, "mm.2.weight", type, n_embd, n_embd);
-    bench_vector(&w, "", -1, "mm.2.bias", n_embd, 0);
-    return bench_finish(&w, part, path);
+    return bench_count_llm(family, type).bytes;
+}
+
+uint64_t bench_llm_cache_bytes(const bench_family *family)
+{
+    const bench_language *l = family->language;
+    uint64_t layers = 0;
+    for (uint32_t i = 0; i < l->n_layer; i++)
+        layers += bench_layer_kind(l, i) == BENCH_ATTENTION;
+    return 2 * layers * l->n_head_kv * (l->head_dim + 2);
+}
+
+uint64_t bench_tile_products(const bench_family *family)
+{
+    const bench_tower *t = family->tower;
+    bench_list projector = bench_projector_specs(t);
+    bench_file layer = {.family = family, .take = bench_take_counting}, last = layer;
+    uint64_t side = t->image_px / t->patch_px, patches = side * side;
+    uint64_t tokens = (side + t->merge - 1) / t->merge * ((side + t->merge - 1) / t->merge);
+    uint64_t attention = 2 * patches * t->width; /* a query with every key, and with values */
+    uint64_t kernel = 3ull * t->patch_px * t->patch_px * t->width;
+    bench_mmproj_sizes(&layer);
+    bench_mmproj_sizes(&last);
+    bench_take_specs(&layer, "", bench_vision_specs, COUNT(bench_vision_specs), t->features, 0);
+    bench_take_specs(&last, "", projector.at, projector.count, t->features, 0);
+    return patches * (t->n_layer * (layer.values + attention) + kernel) + tokens * last.values;
 }

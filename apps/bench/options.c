@@ -6,11 +6,18 @@
 
 static void bench_usage(void)
 {
-    fputs("usage: bench DIR [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k] "
-          "[--mmproj q8_0,f16]\n             [--cpus LIST] [--cpu-mask N] "
+    const bench_family *f;
+    fputs("usage: bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] "
+          "[--llm q4_0,q4_k]\n             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] "
           "[--weights map|read]\n             [--only TEXT] [--small]\n"
-          "       bench DIR --serve [--threads N] [--llm NAME]\n",
+          "       bench DIR --serve [--family NAME] [--threads N] [--llm NAME]\n"
+          "       bench DIR --write-models [--family NAME]\n"
+          "       bench DIR --models\n"
+          "families:",
           stderr);
+    for (uint32_t i = 0; (f = bench_family_at(i)); i++)
+        fprintf(stderr, "%s %s", i % 6 || !i ? "" : "\n         ", f->name);
+    fputs("\n", stderr);
     exit(2);
 }
 
@@ -42,6 +49,30 @@ static void bench_parse_threads(bench_options *o, char *list)
         o->threads[i] = bench_parse_number(names[i], 64);
 }
 
+static void bench_parse_family(bench_options *o, const char *name)
+{
+    o->family = bench_family_named(name);
+    if (!o->family) bench_usage();
+}
+
+/* The family's own files, unless others were asked for; a photograph, and a context that holds
+ * it, where nothing larger is known to be the custom. */
+static void bench_choose(bench_options *o)
+{
+    static char llms[64], mmprojs[64];
+    const int first =
+        o->family == bench_family_at(0) || o->family == bench_family_named("small");
+    snprintf(llms, sizeof llms, "%s", o->family->llm);
+    snprintf(mmprojs, sizeof mmprojs, "%s", o->family->mmproj);
+    if (!o->pair_count) o->pair_count = bench_parse_names(llms, o->llms);
+    if (!o->mmprojs[0]) bench_parse_names(mmprojs, o->mmprojs);
+    for (uint32_t i = 1; i < o->pair_count; i++)
+        if (!o->mmprojs[i]) o->mmprojs[i] = o->mmprojs[i - 1];
+    o->context_tokens = first ? 2560 : 4096;
+    o->picture_w = first ? 768 : 1024;
+    o->picture_h = first ? 1536 : 768;
+}
+
 static void bench_parse_value(bench_options *o, const char *name, char *value)
 {
     if (!strcmp(name, "--runs"))
@@ -56,6 +87,8 @@ static void bench_parse_value(bench_options *o, const char *name, char *value)
         o->only = value;
     else if (!strcmp(name, "--weights") && (!strcmp(value, "map") || !strcmp(value, "read")))
         o->read = value[0] == 'r';
+    else if (!strcmp(name, "--family"))
+        bench_parse_family(o, value);
     else if (!strcmp(name, "--llm"))
         o->pair_count = bench_parse_names(value, o->llms);
     else if (!strcmp(name, "--mmproj"))
@@ -66,20 +99,23 @@ static void bench_parse_value(bench_options *o, const char *name, char *value)
 
 void bench_parse(bench_options *o, int argc, char **argv)
 {
-    *o = (bench_options){.llms = {"q4_0", "q4_k"},
-                         .mmprojs = {"q8_0", "f16"},
-                         .pair_count = 2,
-                         .threads = {1, 2},
-                         .side_count = 2,
-                         .shape = &bench_3b,
-                         .runs = 5};
+    static const struct {
+        const char *name;
+        enum bench_job job;
+    } jobs[] = {
+        {"--serve", BENCH_SERVE}, {"--write-models", BENCH_WRITE}, {"--models", BENCH_MODELS}};
+    *o = (bench_options){
+        .threads = {1, 2}, .side_count = 2, .family = bench_family_at(0), .runs = 5};
     for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--json"))
+        size_t job = 0;
+        while (job < 3 && strcmp(argv[i], jobs[job].name))
+            job++;
+        if (job < 3)
+            o->job = jobs[job].job;
+        else if (!strcmp(argv[i], "--json"))
             o->json = 1;
-        else if (!strcmp(argv[i], "--serve"))
-            o->serve = 1;
         else if (!strcmp(argv[i], "--small"))
-            o->shape = &bench_small;
+            o->family = bench_family_named("small");
         else if (argv[i][0] != '-' && !o->folder)
             o->folder = argv[i];
         else if (i + 1 < argc)
@@ -88,6 +124,5 @@ void bench_parse(bench_options *o, int argc, char **argv)
             bench_usage();
     }
     if (!o->folder) bench_usage();
-    for (uint32_t i = 1; i < o->pair_count; i++)
-        if (!o->mmprojs[i]) o->mmprojs[i] = o->mmprojs[i - 1];
+    bench_choose(o);
 }

@@ -15,8 +15,8 @@ void bench_report_begin(const bench_options *o)
 
 static void bench_print_header(const bench_state *s)
 {
-    printf("%sllm %s, mmproj %s, weights %s; kernels %s; medians of %u\n%-34s",
-           bench_report.pairs ? "\n" : "", s->llm, s->mmproj,
+    printf("%s%s: llm %s, mmproj %s, weights %s; kernels %s; medians of %u\n%-34s",
+           bench_report.pairs ? "\n" : "", s->options->family->name, s->llm, s->mmproj,
            s->options->read ? "read" : "mapped", s->kernels, (unsigned)s->options->runs, "");
     for (uint32_t i = 0; i < s->side_count; i++)
         printf("%10u thread%s  %-14s", (unsigned)s->sides[i].threads,
@@ -30,9 +30,10 @@ static void bench_print_header(const bench_state *s)
 void bench_report_pair(const bench_state *s)
 {
     if (bench_report.options->json) {
-        printf("%s{\"llm\":\"%s\",\"mmproj\":\"%s\",\"weights\":\"%s\",\"kernels\":\"%s\","
+        printf("%s{\"family\":\"%s\",\"llm\":\"%s\",\"mmproj\":\"%s\",\"weights\":\"%s\","
+               "\"kernels\":\"%s\","
                "\"threads\":[",
-               bench_report.pairs ? "," : "", s->llm, s->mmproj,
+               bench_report.pairs ? "," : "", s->options->family->name, s->llm, s->mmproj,
                s->options->read ? "read" : "map", s->kernels);
         for (uint32_t i = 0; i < s->side_count; i++)
             printf("%s%u", i ? "," : "", (unsigned)s->sides[i].threads);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static double bench_now(const bench_side *side)
 {
@@ -12,23 +13,45 @@ static double bench_now(const bench_side *side)
 
 /* ---- Files and memory ----------------------------------------------------------------- */
 
+/* A family's files have a folder of their own beside those of the default. */
+static void bench_path(const bench_options *o, const char *kind, const char *type, char *path,
+                       size_t bytes)
+{
+    const int own = o->family != bench_family_at(0) && o->family != bench_family_named("small");
+    snprintf(path, bytes, "%s/%s%s%s-%s.gguf", o->folder, own ? o->family->name : "",
+             own ? "/" : "", kind, type);
+    if (!own) return;
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s/%s", o->folder, o->family->name);
+    mkdir(folder, 0777);
+}
+
+static void bench_make(const bench_options *o, const char *kind, const char *name, char *path,
+                       size_t bytes)
+{
+    const int type = bench_file_type(name);
+    if (type < 0) bench_die(name, NULL);
+    mkdir(o->folder, 0777);
+    bench_path(o, kind, name, path, bytes);
+    if (access(path, R_OK) == 0) return;
+    if ((strcmp(kind, "llm") ? bench_write_mmproj : bench_write_llm)(path, o->family, type, 0))
+        bench_die(path, NULL);
+}
+
 static void bench_map(const bench_options *o, const char *kind, const char *name,
                       const void **data, size_t *bytes)
 {
-    static const struct {
-        const char *name;
-        uint32_t type;
-    } types[] = {
-        {"q4_0", BENCH_Q4_0}, {"q4_k", BENCH_Q4_K}, {"q8_0", BENCH_Q8_0}, {"f16", BENCH_F16}};
     char path[512];
-    int failed = -1;
-    snprintf(path, sizeof path, "%s/%s-%s.gguf", o->folder, kind, name);
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(types[i].name, name))
-            failed = strcmp(kind, "llm") ? bench_make_mmproj(path, o->shape, types[i].type)
-                                         : bench_make_llm(path, o->shape, types[i].type);
-    if (failed || (o->read ? bluelm_posix_read : bluelm_posix_map)(path, data, bytes))
+    bench_make(o, kind, name, path, sizeof path);
+    if ((o->read ? bluelm_posix_read : bluelm_posix_map)(path, data, bytes))
         bench_die(path, NULL);
+}
+
+void bench_make_pair(const bench_options *o, uint32_t index, char *llm, char *mmproj,
+                     size_t bytes)
+{
+    bench_make(o, "llm", o->llms[index], llm, bytes);
+    bench_make(o, "mmproj", o->mmprojs[index], mmproj, bytes);
 }
 
 static void bench_map_pair(bench_state *s)
@@ -56,7 +79,7 @@ static void *bench_take(size_t bytes)
 static void bench_plan(bench_state *s, bench_side *side)
 {
     bluelm_error err;
-    side->config.context_tokens = BENCH_CONTEXT;
+    side->config.context_tokens = s->options->context_tokens;
     side->config.workers = side->threads;
     side->config.cpu_mask = s->options->cpu_mask;
     side->config.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
@@ -64,12 +87,27 @@ static void bench_plan(bench_state *s, bench_side *side)
         bench_die("plan", &err);
 }
 
+/* Room for the largest picture and for the tokens of one tile, deep rows included. */
+static void bench_take_picture(bench_state *s)
+{
+    const bench_options *o = s->options;
+    const bench_tower *t = o->family->tower;
+    const size_t side = t->image_px,
+                 tokens = (side / t->patch_px + 1) * (side / t->patch_px + 1);
+    const size_t pixels = (size_t)o->picture_w * o->picture_h;
+    s->picture_bytes = 3 * (pixels > side * side ? pixels : side * side);
+    s->picture = bench_take(s->picture_bytes);
+    for (size_t i = 0; s->mmproj && i < s->picture_bytes; i++)
+        s->picture[i] = (uint8_t)((uint32_t)i * 2654435761u >> 24);
+    s->tile_floats = tokens * o->family->language->n_embd * 4 / (t->merge * t->merge);
+    s->tile = bench_take((s->tile_floats + 1) * sizeof *s->tile);
+}
+
 void bench_open(bench_state *s, const char *llm, const char *mmproj)
 {
     bluelm_stats stats;
     s->llm = llm;
     s->mmproj = mmproj;
-    mkdir(s->options->folder, 0777);
     bench_map_pair(s);
     s->arena_bytes = 0;
     for (uint32_t i = 0; i < s->side_count; i++) {
@@ -78,11 +116,7 @@ void bench_open(bench_state *s, const char *llm, const char *mmproj)
             s->arena_bytes = (size_t)s->sides[i].memory.total_bytes;
     }
     s->arena = bench_take(s->arena_bytes);
-    s->picture = bench_take(BENCH_PICTURE_BYTES);
-    for (uint32_t i = 0; s->mmproj && i < BENCH_PICTURE_BYTES; i++)
-        s->picture[i] = (uint8_t)(i * 2654435761u >> 24);
-    s->tile_floats = (size_t)s->sides[0].memory.tokens_per_tile * s->options->shape->n_embd;
-    s->tile = bench_take((s->tile_floats + 1) * sizeof *s->tile);
+    bench_take_picture(s);
     bench_init(s, &s->sides[0]);
     bluelm_get_stats(s->engine, &stats);
     s->kernels = stats.kernels;
@@ -118,8 +152,11 @@ void bench_init(bench_state *s, const bench_side *side)
 void bench_add_tokens(bench_state *s, uint32_t count, uint32_t place)
 {
     bluelm_error err;
+    uint32_t n_vocab = s->options->family->language->n_vocab;
+    uint32_t known =
+        n_vocab < 91000 ? n_vocab - 1000 : 90000; /* tools/bench_peer knows this too */
     for (uint32_t i = 0; i < count; i++) {
-        int32_t token = (int32_t)(300 + (place + i) * 7919u % 90000u);
+        int32_t token = (int32_t)(300 + (place + i) * 7919u % known);
         if (bluelm_add_tokens(s->engine, &token, 1, &err) < 0) bench_die("tokens", &err);
     }
 }
@@ -188,9 +225,9 @@ void bench_decode_128(bench_state *s, bench_side *side, double *seconds)
 
 void bench_tile(bench_state *s, bench_side *side, double *seconds)
 {
+    const uint32_t px = s->options->family->tower->image_px;
     bluelm_error err;
-    bluelm_image image = {
-        .rgb = s->picture, .width_px = side->memory.tile_px, .height_px = side->memory.tile_px};
+    bluelm_image image = {.rgb = s->picture, .width_px = px, .height_px = px};
     bench_init(s, side);
     double begun = bench_now(side);
     if (bluelm_embed_image(s->engine, &image, s->tile, s->tile_floats, &err) < 0)
@@ -198,15 +235,20 @@ void bench_tile(bench_state *s, bench_side *side, double *seconds)
     seconds[0] = bench_now(side) - begun;
 }
 
-void bench_picture(bench_state *s, bench_side *side, double *seconds)
+static void bench_add_picture(bench_state *s)
 {
     bluelm_error err;
-    bluelm_image image = {
-        .rgb = s->picture, .width_px = BENCH_PICTURE_W, .height_px = BENCH_PICTURE_H};
+    bluelm_image image = {.rgb = s->picture,
+                          .width_px = s->options->picture_w,
+                          .height_px = s->options->picture_h};
+    if (bluelm_add_image(s->engine, &image, &s->grid, &err) < 0) bench_die("picture", &err);
+}
+
+void bench_picture(bench_state *s, bench_side *side, double *seconds)
+{
     bench_init(s, side);
     double begun = bench_now(side);
-    if (bluelm_add_image(s->engine, &image, NULL, &err) != 9)
-        bench_die("768x1536 did not become 9 tiles", &err);
+    bench_add_picture(s);
     bench_steps(s, BLUELM_EVENT_ENCODE);
     seconds[0] = bench_now(side) - begun;
 }
@@ -227,19 +269,24 @@ static void bench_recall(bench_state *s, bench_side *side, uint32_t tokens)
     memcpy(side->saved, s->arena, s->arena_bytes);
 }
 
-/* Seconds from the last word of an instruction to the first token of the answer. */
-static double bench_first_token(bench_state *s, const bench_side *side, uint32_t place)
+/* Steps until an answer's first token. */
+static void bench_first_token(bench_state *s, uint32_t place)
 {
     bluelm_error err;
     bluelm_event event = {0};
-    double begun = bench_now(side);
     bench_add_tokens(s, BENCH_WORDS, place);
     if (bluelm_generate(s->engine, 1, &err) < 0) bench_die("generate", &err);
     while (event.type != BLUELM_EVENT_TOKEN && event.type != BLUELM_EVENT_END)
         if (bluelm_step(s->engine, &event, &err) < 0) bench_die("step", &err);
-    double seconds = bench_now(side) - begun;
-    bench_steps(s, BLUELM_EVENT_END);
-    return seconds;
+}
+
+void bench_answer(bench_state *s, bench_side *side, double *seconds)
+{
+    bench_init(s, side);
+    double begun = bench_now(side);
+    bench_add_picture(s);
+    bench_first_token(s, 0);
+    seconds[0] = bench_now(side) - begun;
 }
 
 void bench_long(bench_state *s, bench_side *side, double *seconds)
@@ -247,7 +294,10 @@ void bench_long(bench_state *s, bench_side *side, double *seconds)
     bluelm_stats stats;
     uint32_t picture_tokens = 9 * 196; /* of the picture above, in 9 tiles */
     bench_recall(s, side, picture_tokens);
-    seconds[0] = bench_first_token(s, side, picture_tokens);
+    double begun = bench_now(side);
+    bench_first_token(s, picture_tokens);
+    seconds[0] = bench_now(side) - begun;
+    bench_steps(s, BLUELM_EVENT_END);
     seconds[1] = bench_decode(s, side, 8, picture_tokens + BENCH_WORDS);
     bluelm_get_stats(s->engine, &stats);
     bench_read_tokens(s, side, BENCH_LONG_CONTEXT - stats.context_used_tokens, 0);
@@ -314,7 +364,7 @@ bench_residence bench_measure_residence(bench_state *s, bench_side *side)
         r.beyond = r.peak - bench_resident_bytes(s->weights.llm, s->weights.llm_bytes) -
                    bench_resident_bytes(s->weights.mmproj, s->weights.mmproj_bytes) -
                    bench_resident_bytes(s->arena, s->arena_bytes) -
-                   bench_resident_bytes(s->picture, BENCH_PICTURE_BYTES) -
+                   bench_resident_bytes(s->picture, s->picture_bytes) -
                    bench_resident_bytes(s->tile, s->tile_floats * sizeof *s->tile);
     return r;
 }
