@@ -218,7 +218,7 @@ static void bench_do_picture(bench_state *s)
     const bench_family *f = s->options->family;
     char name[48];
     bench_result r = bench_measure(s, bench_picture, bench_vision_limit(s));
-    const int known = s->grid.tile_px == f->tower->image_px;
+    const int known = s->grid.tile_width_px == f->tower->image_px;
     snprintf(name, sizeof name, "%u tile%s of %ux%u", (unsigned)s->grid.tiles,
              s->grid.tiles == 1 ? "" : "s", (unsigned)s->options->picture_w,
              (unsigned)s->options->picture_h);
