@@ -11,7 +11,6 @@ const char *bluelm_version(void)
 
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
 {
-    static const char *const projectors[] = {"lfm2", "idefics3", "mlp"};
     bluelm e;
     blm_arena counting;
     if (!weights || !info) return blm_fail_null(err, weights ? "info" : "weights");
@@ -33,7 +32,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
         .bos_token = e.vocab.bos,
         .eos_token = e.vocab.eos,
         .end_of_turn_token = e.vocab.eot >= 0 ? e.vocab.eot : e.vocab.eos,
-        .projector = e.has_vision ? projectors[v->projector.type] : "none",
+        .projector = e.has_vision ? v->projector.name : "none",
         .tile_rule = e.has_vision ? blm_tile_rule_name(e.tile_rule.rule) : "none",
         .tile_px = v->tile_px,
         .patch_px = v->patch_px,

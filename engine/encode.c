@@ -11,17 +11,18 @@ static int blm_encode_open(bluelm *e, const bluelm_image *image, bluelm_error *e
 }
 
 /* Cuts and embeds a batch of tiles, from first_tile on. */
-static int blm_encode_embed(bluelm *e, blm_vision_batch *b, uint32_t first_tile,
-                            bluelm_error *err)
+static int blm_encode_embed(bluelm *e, blm_vision_batch *b, const blm_cutting *cutting,
+                            uint32_t first_tile, bluelm_error *err)
 {
+    uint32_t px = e->vision.tile_px;
     const bluelm_tile_grid *grid = &e->images[0].grid;
-    b->tiles = BLM_MIN(grid->tiles - first_tile, e->config.tiles_per_batch);
+    blm_vision_begin(b, px, px, BLM_MIN(grid->tiles - first_tile, e->config.tiles_per_batch));
     for (uint32_t i = 0; i < b->tiles; i++) {
         int code =
             blm_tile_extract(&e->encoding.rows, &e->tile_rule, grid, first_tile + i,
-                             b->work->pixels, b->work->resize, b->work->resize_bytes, err);
+                             cutting->pixels, cutting->resize, cutting->resize_bytes, err);
         if (code < 0) return code;
-        blm_vision_embed(b, i);
+        blm_vision_embed(b, i, cutting->pixels, (size_t)px * 3);
     }
     return BLUELM_OK;
 }
@@ -30,7 +31,8 @@ static void blm_encode_ahead(void *arg)
 {
     bluelm *e = (bluelm *)arg;
     blm_encoding *n = &e->encoding;
-    n->ahead_code = blm_encode_embed(e, &n->ahead, n->ahead_first, &n->ahead_error);
+    n->ahead_code =
+        blm_encode_embed(e, &n->ahead, &e->ahead_cutting, n->ahead_first, &n->ahead_error);
 }
 
 /* Hands the batch after this one to the port, if there is one and it takes it. */
@@ -69,11 +71,11 @@ static int blm_encode_batch(bluelm *e, bluelm_error *err)
         blm_encode_finish_ahead(e);
         e->vision_work.x = e->ahead_work.x;
         e->ahead_work.x = x;
-        n->batch.tiles = n->ahead.tiles;
+        blm_vision_begin(&n->batch, e->vision.tile_px, e->vision.tile_px, n->ahead.tiles);
         code = n->ahead_code;
         if (code < 0 && err) *err = n->ahead_error;
     } else {
-        code = blm_encode_embed(e, &n->batch, n->first_tile, err);
+        code = blm_encode_embed(e, &n->batch, &e->cutting, n->first_tile, err);
     }
     if (code >= 0) blm_encode_start_ahead(e);
     return code;
@@ -131,9 +133,10 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
                            size_t max_floats, bluelm_error *err)
 {
     const blm_vision_work *w = &engine->vision_work;
+    const blm_cutting *cutting = &engine->cutting;
+    uint32_t px = engine->vision.tile_px;
     bluelm_image measured;
-    blm_vision_batch batch = {
-        .model = &engine->vision, .work = w, .compute = &engine->compute, .tiles = 1};
+    blm_vision_batch batch = {.model = &engine->vision, .work = w, .compute = &engine->compute};
     int code = blm_engine_measure(engine, image, &measured, err);
     if (code < 0) return code;
     if (!tokens) return blm_fail_null(err, "tokens");
@@ -146,11 +149,12 @@ int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tok
         return blm_fail(err, BLUELM_E_BUDGET, "embedding", floats * sizeof(float),
                         (uint64_t)max_floats * sizeof(float), 0);
     if ((code = blm_encode_open(engine, &measured, err)) < 0 ||
-        (code = blm_tile_whole(&engine->encoding.rows, engine->vision.tile_px,
-                               engine->tile_rule.filter, w->pixels, w->resize, w->resize_bytes,
-                               err)) < 0)
+        (code = blm_tile_whole(&engine->encoding.rows, px, engine->tile_rule.filter,
+                               cutting->pixels, cutting->resize, cutting->resize_bytes, err)) <
+            0)
         return code;
-    blm_vision_embed(&batch, 0);
+    blm_vision_begin(&batch, px, px, 1);
+    blm_vision_embed(&batch, 0, cutting->pixels, (size_t)px * 3);
     for (uint32_t layer = 0; layer < engine->vision.n_layer; layer++)
         blm_vision_run_layer(&batch, layer);
     blm_vision_finish(&batch, 0, engine->image_tokens);

@@ -10,6 +10,7 @@
 #include "../text/sampler.h"
 #include "../text/utf8.h"
 #include "../tiler/image.h"
+#include "../tiler/resize.h"
 #include "input.h"
 
 #define BLM_MAX_QUEUED_IMAGES 16
@@ -62,6 +63,13 @@ typedef struct blm_queued_image {
     blm_turn_start start; /* of its turn                                                   */
 } blm_queued_image;
 
+/* One tile's pixels, and what cutting it takes. */
+typedef struct blm_cutting {
+    uint8_t *pixels; /* [tile_px][tile_px][3] */
+    void *resize;
+    uint64_t resize_bytes;
+} blm_cutting;
+
 /* How far the picture at the head of the queue is encoded. */
 typedef struct blm_encoding {
     bluelm_image rows;   /* the picture as RGB rows                        */
@@ -97,6 +105,7 @@ struct bluelm {
     blm_vision_work vision_work;
     blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */
     blm_compute ahead_compute;
+    blm_cutting cutting, ahead_cutting;
     uint8_t *decode_memory;    /* [memory.image_decode], at the start of the overlay   */
     uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
     uint32_t image_rows;       /* most image tokens of a picture                        */

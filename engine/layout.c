@@ -19,6 +19,9 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
     if (e->vision.projector.n_embd != e->language.n_embd)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
                         e->language.n_embd, e->vision.projector.n_embd, 0);
+    if (e->vision.deepstack_count)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: deepstack layers for this llm", 0,
+                        e->vision.deepstack_count, 0);
     /* No picture can have more tiles than the context has room for. */
     blm_tile_most most;
     blm_tile_bounds(&e->tile_rule, &most);
@@ -54,6 +57,13 @@ static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
     return bytes;
 }
 
+static void blm_layout_cutting(blm_cutting *c, blm_arena *arena, uint32_t tile_px)
+{
+    c->resize_bytes = blm_resize_scratch_bytes(tile_px);
+    c->pixels = (uint8_t *)blm_arena_take(arena, tile_px, 3 * (uint64_t)tile_px);
+    c->resize = blm_arena_take(arena, 1, c->resize_bytes);
+}
+
 static void blm_layout_overlay(bluelm *e, blm_arena *arena)
 {
     bluelm_memory *m = &e->memory;
@@ -66,11 +76,14 @@ static void blm_layout_overlay(bluelm *e, blm_arena *arena)
         m->image_decode_bytes = blm_overlay_next(&overlay, arena);
         /* A decoded picture lies at the start while its tiles are cut and encoded. */
         blm_arena_take(arena, e->config.max_image_pixels, 3);
+        blm_layout_cutting(&e->cutting, arena, e->vision.tile_px);
         blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute,
-                        e->config.tiles_per_batch);
-        if (e->config.overlap_tiles)
+                        e->config.tiles_per_batch, e->vision.patches);
+        if (e->config.overlap_tiles) {
+            blm_layout_cutting(&e->ahead_cutting, arena, e->vision.tile_px);
             blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
-                                  e->config.tiles_per_batch);
+                                  e->config.tiles_per_batch, e->vision.patches);
+        }
         m->vision_phase_bytes = blm_overlay_next(&overlay, arena);
     }
     blm_language_take(&e->language_work, arena, &e->language, &e->compute,
@@ -185,6 +198,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
         return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
                         e->language.n_vocab, e->vocab.n_tokens, 0);
+    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
     blm_engine_guard_turns(e);
     blm_engine_guard_pictures(e);
     m->tokenizer_bytes = blm_layout_part(arena, &mark);

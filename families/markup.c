@@ -1,29 +1,48 @@
 #include "markup.h"
 
-/* Texts around a picture, when the mmproj does not give them: what the models that
- * llama.cpp runs under these projectors were trained with. */
+#include "vision.h"
+
+static void blm_image_markup_fields(blm_image_markup *m, blm_string *fields[BLM_MARKUP_TEXTS])
+{
+    blm_string *const all[BLM_MARKUP_TEXTS] = {&m->begin, &m->end,     &m->single,
+                                               &m->tile,  &m->row_end, &m->thumbnail};
+    memcpy(fields, all, sizeof all);
+}
+
+/* Texts around a picture: the file's, else its projector's. */
 BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
                                       const blm_projector *p, bluelm_error *err)
 {
-    static const char *const keys[] = {"bluelm.image.begin",   "bluelm.image.end",
-                                       "bluelm.image.single",  "bluelm.image.tile",
-                                       "bluelm.image.row_end", "bluelm.image.thumbnail"};
-    static const char *const idefics3[] = {"",
-                                           "<fake_token_around_image>",
-                                           "<fake_token_around_image><global-img>",
-                                           "<fake_token_around_image><row_{row}_col_{col}>",
-                                           "\n",
-                                           "\n<fake_token_around_image><global-img>"};
-    blm_string *const fields[] = {&m->begin, &m->end,     &m->single,
-                                  &m->tile,  &m->row_end, &m->thumbnail};
-    for (uint32_t i = 0; i < BLM_COUNT_OF(keys); i++) {
-        const char *text = p->type == BLM_PROJECTOR_IDEFICS3 ? idefics3[i] : "";
+    static const char *const keys[BLM_MARKUP_TEXTS] = {
+        "bluelm.image.begin", "bluelm.image.end",     "bluelm.image.single",
+        "bluelm.image.tile",  "bluelm.image.row_end", "bluelm.image.thumbnail"};
+    const char *const *texts = blm_projector_row_of(p->type)->markup;
+    blm_string *fields[BLM_MARKUP_TEXTS];
+    blm_image_markup_fields(m, fields);
+    m->own = 0;
+    for (uint32_t i = 0; i < BLM_MARKUP_TEXTS; i++) {
+        const char *text = texts ? texts[i] : "";
         *fields[i] = (blm_string){text, blm_text_bytes(text)};
         int code = blm_gguf_string(g, keys[i], fields[i], err);
         if (code < 0) return code;
+        m->own |= (uint32_t)code << i;
         if (fields[i]->bytes > BLM_IMAGE_MARKUP_BYTES)
             return blm_fail(err, BLUELM_E_FORMAT, keys[i], BLM_IMAGE_MARKUP_BYTES,
                             fields[i]->bytes, 0);
     }
     return BLUELM_OK;
+}
+
+BLM_PRIVATE void blm_image_markup_fit(blm_image_markup *m, const blm_vocab *vocab)
+{
+    blm_string *fields[BLM_MARKUP_TEXTS];
+    size_t at, length;
+    int32_t token;
+    blm_image_markup_fields(m, fields);
+    if (m->own & 1 || !m->begin.bytes ||
+        blm_vocab_find_special(vocab, m->begin.text, (size_t)m->begin.bytes, &at, &length,
+                               &token))
+        return;
+    for (uint32_t i = 0; i < BLM_MARKUP_TEXTS; i++)
+        if (!(m->own >> i & 1)) fields[i]->bytes = 0;
 }

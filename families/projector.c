@@ -1,82 +1,239 @@
 #include "vision.h"
 
-static int blm_projector_kind(blm_projector *p, const blm_gguf *g, bluelm_error *err)
+/* Texts around pictures: what the models were trained with. {row} and {col} count from 1. */
+static const char *const blm_markup_idefics3[BLM_MARKUP_TEXTS] = {
+    "",
+    "<fake_token_around_image>",
+    "<fake_token_around_image><global-img>",
+    "<fake_token_around_image><row_{row}_col_{col}>",
+    "\n",
+    "\n<fake_token_around_image><global-img>"};
+static const char *const blm_markup_lfm2[BLM_MARKUP_TEXTS] = {
+    "<|image_start|>",  "<|image_end|>", "", "<|img_row_{row}_col_{col}|>", "",
+    "<|img_thumbnail|>"};
+static const char *const blm_markup_internvl[BLM_MARKUP_TEXTS] = {"<img>", "</img>", "",
+                                                                  "",      "",       ""};
+static const char *const blm_markup_qwen[BLM_MARKUP_TEXTS] = {
+    "<|vision_start|>", "<|vision_end|>", "", "", "", ""};
+static const char *const blm_markup_gemma3[BLM_MARKUP_TEXTS] = {
+    "\n\n<start_of_image>", "<end_of_image>\n\n", "", "", "", ""};
+
+/* LFM2's and LLaVA's projectors were trained with the erf form of GELU too; the tanh form, 2e-4
+ * away, is what such files have always met here and what the demo names. */
+static const blm_projector_row blm_projector_table[] = {
+    [BLM_PROJECTOR_LFM2] = {.name = "lfm2",
+                            .positions = BLM_POSITIONS_RESIZED,
+                            .dynamic = 1,
+                            .scale = 2,
+                            .scale_key = ".projector.scale_factor",
+                            .merged_norm_name = "mm.input_norm",
+                            .merged_norm_optional = 1,
+                            .merged_norm_eps = 1e-5f,
+                            .first = "mm.1",
+                            .second = "mm.2",
+                            .markup = blm_markup_lfm2},
+    [BLM_PROJECTOR_IDEFICS3] = {.name = "idefics3",
+                                .scale = 2,
+                                .scale_key = ".projector.scale_factor",
+                                .first = "mm.model.fc",
+                                .markup = blm_markup_idefics3},
+    [BLM_PROJECTOR_MLP] = {.name = "mlp",
+                           .features = 1,
+                           .scale = 1,
+                           .first = "mm.0",
+                           .second = "mm.2",
+                           .second_optional = 1},
+    [BLM_PROJECTOR_INTERNVL] = {.name = "internvl",
+                                .gelu = BLM_GELU_ERF,
+                                .scale = 2,
+                                .scale_key = ".projector.scale_factor",
+                                .merged_norm_name = "mm.model.mlp.0",
+                                .merged_norm_eps = 1e-5f,
+                                .first = "mm.model.mlp.1",
+                                .second = "mm.model.mlp.3",
+                                .projector_gelu = BLM_GELU_ERF,
+                                .markup = blm_markup_internvl},
+    [BLM_PROJECTOR_QWEN2VL] = {.name = "qwen2vl_merger",
+                               .positions = BLM_POSITIONS_NONE,
+                               .rope = 1,
+                               .dynamic = 1,
+                               .scale = 2,
+                               .scale_key = ".spatial_merge_size",
+                               .first = "mm.0",
+                               .second = "mm.2",
+                               .projector_gelu = BLM_GELU_ERF,
+                               .markup = blm_markup_qwen},
+    [BLM_PROJECTOR_QWEN25VL] = {.name = "qwen2.5vl_merger",
+                                .norm = BLM_NORM_RMS,
+                                .positions = BLM_POSITIONS_NONE,
+                                .rope = 1,
+                                .dynamic = 1,
+                                .scale = 2,
+                                .scale_key = ".spatial_merge_size",
+                                .first = "mm.0",
+                                .second = "mm.2",
+                                .projector_gelu = BLM_GELU_ERF,
+                                .markup = blm_markup_qwen},
+    [BLM_PROJECTOR_QWEN3VL] = {.name = "qwen3vl_merger",
+                               .positions = BLM_POSITIONS_CORNERS,
+                               .rope = 1,
+                               .dynamic = 1,
+                               .deepstack = 1,
+                               .scale = 2,
+                               .scale_key = ".spatial_merge_size",
+                               .first = "mm.0",
+                               .second = "mm.2",
+                               .projector_gelu = BLM_GELU_ERF,
+                               .markup = blm_markup_qwen},
+    [BLM_PROJECTOR_GEMMA3] = {.name = "gemma3",
+                              .merge = BLM_MERGE_AVERAGE,
+                              .scale = 4,
+                              .scale_key = ".projector.scale_factor",
+                              .merged_norm = BLM_NORM_RMS,
+                              .merged_norm_name = "mm.soft_emb_norm",
+                              .first = "mm.input_projection",
+                              .transposed = 1,
+                              .markup = blm_markup_gemma3},
+};
+
+BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)
 {
-    static const char *const names[] = {"lfm2", "idefics3", "mlp"};
+    return &blm_projector_table[type];
+}
+
+BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
+                                   bluelm_error *err)
+{
     blm_string name = {"mlp", 3};
     int found = blm_gguf_string(g, "clip.projector_type", &name, err);
+    if (found == 0) found = blm_gguf_string(g, "clip.vision.projector_type", &name, err);
     if (found < 0) return found;
-    for (uint32_t i = 0; i < BLM_COUNT_OF(names); i++) {
-        if (blm_string_is(name, names[i])) {
-            p->type = (blm_projector_type)i;
-            return BLUELM_OK;
-        }
+    for (uint32_t i = 0; i < BLM_PROJECTOR_TYPES; i++) {
+        if (!blm_string_is(name, blm_projector_table[i].name)) continue;
+        *type = (blm_projector_type)i;
+        return BLUELM_OK;
     }
     return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.projector_type ", name, 0,
                           0);
 }
 
-/* Two matrices with biases around a GELU; the sides of `hidden` and n_embd are the file's. */
-static int blm_projector_two_layers(blm_projector *p, const blm_tensor_place *at,
-                                    const char *const names[4], bluelm_error *err)
+/* NAME.weight and, where there is one, NAME.bias, of `cols` columns. */
+static int blm_projector_layer(const blm_tensor_place *at, const char *name, uint64_t cols,
+                               blm_tensor *matrix, blm_tensor *bias, bluelm_error *err)
 {
-    int code;
-    if ((code = blm_tensor_matrix(at, names[0], p->merged, 0, &p->first, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(at, names[1], p->first.ne[1], &p->first_bias, err)) <
-            0 ||
-        (code = blm_tensor_matrix(at, names[2], p->first.ne[1], 0, &p->second, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(at, names[3], p->second.ne[1], &p->second_bias, err)) <
-            0)
-        return code;
+    blm_name weight, of_bias;
+    blm_name_add(blm_name_start(&weight, name), ".weight");
+    blm_name_add(blm_name_start(&of_bias, name), ".bias");
+    int code = blm_tensor_matrix(at, weight.text, cols, 0, matrix, err);
+    if (code < 0) return code;
+    if (matrix->ne[1] > (1u << 20))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector rows", 1u << 20, matrix->ne[1],
+                        0);
+    return blm_tensor_maybe_vector(at, of_bias.text, matrix->ne[1], bias, err);
+}
+
+/* Sets the widths that follow from the matrices, and marks the narrow ones. */
+static int blm_projector_widths(blm_projector *p, bluelm_error *err)
+{
+    blm_tensor *const matrices[] = {&p->first, &p->second};
+    int two = p->second.data != NULL;
+    uint64_t last = p->transposed ? p->first.ne[0] : two ? p->second.ne[1] : p->first.ne[1];
+    if (last > (1u << 20))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector rows", 1u << 20, last, 0);
+    p->hidden = two ? (uint32_t)p->first.ne[1] : 0;
+    p->n_embd = (uint32_t)last;
+    p->narrow_cols = p->transposed ? 0 : blm_linear_narrow(matrices, two ? 2 : 1);
     return BLUELM_OK;
 }
 
-static int blm_projector_tensors(blm_projector *p, const blm_gguf *g, bluelm_error *err)
+static int blm_projector_norm(blm_projector *p, const blm_projector_row *row,
+                              const blm_tensor_place *at, float eps, bluelm_error *err)
 {
-    static const char *const lfm2[] = {"mm.1.weight", "mm.1.bias", "mm.2.weight", "mm.2.bias"};
-    static const char *const mlp[] = {"mm.0.weight", "mm.0.bias", "mm.2.weight", "mm.2.bias"};
-    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
-    int code;
-    switch (p->type) {
-    case BLM_PROJECTOR_IDEFICS3:
-        return blm_tensor_matrix(&at, "mm.model.fc.weight", p->merged, 0, &p->first, err);
-    case BLM_PROJECTOR_MLP:
-        return blm_projector_two_layers(p, &at, mlp, err);
-    case BLM_PROJECTOR_LFM2:
-    default:
-        if ((code = blm_tensor_maybe_vector(&at, "mm.input_norm.weight", p->merged, &p->norm,
-                                            err)) < 0 ||
-            (p->norm.data && (code = blm_tensor_vector(&at, "mm.input_norm.bias", p->merged,
-                                                       &p->norm_bias, err)) < 0))
-            return code;
-        return blm_projector_two_layers(p, &at, lfm2, err);
-    }
+    blm_name weight, bias;
+    if (!row->merged_norm_name) return BLUELM_OK;
+    p->norm.kind = row->merged_norm;
+    p->norm.eps = row->merged_norm_eps > 0 ? row->merged_norm_eps : eps;
+    blm_name_add(blm_name_start(&weight, row->merged_norm_name), ".weight");
+    blm_name_add(blm_name_start(&bias, row->merged_norm_name), ".bias");
+    int present = blm_tensor_present(at, weight.text, err);
+    if (present < 0 || (!present && row->merged_norm_optional)) return present;
+    int code = blm_tensor_vector(at, weight.text, p->merged, &p->norm.weight, err);
+    if (code < 0 || row->merged_norm == BLM_NORM_RMS) return code;
+    return blm_tensor_vector(at, bias.text, p->merged, &p->norm.bias, err);
 }
 
-BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_gguf *g, uint32_t patches_side,
-                                   uint32_t width, bluelm_error *err)
+/* The matrices after the norm. */
+static int blm_projector_layers(blm_projector *p, const blm_projector_row *row,
+                                const blm_tensor_place *at, bluelm_error *err)
 {
-    memset(p, 0, sizeof *p);
-    int code = blm_projector_kind(p, g, err);
+    blm_name second;
+    int code, present = row->second != NULL;
+    if (p->transposed) {
+        blm_name first;
+        blm_name_add(blm_name_start(&first, row->first), ".weight");
+        int found = blm_gguf_tensor(at->file, first.text, &p->first, err);
+        if (found < 0) return found;
+        uint64_t cols = found ? p->first.ne[0] : 0;
+        return blm_tensor_matrix(at, first.text, cols, p->merged, &p->first, err);
+    }
+    code = blm_projector_layer(at, row->first, p->merged, &p->first, &p->first_bias, err);
     if (code < 0) return code;
-    p->patches_side = patches_side;
-    p->width = width;
-    p->scale = p->type == BLM_PROJECTOR_MLP ? 1 : 2;
-    if (p->type != BLM_PROJECTOR_MLP &&
-        (code = blm_key_maybe_u32(g, "clip.vision.projector", ".scale_factor", 1, 16, &p->scale,
-                                  err)) < 0)
-        return code;
-    p->tokens_side = (patches_side + p->scale - 1) / p->scale;
+    if (row->second_optional) {
+        blm_name_add(blm_name_start(&second, row->second), ".weight");
+        present = blm_tensor_present(at, second.text, err);
+    }
+    if (present <= 0) return present;
+    return blm_projector_layer(at, row->second, p->first.ne[1], &p->second, &p->second_bias,
+                               err);
+}
+
+BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
+                                   const blm_projector_row *row, const blm_gguf *g,
+                                   float norm_eps, bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "", BLM_NO_LAYER};
+    uint32_t side = m->tile_px / m->patch_px;
+    int code;
+    p->name = row->name;
+    p->merge = row->merge;
+    p->activation = row->projector_gelu;
+    p->transposed = row->transposed;
+    p->width = m->width * BLM_MAX(m->tap_count, 1u);
+    p->tokens_side = (side + p->scale - 1) / p->scale;
     p->tokens = p->tokens_side * p->tokens_side;
-    p->merged = width * p->scale * p->scale;
-    if ((code = blm_projector_tensors(p, g, err)) < 0) return code;
-    uint64_t last = p->second.data ? p->second.ne[1] : p->first.ne[1];
-    if (p->first.ne[1] == 0 || p->first.ne[1] > (1u << 20) || last == 0 || last > (1u << 20))
-        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector rows", 1u << 20,
-                        BLM_MAX(p->first.ne[1], last), 0);
-    p->hidden = (uint32_t)p->first.ne[1];
-    p->n_embd = (uint32_t)last;
-    blm_tensor *const matrices[] = {&p->first, &p->second};
-    p->narrow_cols = blm_linear_narrow(matrices, p->second.data ? 2 : 1);
+    p->merged = row->merge == BLM_MERGE_JOIN ? p->width * p->scale * p->scale : p->width;
+    if (row->merge == BLM_MERGE_AVERAGE && side % p->scale)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patches a side over the average's side",
+                        p->scale, side, 0);
+    if ((code = blm_projector_norm(p, row, &at, norm_eps, err)) < 0 ||
+        (code = blm_projector_layers(p, row, &at, err)) < 0)
+        return code;
+    return blm_projector_widths(p, err);
+}
+
+BLM_PRIVATE int blm_deepstack_open(blm_projector *p, const blm_projector *main,
+                                   const blm_gguf *g, uint32_t layer, float norm_eps,
+                                   bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "v.deepstack.", (int32_t)layer};
+    blm_tensor weight, bias;
+    int code;
+    *p = *main;
+    memset(&p->first_bias, 0, sizeof p->first_bias);
+    memset(&p->second_bias, 0, sizeof p->second_bias);
+    p->norm = (blm_norm){.kind = BLM_NORM_LAYER, .eps = norm_eps};
+    if ((code = blm_tensor_vector(&at, "norm.weight", p->merged, &p->norm.weight, err)) < 0 ||
+        (code = blm_tensor_vector(&at, "norm.bias", p->merged, &p->norm.bias, err)) < 0 ||
+        (code = blm_projector_layer(&at, "fc1", p->merged, &p->first, &bias, err)) < 0)
+        return code;
+    p->first_bias = bias;
+    code = blm_projector_layer(&at, "fc2", p->first.ne[1], &weight, &bias, err);
+    if (code < 0) return code;
+    p->second = weight;
+    p->second_bias = bias;
+    if ((code = blm_projector_widths(p, err)) < 0) return code;
+    if (p->n_embd != main->n_embd)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.deepstack fc2 rows", main->n_embd,
+                        p->n_embd, 0);
     return BLUELM_OK;
 }

@@ -26,86 +26,215 @@ static int blm_vision_pixels_scale(blm_vision *m, const blm_gguf *g, bluelm_erro
     return BLUELM_OK;
 }
 
-static int blm_vision_activation(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+static int blm_vision_activation(blm_vision *m, const blm_projector_row *row, const blm_gguf *g,
+                                 bluelm_error *err)
 {
     int gelu = 0, silu = 0, code;
     if ((code = blm_gguf_bool(g, "clip.use_gelu", &gelu, err)) < 0 ||
         (code = blm_gguf_bool(g, "clip.use_silu", &silu, err)) < 0)
         return code;
-    m->activation = gelu ? BLM_VISION_GELU : silu ? BLM_VISION_SILU : BLM_VISION_GELU_QUICK;
+    m->activation = gelu ? row->gelu : silu ? BLM_SILU : BLM_GELU_QUICK;
     return BLUELM_OK;
 }
 
-static int blm_vision_sizes(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+static int blm_vision_check_sizes(const blm_vision *m, bluelm_error *err)
 {
-    static const char vision[] = "clip.vision";
-    int code;
-    m->norm_eps = 1e-6f;
-    if ((code = blm_key_need_u32(g, vision, ".image_size", 1, 4096, &m->tile_px, err)) < 0 ||
-        (code = blm_key_need_u32(g, vision, ".patch_size", 1, 256, &m->patch_px, err)) < 0 ||
-        (code = blm_key_need_u32(g, vision, ".embedding_length", 1, 16384, &m->width, err)) <
-            0 ||
-        (code = blm_key_need_u32(g, vision, ".feed_forward_length", 1, 1u << 18, &m->ffn,
-                                 err)) < 0 ||
-        (code = blm_key_need_u32(g, vision, ".block_count", 1, 1024, &m->n_layer, err)) < 0 ||
-        (code = blm_key_need_u32(g, vision, ".attention.head_count", 1, 1024, &m->n_head,
-                                 err)) < 0 ||
-        (code = blm_key_maybe_f32(g, vision, ".attention.layer_norm_epsilon", &m->norm_eps,
-                                  err)) < 0)
-        return code;
     if (m->width % m->n_head)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: width over heads leaves a rest",
                         m->n_head, m->width % m->n_head, 0);
     if (m->patch_px > m->tile_px)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patch_size above image_size", m->tile_px,
                         m->patch_px, 0);
-    m->head_dim = m->width / m->n_head;
-    m->patches_side = m->tile_px / m->patch_px;
-    m->patches = m->patches_side * m->patches_side;
     if (m->patches > (1u << 16))
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: patches per tile", 1u << 16,
                         m->patches, 0);
+    if (m->rope && m->head_dim % 4)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: head size, a multiple of", 4,
+                        m->head_dim, 0);
     return BLUELM_OK;
 }
 
-/* v.patch_embd.weight lies as [width][3][patch][patch]: a matrix of one patch a row. */
-static int blm_vision_patch_matrix(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
+static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row, const blm_gguf *g,
+                            float *eps, bluelm_error *err)
 {
-    blm_tensor *t = &m->patch_embd;
-    int found = blm_gguf_tensor(at->file, "v.patch_embd.weight", t, err);
+    static const char vision[] = "clip.vision";
+    uint32_t *scale = &m->projector.scale;
+    int code;
+    *eps = 1e-6f;
+    *scale = row->scale;
+    if ((code = blm_key_need_u32(g, vision, ".image_size", 1, 4096, &m->tile_px, err)) < 0 ||
+        (code = blm_key_need_u32(g, vision, ".patch_size", 1, 256, &m->patch_px, err)) < 0 ||
+        (code = blm_key_need_u32(g, vision, ".embedding_length", 1, 16384, &m->width, err)) <
+            0 ||
+        (code = blm_key_need_u32(g, vision, ".block_count", 1, 1024, &m->n_layer, err)) < 0 ||
+        (code = blm_key_need_u32(g, vision, ".attention.head_count", 1, 1024, &m->n_head,
+                                 err)) < 0 ||
+        (code = blm_key_maybe_f32(g, vision, ".attention.layer_norm_epsilon", eps, err)) < 0 ||
+        (row->scale_key &&
+         (code = blm_key_maybe_u32(g, vision, row->scale_key, 1, 16, scale, err)) < 0))
+        return code;
+    m->head_dim = m->width / m->n_head;
+    m->patches = m->tile_px / m->patch_px * (m->tile_px / m->patch_px);
+    m->rope = row->rope;
+    m->positions = row->positions;
+    m->dynamic = row->dynamic;
+    m->align_px = row->dynamic ? m->patch_px * *scale : m->tile_px;
+    return blm_vision_check_sizes(m, err);
+}
+
+/* ---- Which layers ------------------------------------------------------------------------ */
+
+/* The layer whose output an index of clip.vision.feature_layer names: 0 is what the first
+ * reads; below 0 it counts from the last. */
+static int blm_vision_feature(blm_vision *m, const blm_array *layers, uint32_t i,
+                              bluelm_error *err)
+{
+    int32_t value = (int32_t)blm_load_u32(layers->data + i * sizeof(uint32_t));
+    int64_t state = value < 0 ? (int64_t)m->n_layer + 1 + value : value;
+    if (state < 0 || state > m->n_layer)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: clip.vision.feature_layer", m->n_layer,
+                        (uint32_t)value, i);
+    m->taps[i] = (uint32_t)state;
+    return BLUELM_OK;
+}
+
+/* Runs as many layers as clip.vision.feature_layer reads. Without it LLaVA takes the output of
+ * the last layer but one; files of CLIP, whose towers have an even number of layers, often
+ * leave that last one out. */
+static int blm_vision_features(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+{
+    static const char key[] = "clip.vision.feature_layer";
+    blm_array layers = {0};
+    uint32_t most = 0;
+    int found = blm_gguf_array(g, key, BLM_GGUF_I32, &layers, err);
+    if (found == BLUELM_E_FORMAT) found = blm_gguf_array(g, key, BLM_GGUF_U32, &layers, err);
     if (found < 0) return found;
-    if (!found)
-        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.patch_embd.weight is missing", 1, 0,
+    if (!found) {
+        if (m->n_layer > 1 && !(m->class_token && m->n_layer % 2)) m->n_layer--;
+        return BLUELM_OK;
+    }
+    if (layers.count < 1 || layers.count > BLM_VISION_MAX_TAPS)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.vision.feature_layer values",
+                        BLM_VISION_MAX_TAPS, layers.count, 0);
+    m->tap_count = (uint32_t)layers.count;
+    for (uint32_t i = 0; i < m->tap_count; i++) {
+        int code = blm_vision_feature(m, &layers, i, err);
+        if (code < 0) return code;
+        most = BLM_MAX(most, m->taps[i]);
+    }
+    if (most == 0)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.vision.feature_layer", 1, 0,
                         0);
+    m->n_layer = most;
+    return BLUELM_OK;
+}
+
+/* Marks layers outside every n-th as windowed: Qwen2.5-VL's windows are of 4 x 4 tokens. */
+static int blm_vision_windows(blm_vision *m, const blm_projector_row *row, const blm_gguf *g,
+                              uint32_t *pattern, bluelm_error *err)
+{
+    *pattern = 0;
+    if (!row->rope) return BLUELM_OK;
+    int code = blm_key_maybe_u32(g, "clip.vision", ".n_wa_pattern", 0, 1024, pattern, err);
+    if (*pattern) m->window = 4 * m->projector.scale;
+    return code;
+}
+
+/* ---- Tensors ----------------------------------------------------------------------------- */
+
+/* v.patch_embd.weight lies as [width][3][patch][patch]: a matrix of one patch a row. */
+static int blm_vision_patch_matrix(const blm_vision *m, const blm_tensor_place *at,
+                                   const char *name, blm_tensor *t, bluelm_error *err)
+{
+    blm_name subject;
     uint64_t values = 3 * (uint64_t)m->patch_px * m->patch_px;
     uint32_t block_values, block_bytes;
+    int found = blm_gguf_tensor(at->file, name, t, err);
+    if (found < 0) return found;
+    blm_name_add(blm_name_start(&subject, "mmproj: "), name);
+    if (!found)
+        return blm_fail(err, BLUELM_E_FORMAT, blm_name_add(&subject, " is missing")->text, 1, 0,
+                        0);
     blm_type_block(t->type, &block_values, &block_bytes);
     if (t->ne[0] != m->patch_px || t->ne[1] != m->patch_px || t->ne[2] != 3 ||
         t->ne[3] != m->width)
-        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.patch_embd.weight values",
+        return blm_fail(err, BLUELM_E_FORMAT, blm_name_add(&subject, " values")->text,
                         values * m->width, t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3], 0);
     if (block_values != 1)
-        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: v.patch_embd.weight type", 0,
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, blm_name_add(&subject, " type")->text, 0,
                         t->type, 0);
     t->row_bytes = values * block_bytes;
     t->ne[0] = values;
     t->ne[1] = m->width;
     t->ne[2] = t->ne[3] = 1;
     t->n_dims = 2;
-    return blm_tensor_maybe_vector(at, "v.patch_embd.bias", m->width, &m->patch_bias, err);
+    return BLUELM_OK;
 }
 
-static int blm_vision_norm_pair(const blm_tensor_place *at, const char *weight,
-                                const char *bias, uint32_t n, blm_tensor *w, blm_tensor *b,
-                                bluelm_error *err)
+/* The patch kernel, and where pictures come in pairs (a still one twice) its twin. */
+static int blm_vision_patches_read(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
 {
-    int code = blm_tensor_vector(at, weight, n, w, err);
-    return code < 0 ? code : blm_tensor_vector(at, bias, n, b, err);
+    static const char twin[] = "v.patch_embd.weight.1";
+    int code = blm_vision_patch_matrix(m, at, "v.patch_embd.weight", &m->patch_embd, err);
+    int present = code < 0 ? code : blm_tensor_present(at, twin, err);
+    if (present > 0) present = blm_vision_patch_matrix(m, at, twin, &m->patch_embd_1, err);
+    if (present < 0) return present;
+    if ((code = blm_tensor_maybe_vector(at, "v.patch_embd.bias", m->width, &m->patch_bias,
+                                        err)) < 0 ||
+        (code = blm_tensor_maybe_vector(at, "v.class_embd", m->width, &m->class_embd, err)) < 0)
+        return code;
+    m->class_token = m->class_embd.data != NULL;
+    /* A class token's position is no cell of a table that could be stretched. */
+    if (m->class_token && m->positions != BLM_POSITIONS_NONE) {
+        m->positions = BLM_POSITIONS_ROWS;
+        m->dynamic = 0;
+        m->align_px = m->tile_px;
+    }
+    return BLUELM_OK;
 }
 
-/* Old files name ffn_up and ffn_down the other way round; the shapes tell. */
-static int blm_vision_feed_forward(blm_vision_layer *l, const blm_vision *m,
-                                   const blm_tensor_place *at, bluelm_error *err)
+/* The largest whole number whose square is at most n <= 2^32. */
+static uint32_t blm_vision_root(uint64_t n)
+{
+    uint32_t root = 0;
+    for (uint32_t bit = 1u << 16; bit; bit >>= 1)
+        if ((uint64_t)(root + bit) * (root + bit) <= n) root += bit;
+    return root;
+}
+
+static int blm_vision_positions(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
+{
+    static const char name[] = "v.position_embd.weight";
+    blm_tensor *t = &m->position_embd;
+    if (m->positions == BLM_POSITIONS_NONE) return BLUELM_OK;
+    if (m->positions == BLM_POSITIONS_ROWS)
+        return blm_tensor_matrix(at, name, m->width, (uint64_t)m->patches + m->class_token, t,
+                                 err);
+    int code = blm_tensor_matrix(at, name, m->width, 0, t, err);
+    if (code < 0) return code;
+    m->positions_side = t->ne[1] <= (1u << 20) ? blm_vision_root(t->ne[1]) : 0;
+    if ((uint64_t)m->positions_side * m->positions_side != t->ne[1])
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.position_embd.weight rows, no square",
+                        m->patches, t->ne[1], 0);
+    return BLUELM_OK;
+}
+
+/* PREFIX.weight and, unless it is an RMS norm, PREFIX.bias. */
+static int blm_vision_norm_read(const blm_tensor_place *at, const char *prefix, uint32_t n,
+                                blm_norm *norm, bluelm_error *err)
+{
+    blm_name weight, bias;
+    blm_name_add(blm_name_start(&weight, prefix), ".weight");
+    blm_name_add(blm_name_start(&bias, prefix), ".bias");
+    int code = blm_tensor_vector(at, weight.text, n, &norm->weight, err);
+    if (code < 0 || norm->kind == BLM_NORM_RMS) return code;
+    return blm_tensor_vector(at, bias.text, n, &norm->bias, err);
+}
+
+/* Old files name ffn_up and ffn_down the other way round; the shapes tell. The shapes also
+ * tell how wide it is: Qwen2-VL's files write another number. */
+static int blm_vision_feed_forward_read(blm_vision_layer *l, blm_vision *m,
+                                        const blm_tensor_place *at, bluelm_error *err)
 {
     static const char *const now[] = {"ffn_up.weight", "ffn_up.bias", "ffn_down.weight",
                                       "ffn_down.bias"};
@@ -113,56 +242,156 @@ static int blm_vision_feed_forward(blm_vision_layer *l, const blm_vision *m,
                                       "ffn_up.bias"};
     const char *const *names = now;
     bluelm_error ignored;
-    int code;
-    if (m->ffn != m->width &&
-        blm_tensor_matrix(at, "ffn_up.weight", m->ffn, m->width, &l->up, &ignored) >= 0)
+    int code, gate = blm_tensor_present(at, "ffn_gate.weight", err);
+    if (gate < 0) return gate;
+    if (blm_tensor_matrix(at, now[0], m->width, m->ffn, &l->up, &ignored) < 0 &&
+        blm_tensor_matrix(at, old[0], m->width, m->ffn, &l->up, &ignored) >= 0)
         names = old;
-    if ((code = blm_tensor_matrix(at, names[0], m->width, m->ffn, &l->up, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(at, names[1], m->ffn, &l->up_bias, err)) < 0 ||
-        (code = blm_tensor_matrix(at, names[2], m->ffn, m->width, &l->down, err)) < 0)
+    if ((code = blm_tensor_matrix(at, names[0], m->width, m->ffn, &l->up, err)) < 0)
         return code;
-    return blm_tensor_maybe_vector(at, names[3], m->width, &l->down_bias, err);
+    if (l->up.ne[1] > (1u << 18))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: feed-forward width", 1u << 18,
+                        l->up.ne[1], 0);
+    m->ffn = (uint32_t)l->up.ne[1];
+    if ((code = blm_tensor_maybe_vector(at, names[1], m->ffn, &l->up_bias, err)) < 0 ||
+        (code = blm_tensor_matrix(at, names[2], m->ffn, m->width, &l->down, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(at, names[3], m->width, &l->down_bias, err)) < 0)
+        return code;
+    if (!gate) return BLUELM_OK;
+    m->gated = 1;
+    if ((code = blm_tensor_matrix(at, "ffn_gate.weight", m->width, m->ffn, &l->gate, err)) < 0)
+        return code;
+    return blm_tensor_maybe_vector(at, "ffn_gate.bias", m->ffn, &l->gate_bias, err);
 }
 
-static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_gguf *g,
-                                 uint32_t index, bluelm_error *err)
+/* Queries, keys and values that lie as one matrix: its thirds. */
+static int blm_vision_fused(blm_vision_layer *l, uint32_t w, const blm_tensor_place *at,
+                            bluelm_error *err)
+{
+    blm_tensor *const matrices[] = {&l->q, &l->k, &l->v};
+    blm_tensor *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias};
+    blm_tensor fused, bias;
+    int code = blm_tensor_matrix(at, "attn_qkv.weight", w, 3 * (uint64_t)w, &fused, err);
+    if (code < 0) return code;
+    code = blm_tensor_maybe_vector(at, "attn_qkv.bias", 3 * (uint64_t)w, &bias, err);
+    if (code < 0) return code;
+    fused.ne[1] = bias.ne[0] = w;
+    for (uint32_t i = 0; i < 3; i++, fused.data += w * fused.row_bytes) {
+        *matrices[i] = fused;
+        *biases[i] = bias;
+        if (bias.data) bias.data += w * sizeof(float);
+    }
+    return BLUELM_OK;
+}
+
+static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
+                                     const blm_tensor_place *at, bluelm_error *err)
+{
+    static const char *const names[4][2] = {{"attn_q.weight", "attn_q.bias"},
+                                            {"attn_k.weight", "attn_k.bias"},
+                                            {"attn_v.weight", "attn_v.bias"},
+                                            {"attn_out.weight", "attn_out.bias"}};
+    blm_tensor *const matrices[] = {&l->q, &l->k, &l->v, &l->o};
+    blm_tensor *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias, &l->o_bias};
+    int code, fused = blm_tensor_present(at, "attn_qkv.weight", err);
+    int norm = fused < 0 ? fused : blm_tensor_present(at, "attn_q_norm.weight", err);
+    if (norm < 0) return norm;
+    if (norm)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: norms of queries (attn_q_norm)", 0,
+                        1, 0);
+    if (fused && (code = blm_vision_fused(l, w, at, err)) < 0) return code;
+    for (uint32_t i = fused ? 3 : 0; i < 4; i++)
+        if ((code = blm_tensor_matrix(at, names[i][0], w, w, matrices[i], err)) < 0 ||
+            (code = blm_tensor_maybe_vector(at, names[i][1], w, biases[i], err)) < 0)
+            return code;
+    return BLUELM_OK;
+}
+
+static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_norm *norm,
+                                 const blm_gguf *g, uint32_t index, bluelm_error *err)
 {
     const blm_tensor_place at = {g, "v.blk.", (int32_t)index};
-    const char *const names[4][2] = {{"attn_q.weight", "attn_q.bias"},
-                                     {"attn_k.weight", "attn_k.bias"},
-                                     {"attn_v.weight", "attn_v.bias"},
-                                     {"attn_out.weight", "attn_out.bias"}};
-    blm_tensor *const matrices[6] = {&l->q, &l->k, &l->v, &l->o, &l->up, &l->down};
-    blm_tensor *const biases[4] = {&l->q_bias, &l->k_bias, &l->v_bias, &l->o_bias};
+    blm_tensor *const matrices[7] = {&l->q, &l->k, &l->v, &l->o, &l->up, &l->down, &l->gate};
     uint32_t w = m->width;
     int code;
-    if ((code = blm_vision_norm_pair(&at, "ln1.weight", "ln1.bias", w, &l->ln1, &l->ln1_bias,
-                                     err)) < 0 ||
-        (code = blm_vision_norm_pair(&at, "ln2.weight", "ln2.bias", w, &l->ln2, &l->ln2_bias,
-                                     err)) < 0)
+    memset(l, 0, sizeof *l);
+    l->ln1 = l->ln2 = *norm;
+    if ((code = blm_vision_norm_read(&at, "ln1", w, &l->ln1, err)) < 0 ||
+        (code = blm_vision_norm_read(&at, "ln2", w, &l->ln2, err)) < 0 ||
+        (code = blm_vision_attention_read(l, w, &at, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "ls1.weight", w, &l->scale1, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "ls2.weight", w, &l->scale2, err)) < 0 ||
+        (code = blm_vision_feed_forward_read(l, m, &at, err)) < 0)
         return code;
-    for (uint32_t i = 0; i < 4; i++)
-        if ((code = blm_tensor_matrix(&at, names[i][0], w, w, matrices[i], err)) < 0 ||
-            (code = blm_tensor_maybe_vector(&at, names[i][1], w, biases[i], err)) < 0)
-            return code;
-    if ((code = blm_vision_feed_forward(l, m, &at, err)) < 0) return code;
-    m->narrow_cols = BLM_MAX(m->narrow_cols, blm_linear_narrow(matrices, 6));
+    m->narrow_cols = BLM_MAX(m->narrow_cols, blm_linear_narrow(matrices, l->gate.data ? 7 : 6));
     return BLUELM_OK;
 }
 
 /* Norms before and after the blocks, each of which a file may leave out. */
-static int blm_vision_outer_norms(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
+static int blm_vision_outer_norms(blm_vision *m, const blm_norm *norm,
+                                  const blm_tensor_place *at, bluelm_error *err)
 {
     int pre = blm_tensor_present(at, "v.pre_ln.weight", err);
     int post = blm_tensor_present(at, "v.post_ln.weight", err);
     int code = BLM_MIN(pre, post);
+    m->pre_ln = m->post_ln = *norm;
     if (code >= 0 && pre)
-        code = blm_vision_norm_pair(at, "v.pre_ln.weight", "v.pre_ln.bias", m->width,
-                                    &m->pre_ln, &m->pre_ln_bias, err);
+        code = blm_vision_norm_read(at, "v.pre_ln", m->width, &m->pre_ln, err);
     if (code >= 0 && post)
-        code = blm_vision_norm_pair(at, "v.post_ln.weight", "v.post_ln.bias", m->width,
-                                    &m->post_ln, &m->post_ln_bias, err);
+        code = blm_vision_norm_read(at, "v.post_ln", m->width, &m->post_ln, err);
     return code;
+}
+
+/* ---- Deepstack --------------------------------------------------------------------------- */
+
+/* Whether a layer's output is read apart: clip.vision.is_deepstack_layers, else the tensors. */
+static int blm_vision_has_deepstack(const blm_gguf *g, const blm_array *flags, uint32_t layer,
+                                    bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "v.deepstack.", (int32_t)layer};
+    if (!flags->data) return blm_tensor_present(&at, "norm.weight", err);
+    return layer < flags->count && flags->data[layer] != 0;
+}
+
+static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g, blm_arena *arena,
+                                     float eps, bluelm_error *err)
+{
+    blm_array flags = {0};
+    uint32_t count = 0;
+    int code = blm_gguf_array(g, "clip.vision.is_deepstack_layers", BLM_GGUF_BOOL, &flags, err);
+    for (uint32_t i = 0; code >= 0 && i < m->n_layer; i++)
+        if ((code = blm_vision_has_deepstack(g, &flags, i, err)) > 0) count++;
+    if (code < 0 || !count) return code < 0 ? code : BLUELM_OK;
+    m->deepstack = (blm_projector *)blm_arena_take(arena, count, sizeof(blm_projector));
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        blm_projector p;
+        code = blm_vision_has_deepstack(g, &flags, i, err);
+        if (code == 0) continue;
+        if (code < 0 || (code = blm_deepstack_open(&p, &m->projector, g, i, eps, err)) < 0)
+            return code;
+        m->deepstack_hidden = BLM_MAX(m->deepstack_hidden, p.hidden);
+        m->deepstack_narrow_cols = BLM_MAX(m->deepstack_narrow_cols, p.narrow_cols);
+        if (m->deepstack) m->deepstack[m->deepstack_count] = p;
+        m->deepstack_count++;
+        if (m->layers) m->layers[i].deepstack = m->deepstack_count;
+    }
+    return BLUELM_OK;
+}
+
+/* ---- All of it ----------------------------------------------------------------------------- */
+
+static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm, uint32_t pattern,
+                                  const blm_gguf *g, blm_arena *arena, bluelm_error *err)
+{
+    m->layers = (blm_vision_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_layer));
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        blm_vision_layer layer;
+        int code = blm_vision_layer_read(&layer, m, norm, g, i, err);
+        if (code < 0) return code;
+        layer.windowed = pattern && (i + 1) % pattern != 0;
+        if (m->layers) m->layers[i] = layer;
+    }
+    return BLUELM_OK;
 }
 
 BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
@@ -170,34 +399,31 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
 {
     const blm_tensor_place at = {g, "", BLM_NO_LAYER};
     blm_string arch = {"", 0};
+    blm_projector_type type = BLM_PROJECTOR_MLP;
+    blm_norm norm = {0};
+    uint32_t pattern;
     int code;
     memset(m, 0, sizeof *m);
     if ((code = blm_gguf_string(g, "general.architecture", &arch, err)) < 0) return code;
     if (!blm_string_is(arch, "clip"))
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: architecture other than clip", 0, 0,
                         0);
-    if ((code = blm_vision_sizes(m, g, err)) < 0 ||
-        (code = blm_vision_activation(m, g, err)) < 0 ||
+    if ((code = blm_projector_find(g, &type, err)) < 0) return code;
+    const blm_projector_row *row = blm_projector_row_of(type);
+    m->projector.type = type;
+    norm.kind = row->norm;
+    if ((code = blm_vision_sizes(m, row, g, &norm.eps, err)) < 0 ||
+        (code = blm_vision_activation(m, row, g, err)) < 0 ||
         (code = blm_vision_pixels_scale(m, g, err)) < 0 ||
-        (code = blm_vision_patch_matrix(m, &at, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(&at, "v.class_embd", m->width, &m->class_embd, err)) <
-            0 ||
-        (code = blm_projector_open(&m->projector, g, m->patches_side, m->width, err)) < 0)
+        (code = blm_vision_patches_read(m, &at, err)) < 0 ||
+        (row->features && (code = blm_vision_features(m, g, err)) < 0) ||
+        (code = blm_vision_windows(m, row, g, &pattern, err)) < 0 ||
+        (code = blm_projector_open(&m->projector, m, row, g, norm.eps, err)) < 0 ||
+        (code = blm_vision_positions(m, &at, err)) < 0 ||
+        (code = blm_vision_outer_norms(m, &norm, &at, err)) < 0 ||
+        (code = blm_vision_layers_read(m, &norm, pattern, g, arena, err)) < 0 ||
+        (row->deepstack && (code = blm_vision_deepstack_read(m, g, arena, norm.eps, err)) < 0))
         return code;
-    m->class_token = m->class_embd.data != NULL;
-    m->rows = m->patches + m->class_token;
-    /* LLaVA takes the output of the last block but one. */
-    if (m->projector.type == BLM_PROJECTOR_MLP && m->n_layer > 1) m->n_layer--;
-    if ((code = blm_tensor_matrix(&at, "v.position_embd.weight", m->width, m->rows,
-                                  &m->position_embd, err)) < 0 ||
-        (code = blm_vision_outer_norms(m, &at, err)) < 0)
-        return code;
-
-    m->layers = (blm_vision_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_layer));
-    for (uint32_t i = 0; i < m->n_layer; i++) {
-        blm_vision_layer layer;
-        if ((code = blm_vision_layer_read(&layer, m, g, i, err)) < 0) return code;
-        if (m->layers) m->layers[i] = layer;
-    }
+    m->row_floats = m->projector.n_embd * (1 + m->deepstack_count);
     return BLUELM_OK;
 }

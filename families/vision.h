@@ -5,13 +5,63 @@
 #include "../network/vision.h"
 #include "tensors.h"
 
-/* Reads the mmproj's keys and tensors; the layer table comes from the arena. */
+/* Projectors by their place in the table. */
+typedef enum blm_projector_type {
+    BLM_PROJECTOR_LFM2,
+    BLM_PROJECTOR_IDEFICS3,
+    BLM_PROJECTOR_MLP,
+    BLM_PROJECTOR_INTERNVL,
+    BLM_PROJECTOR_QWEN2VL,
+    BLM_PROJECTOR_QWEN25VL,
+    BLM_PROJECTOR_QWEN3VL,
+    BLM_PROJECTOR_GEMMA3,
+    BLM_PROJECTOR_TYPES
+} blm_projector_type;
+
+/* One kind of tower and projector, by clip.projector_type. */
+typedef struct blm_projector_row {
+    const char *name;
+    uint32_t norm;      /* of the tower: BLM_NORM_*                                       */
+    uint32_t gelu;      /* what clip.use_gelu means: the tanh or the erf form             */
+    uint32_t positions; /* BLM_POSITIONS_*                                                */
+    uint32_t rope, dynamic;
+    uint32_t features;     /* 1: LLaVA's choice of layers                                   */
+    uint32_t deepstack;    /* 1: v.deepstack.N may be there                                 */
+    uint32_t merge;        /* BLM_MERGE_*                                                   */
+    uint32_t scale;        /* side of a merged neighbourhood, where the file does not say   */
+    const char *scale_key; /* under clip.vision, or NULL: it is fixed                     */
+    uint32_t merged_norm;  /* BLM_NORM_*                                                  */
+    const char *merged_norm_name; /* or NULL: none                                        */
+    uint32_t merged_norm_optional;
+    float merged_norm_eps; /* 0: the tower's                                              */
+    const char *first, *second; /* second NULL: one layer                                 */
+    uint32_t second_optional, transposed;
+    uint32_t projector_gelu;   /* BLM_GELU_*                                            */
+    const char *const *markup; /* [BLM_MARKUP_TEXTS], or NULL: none                     */
+} blm_projector_row;
+
+/* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail. */
+#define BLM_MARKUP_TEXTS 6
+
+BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type);
+
+/* Reads clip.projector_type, or clip.vision.projector_type. Files without either are LLaVA's.
+ * Errors: BLUELM_E_UNSUPPORTED names a type that the table lacks. */
+BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
+                                   bluelm_error *err);
+
+/* Reads the mmproj's keys and tensors; tables come from the arena. */
 BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
                                 bluelm_error *err);
 
-/* Reads clip.projector_type, the scale factor and the tensors.
- *   patches_side, width  of the encoder's output */
-BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_gguf *g, uint32_t patches_side,
-                                   uint32_t width, bluelm_error *err);
+/* Reads the projector of a tower whose own fields are filled in; scale is set before. */
+BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
+                                   const blm_projector_row *row, const blm_gguf *g,
+                                   float norm_eps, bluelm_error *err);
+
+/* Reads v.deepstack.LAYER as a projector beside `main`. */
+BLM_PRIVATE int blm_deepstack_open(blm_projector *p, const blm_projector *main,
+                                   const blm_gguf *g, uint32_t layer, float norm_eps,
+                                   bluelm_error *err);
 
 #endif

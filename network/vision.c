@@ -1,5 +1,7 @@
 #include "vision.h"
 
+#define BLM_VISION_ROPE_BASE 10000.0
+
 /* ---- Scratch --------------------------------------------------------------------------- */
 
 /* Values of one row of the matrix that meets the patch embedding. */
@@ -8,63 +10,227 @@ static uint32_t blm_vision_patch_values(const blm_vision *m)
     return 3 * m->patch_px * m->patch_px;
 }
 
-static void blm_vision_take_tiler(blm_vision_work *w, blm_arena *arena, const blm_vision *m)
+BLM_PRIVATE uint32_t blm_vision_tokens(const blm_vision *m, uint32_t width_px,
+                                       uint32_t height_px, uint32_t *columns, uint32_t *rows)
 {
-    w->resize_bytes = blm_resize_scratch_bytes(m->tile_px);
-    w->pixels = (uint8_t *)blm_arena_take(arena, m->tile_px, 3 * (uint64_t)m->tile_px);
-    w->resize = blm_arena_take(arena, 1, w->resize_bytes);
+    uint32_t scale = m->projector.scale;
+    *columns = (width_px / m->patch_px + scale - 1) / scale;
+    *rows = (height_px / m->patch_px + scale - 1) / scale;
+    return *columns * *rows;
+}
+
+/* The most tokens of a picture of so many patches: those of multiples of align_px are whole
+ * neighbourhoods, the tile that the file names may be padded. */
+static uint32_t blm_vision_most_tokens(const blm_vision *m, uint32_t max_patches)
+{
+    const blm_projector *p = &m->projector;
+    uint32_t whole = max_patches / (p->scale * p->scale);
+    if (!m->dynamic) return p->tokens;
+    return max_patches < m->patches ? whole : BLM_MAX(p->tokens, whole);
+}
+
+/* The projector and deepstack share one place, as wide as the widest. */
+static void blm_vision_take_projector(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
+                                      const blm_compute *c, uint32_t tokens)
+{
+    blm_projector widest = m->projector;
+    widest.hidden = BLM_MAX(widest.hidden, m->deepstack_hidden);
+    widest.narrow_cols = BLM_MAX(widest.narrow_cols, m->deepstack_narrow_cols);
+    blm_projector_take(&w->projector, arena, &widest, c, tokens, m->row_floats);
+}
+
+/* What outlives a tile's turn in a layer. */
+static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
+                                  uint32_t tiles, uint32_t max_patches, uint32_t tokens)
+{
+    uint64_t rows = (uint64_t)max_patches + m->class_token;
+    uint64_t row_bytes = (uint64_t)m->width * sizeof(float);
+    w->x = (float *)blm_arena_take(arena, tiles * rows, row_bytes);
+    w->taps =
+        (float *)blm_arena_take(arena, (uint64_t)tiles * max_patches, m->tap_count * row_bytes);
+    w->aside = (uint16_t *)blm_arena_take(arena, (uint64_t)tiles * tokens,
+                                          (uint64_t)(m->row_floats - m->projector.n_embd) *
+                                              sizeof(uint16_t));
+}
+
+/* A coordinate goes up to max_patches / scale: the other side has `scale` patches at least. */
+static void blm_vision_take_turns(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
+                                  const blm_compute *c, uint32_t max_patches)
+{
+    if (!m->rope) return;
+    w->turns = (float *)blm_arena_take(arena, max_patches / m->projector.scale,
+                                       m->head_dim / 2 * sizeof(float));
+    w->turn = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
 }
 
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
-                                 const blm_compute *c, uint32_t tiles_per_batch)
+                                 const blm_compute *c, uint32_t tiles_per_batch,
+                                 uint32_t max_patches)
 {
-    uint64_t rows = m->rows, row_bytes = (uint64_t)m->width * sizeof(float);
+    uint64_t row_bytes = (uint64_t)m->width * sizeof(float);
+    uint64_t ffn_bytes = (uint64_t)m->ffn * sizeof(float);
+    uint32_t rows = max_patches + m->class_token;
+    uint32_t tokens = blm_vision_most_tokens(m, max_patches);
     uint32_t wide = BLM_MAX(m->width, blm_vision_patch_values(m));
     blm_overlay overlay;
+    memset(w, 0, sizeof *w);
     w->attend_bytes = blm_attend_scratch_bytes(rows, rows, m->head_dim);
-    w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
+    blm_vision_take_tiles(w, arena, m, tiles_per_batch, max_patches, tokens);
+    blm_vision_take_turns(w, arena, m, c, max_patches);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
-    blm_linear_take(&w->linear, arena, c, m->rows, BLM_MAX(wide, m->ffn), m->narrow_cols);
+    blm_linear_take(&w->linear, arena, c, rows, BLM_MAX(wide, m->ffn), m->narrow_cols);
 
     blm_overlay_open(&overlay, arena);
-    blm_vision_take_tiler(w, arena, m);
-    blm_overlay_next(&overlay, arena);
     w->q = (float *)blm_arena_take(arena, rows, row_bytes);
     w->k = (float *)blm_arena_take(arena, rows, row_bytes);
     w->v = (float *)blm_arena_take(arena, rows, row_bytes);
     blm_overlay_next(&overlay, arena);
-    w->hidden = (float *)blm_arena_take(arena, rows, (uint64_t)m->ffn * sizeof(float));
+    w->hidden = (float *)blm_arena_take(arena, rows, ffn_bytes);
+    w->gate = (float *)blm_arena_take(arena, m->gated ? rows : 0, ffn_bytes);
     blm_overlay_next(&overlay, arena);
-    blm_projector_take(&w->projector, arena, &m->projector, c);
+    blm_vision_take_projector(w, arena, m, c, tokens);
     blm_overlay_next(&overlay, arena);
     blm_overlay_close(&overlay, arena);
 }
 
 BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
                                        const blm_vision *m, const blm_compute *c,
-                                       uint32_t tiles_per_batch)
+                                       uint32_t tiles_per_batch, uint32_t max_patches)
 {
-    uint64_t rows = m->rows, row_bytes = (uint64_t)m->width * sizeof(float);
+    uint64_t rows = (uint64_t)max_patches + m->class_token;
+    uint64_t row_bytes = (uint64_t)m->width * sizeof(float);
     uint32_t patch_values = blm_vision_patch_values(m);
+    uint32_t wide = BLM_MAX(m->width, patch_values);
+    memset(w, 0, sizeof *w);
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
-    w->in = (float *)blm_arena_take(arena, m->patches, patch_values * sizeof(float));
+    w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
-    blm_linear_take(&w->linear, arena, c, m->patches, patch_values, 0);
-    blm_vision_take_tiler(w, arena, m);
+    blm_linear_take(&w->linear, arena, c, max_patches, patch_values, 0);
 }
 
-/* ---- The network ----------------------------------------------------------------------- */
+/* ---- Positions --------------------------------------------------------------------------- */
+
+/* Cells [first, end) of one axis of a table that a coordinate reads, each with the weight
+ * 1 - |cell - at| / reach, together `total`. */
+typedef struct blm_vision_axis {
+    double at, reach, total;
+    uint32_t first, end;
+} blm_vision_axis;
+
+static double blm_vision_axis_weight(const blm_vision_axis *a, uint32_t cell)
+{
+    double apart = ((double)cell - a->at) / a->reach;
+    return apart < 0 ? 1 + apart : 1 - apart;
+}
+
+/* Which cells of `side` the i-th of n coordinates reads. Sources: SigLIP 2 (NaFlex), bilinear
+ * with antialias; Qwen3-VL, between the corners. */
+static blm_vision_axis blm_vision_axis_of(uint32_t kind, uint32_t side, uint32_t n, uint32_t i)
+{
+    blm_vision_axis a = {0, 1, 0, 0, 0};
+    double shrink = (double)side / n;
+    if (kind == BLM_POSITIONS_CORNERS) {
+        a.at = n > 1 ? (double)i * (side - 1) / (n - 1) : 0;
+    } else {
+        a.at = (i + 0.5) * shrink - 0.5;
+        a.reach = BLM_MAX(shrink, 1.0);
+    }
+    double low = a.at - a.reach, high = a.at + a.reach;
+    a.first = low > 0 ? (uint32_t)low : 0;
+    a.end = BLM_MIN((uint32_t)(high > 0 ? high + 1 : 1), side);
+    while (a.first + 1 < a.end && blm_vision_axis_weight(&a, a.first) <= 0)
+        a.first++;
+    while (a.first + 1 < a.end && blm_vision_axis_weight(&a, a.end - 1) <= 0)
+        a.end--;
+    for (uint32_t cell = a.first; cell < a.end; cell++)
+        a.total += blm_vision_axis_weight(&a, cell);
+    return a;
+}
+
+/* x += the row of the table, through `row` [width]. */
+static void blm_vision_add_position(const blm_vision_batch *b, uint64_t index, float weight,
+                                    float *x, float *row)
+{
+    const blm_kernels *k = &b->compute->kernels;
+    const blm_tensor *e = &b->model->position_embd;
+    k->dequantize[e->type](e->data + index * e->row_bytes, row, b->model->width);
+    if (weight == 1.0f)
+        k->add(x, row, b->model->width);
+    else
+        k->axpy_f32(x, weight, row, b->model->width);
+}
+
+/* Adds the position of patch (column, line) of a table stretched over the picture. */
+static void blm_vision_add_stretched(const blm_vision_batch *b, uint32_t column, uint32_t line,
+                                     float *x, float *row)
+{
+    const blm_vision *m = b->model;
+    uint32_t side = m->positions_side;
+    if (b->grid.columns == side && b->grid.rows == side) {
+        blm_vision_add_position(b, (uint64_t)line * side + column, 1, x, row);
+        return;
+    }
+    const blm_vision_axis h = blm_vision_axis_of(m->positions, side, b->grid.columns, column);
+    const blm_vision_axis v = blm_vision_axis_of(m->positions, side, b->grid.rows, line);
+    for (uint32_t j = v.first; j < v.end; j++)
+        for (uint32_t i = h.first; i < h.end; i++) {
+            double weight = blm_vision_axis_weight(&v, j) / v.total *
+                            blm_vision_axis_weight(&h, i) / h.total;
+            blm_vision_add_position(b, (uint64_t)j * side + i, (float)weight, x, row);
+        }
+}
+
+/* cos and sin of every coordinate: pair i of a quarter head turns by base^(-4 i / head). */
+static void blm_vision_make_turns(const blm_vision_batch *b)
+{
+    const blm_vision *m = b->model;
+    uint32_t quarter = m->head_dim / 4, side = BLM_MAX(b->grid.columns, b->grid.rows);
+    for (uint32_t i = 0; i < quarter; i++) {
+        double speed = blm_pow(BLM_VISION_ROPE_BASE, -4.0 * i / m->head_dim);
+        for (uint32_t at = 0; at < side; at++) {
+            float *turns = b->work->turns + (size_t)at * 2 * quarter;
+            turns[i] = (float)blm_cos(at * speed);
+            turns[quarter + i] = (float)blm_sin(at * speed);
+        }
+    }
+}
+
+/* ---- From pixels to rows ----------------------------------------------------------------- */
 
 /* One worker's rows of the tile in progress. */
 static void blm_vision_rows(const blm_vision_batch *b, uint32_t part, uint32_t *first,
                             uint32_t *end)
 {
     uint64_t from, to;
-    blm_workers_share(b->model->rows, 1, part, b->compute->workers.count, &from, &to);
+    blm_workers_share(b->rows, 1, part, b->compute->workers.count, &from, &to);
     *first = (uint32_t)from;
     *end = (uint32_t)to;
+}
+
+/* One worker's patches, counted row by row. */
+static void blm_vision_patches(const blm_vision_batch *b, uint32_t part, uint32_t *first,
+                               uint32_t *end)
+{
+    uint64_t from, to;
+    blm_workers_share(b->rows - b->model->class_token, 1, part, b->compute->workers.count,
+                      &from, &to);
+    *first = (uint32_t)from;
+    *end = (uint32_t)to;
+}
+
+BLM_PRIVATE void blm_vision_begin(blm_vision_batch *b, uint32_t width_px, uint32_t height_px,
+                                  uint32_t tiles)
+{
+    const blm_vision *m = b->model;
+    b->tiles = tiles;
+    b->grid.columns = width_px / m->patch_px;
+    b->grid.rows = height_px / m->patch_px;
+    b->grid.window = m->window;
+    b->rows = b->grid.columns * b->grid.rows + m->class_token;
+    b->tokens = blm_projector_tokens(&m->projector, b->grid.columns, b->grid.rows);
+    if (b->work->turns) blm_vision_make_turns(b);
 }
 
 static void blm_vision_gather(void *arg, uint32_t part)
@@ -72,82 +238,112 @@ static void blm_vision_gather(void *arg, uint32_t part)
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
     size_t patch_values = blm_vision_patch_values(m);
-    uint64_t first, end;
-    blm_workers_share(m->patches, 1, part, b->compute->workers.count, &first, &end);
-    for (uint32_t p = (uint32_t)first; p < (uint32_t)end; p++)
-        blm_patch_pixels(b->work->pixels, 3 * (size_t)m->tile_px, m->patch_px,
-                         p % m->patches_side, p / m->patches_side, m->mean, m->std,
-                         b->work->in + p * patch_values);
+    uint32_t first, end;
+    blm_vision_patches(b, part, &first, &end);
+    for (uint32_t p = first; p < end; p++) {
+        uint32_t x = p % b->grid.columns, y = p / b->grid.columns;
+        blm_patch_pixels(b->rgb, b->stride_bytes, m->patch_px, x, y, m->mean, m->std,
+                         b->work->in + blm_patch_row(&b->grid, x, y) * patch_values);
+    }
 }
 
-/* Adds each row's position, and CLIP's norm before the blocks where there is one. */
-static void blm_vision_positions(void *arg, uint32_t part)
+/* Adds what belongs to a patch's place: the product with the second kernel, its position. */
+static void blm_vision_place(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
-    const blm_kernels *k = &b->compute->kernels;
-    const blm_tensor *e = &m->position_embd;
     uint32_t first, end;
-    blm_vision_rows(b, part, &first, &end);
-    for (uint32_t r = first; r < end; r++) {
-        float *x = b->x + (size_t)r * m->width;
-        float *position = b->work->out + (size_t)r * m->width;
-        k->dequantize[e->type](e->data + (size_t)(r * e->row_bytes), position, m->width);
-        k->add(x, position, m->width);
-        if (m->pre_ln.data)
-            k->layer_norm(x, m->pre_ln.data, m->pre_ln_bias.data, m->norm_eps, m->width, x);
+    blm_vision_patches(b, part, &first, &end);
+    for (uint32_t p = first; p < end; p++) {
+        uint32_t column = p % b->grid.columns, line = p / b->grid.columns;
+        size_t at = (m->class_token + blm_patch_row(&b->grid, column, line)) * m->width;
+        float *x = b->x + at, *out = b->work->out + at;
+        if (m->patch_embd_1.data) b->compute->kernels.add(x, out, m->width);
+        if (m->positions == BLM_POSITIONS_ROWS)
+            blm_vision_add_position(b, (uint64_t)p + m->class_token, 1, x, out);
+        else if (m->positions != BLM_POSITIONS_NONE)
+            blm_vision_add_stretched(b, column, line, x, out);
     }
 }
 
-BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index)
-{
-    const blm_vision *m = b->model;
-    const blm_vision_work *w = b->work;
-    uint32_t patch_values = blm_vision_patch_values(m);
-    b->x = w->x + (size_t)index * m->rows * m->width;
-    const blm_product patches = {&m->patch_embd, &m->patch_bias,
-                                 b->x + (size_t)m->class_token * m->width, m->width};
-    blm_workers_run(&b->compute->workers, blm_vision_gather, b);
-    blm_linear_run(&w->linear, b->compute, w->in, patch_values, m->patches, patch_values,
-                   &patches, 1);
-    if (m->class_token) {
-        memset(b->x, 0, m->width * sizeof(float));
-        b->compute->kernels.add_bias(b->x, m->class_embd.data, m->width);
-    }
-    blm_workers_run(&b->compute->workers, blm_vision_positions, b);
-}
-
-static void blm_vision_norm(const blm_vision_batch *b, const blm_tensor *weight,
-                            const blm_tensor *bias, uint32_t part)
+static void blm_vision_norm_rows(const blm_vision_batch *b, uint32_t part, float *out)
 {
     const blm_vision *m = b->model;
     uint32_t first, end;
     blm_vision_rows(b, part, &first, &end);
     for (uint32_t r = first; r < end; r++)
-        b->compute->kernels.layer_norm(b->x + (size_t)r * m->width, weight->data, bias->data,
-                                       m->norm_eps, m->width,
-                                       b->work->in + (size_t)r * m->width);
+        blm_norm_row(&b->compute->kernels, b->norm, b->x + (size_t)r * m->width, m->width,
+                     out + (size_t)r * m->width);
 }
 
-static void blm_vision_ln1(void *arg, uint32_t part)
+/* b->norm of b->x into work->in. */
+static void blm_vision_norm(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    const blm_vision_layer *l = &b->model->layers[b->layer];
-    blm_vision_norm(b, &l->ln1, &l->ln1_bias, part);
+    blm_vision_norm_rows(b, part, b->work->in);
 }
 
-static void blm_vision_ln2(void *arg, uint32_t part)
+static void blm_vision_norm_in_place(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    const blm_vision_layer *l = &b->model->layers[b->layer];
-    blm_vision_norm(b, &l->ln2, &l->ln2_bias, part);
+    blm_vision_norm_rows(b, part, b->x);
 }
 
-static void blm_vision_post_ln(void *arg, uint32_t part)
+static void blm_vision_run_norm(blm_vision_batch *b, const blm_norm *norm)
 {
-    const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    blm_vision_norm(b, &b->model->post_ln, &b->model->post_ln_bias, part);
+    b->norm = norm;
+    blm_workers_run(&b->compute->workers, blm_vision_norm, b);
 }
+
+/* Copies hidden state `state` (0: what the first layer reads) of a tile to where the projector
+ * will read it. */
+static void blm_vision_tap(const blm_vision_batch *b, uint32_t index, uint32_t state)
+{
+    const blm_vision *m = b->model;
+    uint32_t patches = b->rows - m->class_token, row = m->tap_count * m->width;
+    for (uint32_t tap = 0; tap < m->tap_count; tap++) {
+        if (m->taps[tap] != state) continue;
+        const float *x = b->x + (size_t)m->class_token * m->width;
+        float *to = b->work->taps + (size_t)index * patches * row + (size_t)tap * m->width;
+        for (uint32_t p = 0; p < patches; p++, x += m->width, to += row)
+            memcpy(to, x, m->width * sizeof(float));
+    }
+}
+
+static void blm_vision_set_tile(blm_vision_batch *b, uint32_t index)
+{
+    b->x = b->work->x + (size_t)index * b->rows * b->model->width;
+}
+
+BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index, const uint8_t *rgb,
+                                  size_t stride_bytes)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    const blm_workers *workers = &b->compute->workers;
+    uint32_t patch_values = blm_vision_patch_values(m);
+    size_t head = (size_t)m->class_token * m->width;
+    blm_vision_set_tile(b, index);
+    b->rgb = rgb;
+    b->stride_bytes = stride_bytes;
+    const blm_product patches[] = {{&m->patch_embd, &m->patch_bias, b->x + head, m->width},
+                                   {&m->patch_embd_1, NULL, w->out + head, m->width}};
+    blm_workers_run(workers, blm_vision_gather, b);
+    blm_linear_run(&w->linear, b->compute, w->in, patch_values, b->rows - m->class_token,
+                   patch_values, patches, m->patch_embd_1.data ? 2 : 1);
+    if (m->class_token) {
+        memset(b->x, 0, m->width * sizeof(float));
+        b->compute->kernels.add_bias(b->x, m->class_embd.data, m->width);
+        blm_vision_add_position(b, 0, 1, b->x, w->out);
+    }
+    blm_workers_run(workers, blm_vision_place, b);
+    if (m->pre_ln.weight.data) {
+        b->norm = &m->pre_ln;
+        blm_workers_run(workers, blm_vision_norm_in_place, b);
+    }
+}
+
+/* ---- A block ------------------------------------------------------------------------------ */
 
 static void blm_vision_scale_queries(void *arg, uint32_t part)
 {
@@ -160,115 +356,221 @@ static void blm_vision_scale_queries(void *arg, uint32_t part)
         q[i] *= scale;
 }
 
-/* Heads over workers: every patch attends to every patch of its tile. Where the products
- * around it round to int8, attention may round to int16. */
+/* Turns the heads of one patch's query and key: the first quarter of the pairs by its row, the
+ * second by its column. */
+static void blm_vision_turn_patch(const blm_vision_batch *b, uint32_t column, uint32_t line,
+                                  float *turn)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    uint32_t quarter = m->head_dim / 4;
+    const float *y = w->turns + (size_t)line * 2 * quarter;
+    const float *x = w->turns + (size_t)column * 2 * quarter;
+    size_t at = (m->class_token + blm_patch_row(&b->grid, column, line)) * m->width;
+    for (uint32_t i = 0; i < quarter; i++) {
+        turn[i] = y[i];
+        turn[quarter + i] = x[i];
+        turn[2 * quarter + i] = y[quarter + i];
+        turn[3 * quarter + i] = x[quarter + i];
+    }
+    for (uint32_t h = 0; h < m->width; h += m->head_dim) {
+        b->compute->kernels.rope(w->q + at + h, turn, turn + 2 * quarter, m->head_dim, 1);
+        b->compute->kernels.rope(w->k + at + h, turn, turn + 2 * quarter, m->head_dim, 1);
+    }
+}
+
+static void blm_vision_turn(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    float *turn = b->work->turn + (size_t)part * b->model->head_dim;
+    uint32_t first, end;
+    blm_vision_patches(b, part, &first, &end);
+    for (uint32_t p = first; p < end; p++)
+        blm_vision_turn_patch(b, p % b->grid.columns, p / b->grid.columns, turn);
+}
+
+/* One head of rows [first, first + count), which see each other. */
+static void blm_vision_attend_rows(const blm_vision_batch *b, blm_attend_fn attend,
+                                   uint32_t part, uint32_t head, size_t first, uint32_t count)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    size_t at = first * m->width + (size_t)head * m->head_dim;
+    blm_attend_args args = {
+        .q = w->q + at,
+        .q_stride = m->width,
+        .queries = count,
+        .keys = count,
+        .head_dim = m->head_dim,
+        .k = (const uint8_t *)(w->k + at),
+        .v = (const uint8_t *)(w->v + at),
+        .k_stride = m->width * sizeof(float),
+        .v_stride = m->width * sizeof(float),
+        .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
+        .out = w->in + at,
+        .out_stride = m->width,
+    };
+    attend(&args);
+}
+
+static void blm_vision_attend_windows(const blm_vision_batch *b, blm_attend_fn attend,
+                                      uint32_t part, uint32_t head)
+{
+    const blm_patch_grid *g = &b->grid;
+    for (uint32_t y = 0; y < g->rows; y += g->window)
+        for (uint32_t x = 0; x < g->columns; x += g->window)
+            blm_vision_attend_rows(
+                b, attend, part, head, b->model->class_token + blm_patch_row(g, x, y),
+                BLM_MIN(g->columns - x, g->window) * BLM_MIN(g->rows - y, g->window));
+}
+
+/* Heads over workers: every patch attends to every patch of its tile, or of its window. Where
+ * the products around it round to int8, attention may round to int16. */
 static void blm_vision_attend(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
-    const blm_vision_work *w = b->work;
     const int rounded =
-        !blm_type_is_float(m->layers[b->layer].q.type) && b->compute->activation_bits == 8;
+        !blm_type_is_float(b->layer->q.type) && b->compute->activation_bits == 8;
     const blm_attend_fn attend =
         rounded ? b->compute->kernels.attend_i16 : b->compute->kernels.attend_f32;
     uint64_t first, end;
     blm_workers_share(m->n_head, 1, part, b->compute->workers.count, &first, &end);
     for (uint32_t h = (uint32_t)first; h < (uint32_t)end; h++) {
-        size_t at = (size_t)h * m->head_dim;
-        blm_attend_args args = {
-            .q = w->q + at,
-            .q_stride = m->width,
-            .queries = m->rows,
-            .keys = m->rows,
-            .head_dim = m->head_dim,
-            .k = (const uint8_t *)(w->k + at),
-            .v = (const uint8_t *)(w->v + at),
-            .k_stride = m->width * sizeof(float),
-            .v_stride = m->width * sizeof(float),
-            .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
-            .out = w->in + at,
-            .out_stride = m->width,
-        };
-        attend(&args);
+        if (b->layer->windowed)
+            blm_vision_attend_windows(b, attend, part, h);
+        else
+            blm_vision_attend_rows(b, attend, part, h, 0, b->rows);
     }
 }
 
+/* x += out, or with a layer scale x += out * scale. */
 static void blm_vision_add(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     uint32_t first, end, width = b->model->width;
     blm_vision_rows(b, part, &first, &end);
-    b->compute->kernels.add(b->x + (size_t)first * width, b->work->out + (size_t)first * width,
-                            (size_t)(end - first) * width);
+    float *x = b->x + (size_t)first * width;
+    const float *out = b->work->out + (size_t)first * width;
+    if (!b->scale->data) {
+        b->compute->kernels.add(x, out, (size_t)(end - first) * width);
+        return;
+    }
+    for (uint32_t r = first; r < end; r++, x += width, out += width)
+        for (uint32_t i = 0; i < width; i++)
+            x[i] += out[i] * blm_load_f32(b->scale->data + i * sizeof(float));
+}
+
+static void blm_vision_run_add(blm_vision_batch *b, const blm_tensor *scale)
+{
+    b->scale = scale;
+    blm_workers_run(&b->compute->workers, blm_vision_add, b);
 }
 
 static void blm_vision_activate(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    const blm_kernels *k = &b->compute->kernels;
-    void (*const functions[])(float *, size_t) = {k->gelu_tanh, k->silu, k->gelu_quick};
     uint32_t first, end;
     blm_vision_rows(b, part, &first, &end);
-    functions[b->model->activation](b->work->hidden + (size_t)first * b->model->ffn,
-                                    (size_t)(end - first) * b->model->ffn);
+    size_t at = (size_t)first * b->model->ffn, n = (size_t)(end - first) * b->model->ffn;
+    float *hidden = b->work->hidden + at;
+    if (!b->layer->gate.data) {
+        blm_activate(&b->compute->kernels, b->model->activation, hidden, n);
+        return;
+    }
+    const float *gate = b->work->gate + at;
+    blm_activate(&b->compute->kernels, b->model->activation, b->work->gate + at, n);
+    for (size_t i = 0; i < n; i++)
+        hidden[i] *= gate[i];
 }
 
 static void blm_vision_linear(const blm_vision_batch *b, const float *x, uint32_t cols,
                               const blm_product *products, uint32_t count)
 {
-    blm_linear_run(&b->work->linear, b->compute, x, cols, b->model->rows, cols, products,
-                   count);
+    blm_linear_run(&b->work->linear, b->compute, x, cols, b->rows, cols, products, count);
 }
 
-static void blm_vision_tile_layer(blm_vision_batch *b)
+static void blm_vision_attention(blm_vision_batch *b)
 {
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
-    const blm_vision_layer *l = &m->layers[b->layer];
+    const blm_vision_layer *l = b->layer;
     const blm_workers *workers = &b->compute->workers;
     const blm_product qkv[] = {{&l->q, &l->q_bias, w->q, m->width},
                                {&l->k, &l->k_bias, w->k, m->width},
                                {&l->v, &l->v_bias, w->v, m->width}};
     const blm_product o = {&l->o, &l->o_bias, w->out, m->width};
-    const blm_product up = {&l->up, &l->up_bias, w->hidden, m->ffn};
-    const blm_product down = {&l->down, &l->down_bias, w->out, m->width};
-
-    blm_workers_run(workers, blm_vision_ln1, b);
+    blm_vision_run_norm(b, &l->ln1);
     blm_vision_linear(b, w->in, m->width, qkv, 3);
     blm_workers_run(workers, blm_vision_scale_queries, b);
+    if (m->rope) blm_workers_run(workers, blm_vision_turn, b);
     blm_workers_run(workers, blm_vision_attend, b);
     blm_vision_linear(b, w->in, m->width, &o, 1);
-    blm_workers_run(workers, blm_vision_add, b);
+    blm_vision_run_add(b, &l->scale1);
+}
 
-    blm_workers_run(workers, blm_vision_ln2, b);
-    blm_vision_linear(b, w->in, m->width, &up, 1);
-    blm_workers_run(workers, blm_vision_activate, b);
+static void blm_vision_feed_forward(blm_vision_batch *b)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    const blm_vision_layer *l = b->layer;
+    const blm_product up[] = {{&l->up, &l->up_bias, w->hidden, m->ffn},
+                              {&l->gate, &l->gate_bias, w->gate, m->ffn}};
+    const blm_product down = {&l->down, &l->down_bias, w->out, m->width};
+    blm_vision_run_norm(b, &l->ln2);
+    blm_vision_linear(b, w->in, m->width, up, l->gate.data ? 2 : 1);
+    blm_workers_run(&b->compute->workers, blm_vision_activate, b);
     blm_vision_linear(b, w->hidden, m->ffn, &down, 1);
-    blm_workers_run(workers, blm_vision_add, b);
+    blm_vision_run_add(b, &l->scale2);
+}
+
+/* Deepstack: a layer's output, merged and projected, goes beside the image tokens, for one of
+ * the language model's first layers. Source: Qwen3-VL. */
+static void blm_vision_deepstack(const blm_vision_batch *b, uint32_t index, uint32_t which)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    size_t n_embd = m->projector.n_embd, row = m->deepstack_count * n_embd;
+    uint16_t *aside = w->aside + (size_t)index * b->tokens * row + which * n_embd;
+    blm_projector_run(&m->deepstack[which], &w->projector, b->compute, &b->grid,
+                      b->x + (size_t)m->class_token * m->width, (uint32_t)n_embd);
+    for (uint32_t t = 0; t < b->tokens; t++)
+        b->compute->kernels.f16_from_f32(aside + t * row, w->projector.out + t * n_embd,
+                                         n_embd);
 }
 
 BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer)
 {
-    b->layer = layer;
+    b->layer = &b->model->layers[layer];
     for (uint32_t tile = 0; tile < b->tiles; tile++) {
-        b->x = b->work->x + (size_t)tile * b->model->rows * b->model->width;
-        blm_vision_tile_layer(b);
+        blm_vision_set_tile(b, tile);
+        if (layer == 0) blm_vision_tap(b, tile, 0);
+        blm_vision_attention(b);
+        blm_vision_feed_forward(b);
+        blm_vision_tap(b, tile, layer + 1);
+        if (b->layer->deepstack) blm_vision_deepstack(b, tile, b->layer->deepstack - 1);
     }
 }
 
-BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t *tokens)
+BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t *f16_rows)
 {
     const blm_vision *m = b->model;
-    const blm_projector *p = &m->projector;
-    const float *patches;
-    b->x = b->work->x + (size_t)index * m->rows * m->width;
-    patches = b->x;
-    if (m->post_ln.data) {
-        blm_workers_run(&b->compute->workers, blm_vision_post_ln, b);
-        patches = b->work->in;
+    const blm_vision_work *w = b->work;
+    const blm_kernels *k = &b->compute->kernels;
+    size_t n_embd = m->projector.n_embd, beside = m->row_floats - n_embd;
+    blm_vision_set_tile(b, index);
+    const float *patches = b->x + (size_t)m->class_token * m->width;
+    if (m->tap_count) {
+        size_t tile = (size_t)(b->rows - m->class_token) * m->tap_count * m->width;
+        patches = w->taps + index * tile;
+    } else if (m->post_ln.weight.data) {
+        blm_vision_run_norm(b, &m->post_ln);
+        patches = w->in + (size_t)m->class_token * m->width;
     }
-    blm_projector_run(p, &b->work->projector, b->compute,
-                      patches + (size_t)m->class_token * m->width);
-    b->compute->kernels.f16_from_f32(tokens, b->work->projector.out,
-                                     (size_t)p->tokens * p->n_embd);
+    blm_projector_run(&m->projector, &w->projector, b->compute, &b->grid, patches,
+                      m->row_floats);
+    for (uint32_t t = 0; beside && t < b->tokens; t++)
+        k->f32_from_f16(w->projector.out + (size_t)t * m->row_floats + n_embd,
+                        w->aside + ((size_t)index * b->tokens + t) * beside, beside);
+    k->f16_from_f32(f16_rows, w->projector.out, (size_t)b->tokens * m->row_floats);
 }

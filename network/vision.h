@@ -1,51 +1,80 @@
-/* The vision encoder: a SigLIP-style vision transformer over a batch of tiles. */
+/* The vision encoder: a vision transformer over a batch of pictures of one size, tiles or
+ * whole pictures. */
 #ifndef BLM_VISION_H
 #define BLM_VISION_H
 
 #include "../arena/overlay.h"
-#include "../tiler/grid.h"
 #include "../tiler/resize.h"
 #include "projector.h"
 
+#define BLM_VISION_MAX_TAPS 8 /* layers whose outputs the projector reads together */
+
 typedef struct blm_vision_layer { /* one pre-norm block; all point into the GGUF     */
-    blm_tensor ln1, ln1_bias;     /* [width] f32                                     */
-    blm_tensor q, k, v, o;        /* [width][width]                                  */
+    blm_norm ln1, ln2;
+    blm_tensor q, k, v, o; /* [width][width]                                  */
     blm_tensor q_bias, k_bias, v_bias, o_bias; /* [width] f32, or data NULL           */
-    blm_tensor ln2, ln2_bias;
+    blm_tensor scale1, scale2;  /* [width] f32: of what attention and feed-forward add */
+    blm_tensor gate, gate_bias; /* [ffn][width], [ffn], or data NULL: not gated        */
     blm_tensor up, up_bias;     /* [ffn][width], [ffn]                             */
     blm_tensor down, down_bias; /* [width][ffn], [width]                           */
+    uint32_t windowed;          /* 1: patches attend inside their window alone             */
+    uint32_t deepstack;         /* 1 + which of the model's deepstack reads its output, or 0 */
 } blm_vision_layer;
 
+/* Where a patch's learned position comes from. */
+enum {
+    BLM_POSITIONS_ROWS = 0,    /* a row for each, the class token's before them         */
+    BLM_POSITIONS_RESIZED = 1, /* a square table stretched over the picture, bilinear,
+                                * between the middles of outer cells, smoothed where it
+                                * shrinks                                               */
+    BLM_POSITIONS_CORNERS = 2, /* the same between the outer cells, not smoothed        */
+    BLM_POSITIONS_NONE = 3
+};
+
 typedef struct blm_vision {
-    uint32_t tile_px, patch_px, patches_side, patches; /* 384, 14, 27, 729            */
-    uint32_t width, n_head, head_dim, ffn, n_layer;    /* layers that are run         */
-    uint32_t class_token; /* 1: CLIP's class embedding goes before the patches        */
-    uint32_t rows;        /* patches + class_token                                    */
-    uint32_t activation;  /* of the feed-forward part: BLM_VISION_GELU ..             */
-    uint32_t narrow_cols; /* most columns of a block's matrix marked as narrow        */
-    float norm_eps, mean[3], std[3];
+    uint32_t tile_px, patch_px; /* 384, 14: the size the file names                   */
+    uint32_t patches;           /* of a tile: 729                                     */
+    uint32_t dynamic;           /* 1: takes any size of multiples of align_px         */
+    uint32_t align_px;
+    uint32_t width, n_head, head_dim, ffn, n_layer; /* layers that are run         */
+    uint32_t class_token;    /* 1: CLIP's class embedding goes before the patches        */
+    uint32_t activation;     /* of the feed-forward part: BLM_GELU_TANH ..               */
+    uint32_t window;         /* side of a window in patches, or 0                        */
+    uint32_t rope;           /* 1: queries and keys turn by patch row and column         */
+    uint32_t positions;      /* BLM_POSITIONS_*                                          */
+    uint32_t positions_side; /* of the table that is stretched                      */
+    uint32_t gated;          /* 1: a layer has a gate                               */
+    uint32_t narrow_cols;    /* most columns of a block's matrix marked as narrow        */
+    float mean[3], std[3];
     blm_tensor patch_embd, patch_bias; /* [width][3 patch patch], [width]             */
-    blm_tensor class_embd;             /* [width] f32, or data NULL                   */
-    blm_tensor position_embd;          /* [rows][width]                               */
-    blm_tensor pre_ln, pre_ln_bias, post_ln, post_ln_bias; /* data NULL without       */
+    blm_tensor patch_embd_1;  /* its twin for the second of two pictures, or data NULL */
+    blm_tensor class_embd;    /* [width] f32, or data NULL                   */
+    blm_tensor position_embd; /* [rows][width]                               */
+    blm_norm pre_ln, post_ln; /* weight.data NULL without                    */
     blm_vision_layer *layers; /* [n_layer]                                   */
+    uint32_t taps[BLM_VISION_MAX_TAPS]; /* hidden states joined for the projector     */
+    uint32_t tap_count;                 /* 0: it reads the last one alone             */
     blm_projector projector;
+    blm_projector *deepstack; /* [deepstack_count]                                    */
+    uint32_t deepstack_count;
+    uint32_t deepstack_hidden; /* the widest hidden part and narrow matrix of them    */
+    uint32_t deepstack_narrow_cols;
+    uint32_t row_floats; /* of a token: n_embd * (1 + deepstack_count)           */
 } blm_vision;
 
-enum { BLM_VISION_GELU = 0, BLM_VISION_SILU = 1, BLM_VISION_GELU_QUICK = 2 };
-
-/* Activations of one batch of tiles. Everything but the residual stream belongs to one
- * tile at a time: a batch costs little more than a tile. */
+/* Activations of one batch of tiles. Everything but the residual stream, and what layers
+ * leave for the end, belongs to one tile at a time: a batch costs little more than a tile. */
 typedef struct blm_vision_work {
-    float *x;        /* [tiles_per_batch][rows][width]: the residual stream         */
-    uint8_t *pixels; /* [tile_px][tile_px][3]                                       */
-    void *resize;    /* scratch of the tiler                                        */
-    uint64_t resize_bytes;
+    float *x;         /* [tiles_per_batch][rows][width]: the residual stream                  */
+    float *taps;      /* [tiles_per_batch][patches][tap_count * width]                   */
+    uint16_t *aside;  /* [tiles_per_batch][tokens][deepstack_count * n_embd] f16         */
+    float *turns;     /* [coordinates][2][head_dim / 4]: cos and sin                      */
+    float *turn;      /* [workers][head_dim]: those of one patch                        */
     float *in;        /* [rows][max(width, patch values)]: into a product            */
     float *out;       /* [rows][width]: out of a product                             */
     float *q, *k, *v; /* [rows][width] each                                          */
-    float *hidden;    /* [rows][ffn], in the place of q, k, v                        */
-    uint8_t *attend;  /* [workers][attend_bytes]: scratch of attention               */
+    float *hidden, *gate; /* [rows][ffn], in the place of q, k, v                    */
+    uint8_t *attend;      /* [workers][attend_bytes]: scratch of attention               */
     uint64_t attend_bytes;
     blm_linear linear;
     blm_projector_work projector;
@@ -53,31 +82,53 @@ typedef struct blm_vision_work {
 
 /* A batch on its way. */
 typedef struct blm_vision_batch {
-    const blm_vision *model;
+    const blm_vision *model; /* these three are the caller's to set */
     const blm_vision_work *work;
     const blm_compute *compute;
     uint32_t tiles;
-    float *x;       /* of the tile in progress */
-    uint32_t layer; /* in progress             */
+    blm_patch_grid grid; /* of every tile                         */
+    uint32_t rows;       /* patches, and the class token          */
+    uint32_t tokens;     /* of a tile                             */
+    float *x;            /* of the tile in progress               */
+    const uint8_t *rgb;  /* its pixels                            */
+    size_t stride_bytes;
+    const blm_vision_layer *layer; /* in progress                  */
+    const blm_norm *norm;          /* in progress                  */
+    const blm_tensor *scale;       /* of what is added             */
 } blm_vision_batch;
 
+/* Tokens of a picture of that size, with their columns and rows. */
+BLM_PRIVATE uint32_t blm_vision_tokens(const blm_vision *m, uint32_t width_px,
+                                       uint32_t height_px, uint32_t *columns, uint32_t *rows);
+
+/* Takes scratch for batches of up to tiles_per_batch pictures of up to max_patches patches
+ * each; m->patches at least, where the model takes one size alone. */
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
-                                 const blm_compute *c, uint32_t tiles_per_batch);
+                                 const blm_compute *c, uint32_t tiles_per_batch,
+                                 uint32_t max_patches);
 
 /* Takes what blm_vision_embed needs and nothing more: for a batch that is embedded beside
- * the blocks of another. */
+ * the blocks of another, whose x then takes the place of the other's. */
 BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
                                        const blm_vision *m, const blm_compute *c,
-                                       uint32_t tiles_per_batch);
+                                       uint32_t tiles_per_batch, uint32_t max_patches);
 
-/* Embeds the patches of work->pixels as tile `index` of the batch. */
-BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index);
+/* Begins a batch of pictures of one size: the tile's, or with a dynamic model multiples of
+ * align_px, of as many patches at most as scratch was taken for. */
+BLM_PRIVATE void blm_vision_begin(blm_vision_batch *b, uint32_t width_px, uint32_t height_px,
+                                  uint32_t tiles);
+
+/* Embeds the patches of tile `index` of the batch.
+ *   rgb  [height_px][width_px][3], rows stride_bytes apart */
+BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index, const uint8_t *rgb,
+                                  size_t stride_bytes);
 
 /* One transformer block over every tile of the batch. */
 BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer);
 
-/* Final norm, downsampler and projector of one tile: f16 image tokens, [tokens][n_embd],
- * whose f32 values stay in work->projector.out until the next tile. */
-BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t *tokens);
+/* Final norm, downsampler and projector of one tile: f16 image tokens, [tokens][row_floats],
+ * main and then each deepstack, whose f32 values stay in work->projector.out until the next
+ * tile. */
+BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t *f16_rows);
 
 #endif

@@ -372,8 +372,9 @@ static void read_projector(double_vision *m, gguf_file f)
     memset(&m->second, 0, sizeof m->second);
     if (!idefics3) m->second = linear_of(f, "mm.2");
     m->n_embd = idefics3 ? m->first.out : m->second.out;
-    /* LLaVA: the output of the last block but one. */
-    if (!lfm2 && !idefics3) m->n_layer--;
+    /* LLaVA: the output of the last block but one, which CLIP files of an odd number have
+     * left out already. */
+    if (!lfm2 && !idefics3 && !(m->class_token && m->n_layer % 2)) m->n_layer--;
 }
 
 void double_vision_open(double_vision *m, const void *file, size_t bytes)
@@ -399,12 +400,12 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
     m->activation = number_of(f, "clip", "use_gelu", 0) != 0   ? 'g'
                     : number_of(f, "clip", "use_silu", 0) != 0 ? 's'
                                                                : 'q';
+    m->class_embd = tensor(f, "v.class_embd", "", NULL);
+    m->class_token = m->class_embd != NULL;
     read_projector(m, f);
     m->patch = linear_of(f, "v.patch_embd");
     m->patch.in = 3 * m->patch_px * m->patch_px;
     m->patch.out = m->width;
-    m->class_embd = tensor(f, "v.class_embd", "", NULL);
-    m->class_token = m->class_embd != NULL;
     m->positions = tensor(f, "v.position_embd", ".weight", NULL);
     m->pre = norm_of(f, "v.pre_ln");
     m->post = norm_of(f, "v.post_ln");

@@ -1,0 +1,321 @@
+/* Vision towers and projectors of every kind against references made by others
+ * (../shared/reference/vision2, and the smallest of them in tests/data), and what must not
+ * matter to them: workers, batches, the room that scratch was taken for. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../families/markup.h"
+#include "../families/vision.h"
+#include "../ports/posix/posix.h"
+#include "network_aid.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define ANY_SIZE 4096 /* bytes more than a plan, for alignment */
+
+/* ---- A tower and its scratch -------------------------------------------------------------- */
+
+typedef struct tower {
+    tiny_file file;
+    blm_vision model;
+    blm_vision_work work;
+    blm_compute compute;
+    void *memory;
+    bluelm_error err;
+} tower;
+
+static void tower_lay_out(tower *t, blm_arena *arena, uint32_t tiles, uint32_t max_patches)
+{
+    blm_gguf g;
+    if (blm_gguf_open(&g, t->file.data, t->file.bytes, "mmproj", &t->err) < 0 ||
+        blm_vision_open(&t->model, &g, arena, &t->err) < 0)
+        fail_msg("%s: need %u, have %u", t->err.subject, (unsigned)t->err.need,
+                 (unsigned)t->err.have);
+    if (!max_patches) max_patches = t->model.patches;
+    blm_vision_take(&t->work, arena, &t->model, &t->compute, tiles, max_patches);
+}
+
+/* Opens a file for batches of `tiles`. max_patches 0: those of the file's own size. */
+static void tower_open(tower *t, tiny_file file, const bluelm_config *run, uint32_t tiles,
+                       uint32_t max_patches)
+{
+    blm_arena arena;
+    uint64_t need;
+    memset(t, 0, sizeof *t);
+    t->file = file;
+    t->compute.workers.count = run->workers ? run->workers : 1;
+    t->compute.workers.port = backward_port();
+    t->compute.activation_bits = run->activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+    blm_kernels_init(&t->compute.kernels, bluelm_posix_port(NULL).cpu_features, run->cpu_mask);
+    blm_arena_start(&arena, NULL, UINT64_MAX);
+    tower_lay_out(t, &arena, tiles, max_patches);
+    need = arena.wanted + BLM_ARENA_MARGIN;
+    t->memory = malloc((size_t)need);
+    assert_non_null(t->memory);
+    blm_arena_start(&arena, t->memory, need);
+    tower_lay_out(t, &arena, tiles, max_patches);
+    assert_true(blm_arena_ok(&arena));
+    assert_int_equal(arena.wanted + BLM_ARENA_MARGIN, need);
+    blm_arena_release(&arena);
+}
+
+static void tower_close(tower *t)
+{
+    free(t->memory);
+}
+
+/* Encodes `tiles` pictures of one size as one batch.
+ *   rgb   [tiles][height][width][3]
+ * Returns f16 rows, [tiles][tokens][row_floats], to be freed, and the floats of a tile. */
+static uint16_t *tower_run(tower *t, const uint8_t *rgb, uint32_t width, uint32_t height,
+                           uint32_t tiles, size_t *floats)
+{
+    blm_vision_batch b;
+    uint32_t columns, rows, i;
+    uint16_t *out;
+    memset(&b, 0, sizeof b);
+    b.model = &t->model;
+    b.work = &t->work;
+    b.compute = &t->compute;
+    blm_vision_begin(&b, width, height, tiles);
+    *floats = (size_t)blm_vision_tokens(&t->model, width, height, &columns, &rows) *
+              t->model.row_floats;
+    assert_int_equal(b.tokens, columns * rows);
+    out = malloc(tiles * *floats * sizeof *out);
+    assert_non_null(out);
+    for (i = 0; i < tiles; i++)
+        blm_vision_embed(&b, i, rgb + (size_t)i * width * height * 3, (size_t)width * 3);
+    for (i = 0; i < t->model.n_layer; i++)
+        blm_vision_run_layer(&b, i);
+    for (i = 0; i < tiles; i++)
+        blm_vision_finish(&b, i, out + i * *floats);
+    return out;
+}
+
+/* ---- References ---------------------------------------------------------------------------- */
+
+typedef struct reference {
+    const char *name, *kind;
+    int quantised;
+    uint32_t sizes[3][2];
+    const char *exact; /* NULL: "exact" */
+} reference;
+
+static const reference references[] = {
+    {"internvl-f32", "internvl", 0, {{112, 112}}, NULL},
+    {"internvl-q8_0", "internvl", 1, {{112, 112}}, NULL},
+    {"internvl-448-q8_0", "internvl", 1, {{448, 448}}, NULL},
+    {"lfm2-f32", "lfm2", 0, {{128, 128}, {288, 160}, {96, 416}}, NULL},
+    {"lfm2-q8_0", "lfm2", 1, {{256, 256}, {320, 192}, {160, 384}}, NULL},
+    {"qwen2vl-f16", "qwen2vl_merger", 0, {{112, 112}, {224, 84}}, NULL},
+    {"qwen2.5vl-f32", "qwen2.5vl_merger", 0, {{224, 224}, {308, 168}}, NULL},
+    {"qwen2.5vl-q8_0", "qwen2.5vl_merger", 1, {{112, 112}, {140, 308}}, NULL},
+    {"qwen3vl-f32", "qwen3vl_merger", 0, {{128, 128}, {288, 160}}, NULL},
+    {"qwen3vl-q8_0", "qwen3vl_merger", 1, {{192, 192}, {160, 320}}, NULL},
+    {"qwen3vl-nodeep-f16", "qwen3vl_merger", 0, {{224, 96}}, NULL},
+    {"gemma3-f32", "gemma3", 0, {{112, 112}}, NULL},
+    {"gemma3-f16", "gemma3", 0, {{224, 224}}, NULL},
+    {"llava15-n1", "mlp", 0, {{112, 112}}, NULL},
+    {"llava15-n1-key", "mlp", 0, {{112, 112}}, NULL},
+    {"llava15-all-key", "mlp", 0, {{112, 112}}, NULL},
+    {"llava15-f32", "mlp", 0, {{112, 112}}, NULL},
+    {"granite-vision-f16", "mlp", 0, {{112, 112}}, NULL},
+};
+
+static tiny_file read_file(const char *name)
+{
+    static const char *const folders[] = {"../shared/reference/vision2/mmproj",
+                                          "tests/data/vision2"};
+    tiny_file file = {NULL, 0};
+    char path[256];
+    size_t i;
+    for (i = 0; i < COUNT(folders) && file.data == NULL; i++) {
+        FILE *f;
+        long bytes;
+        snprintf(path, sizeof path, "%s/%s", folders[i], name);
+        f = fopen(path, "rb");
+        if (f == NULL) continue;
+        fseek(f, 0, SEEK_END);
+        bytes = ftell(f);
+        rewind(f);
+        file.data = malloc((size_t)bytes);
+        file.bytes = (size_t)bytes;
+        assert_non_null(file.data);
+        assert_int_equal(fread(file.data, 1, file.bytes, f), file.bytes);
+        fclose(f);
+    }
+    return file;
+}
+
+/* A picture, NULL data without one. */
+static tiny_file read_picture(uint32_t width, uint32_t height)
+{
+    char name[64];
+    snprintf(name, sizeof name, "pic-%ux%u.rgb", (unsigned)width, (unsigned)height);
+    return read_file(name);
+}
+
+/* What is allowed against HF's float64. LFM2's and LLaVA's projectors keep the tanh form of
+ * GELU, 2e-4 away; deepstack is kept in half precision; int8 activations. */
+static double allowed(const reference *r, const tower *t, const bluelm_config *run)
+{
+    int tanh = strcmp(r->kind, "lfm2") == 0 || strcmp(r->kind, "mlp") == 0;
+    if (r->quantised && run->activation_type != BLUELM_ACT_INT16) return 2e-2;
+    if (r->quantised) return 3e-4;
+    return tanh || t->model.deepstack_count ? 3e-4 : 2e-6;
+}
+
+static double error_of(const reference *r, tower *t, uint32_t width, uint32_t height)
+{
+    char name[96];
+    tiny_file rgb = read_picture(width, height), exact;
+    size_t floats, i;
+    uint16_t *rows;
+    const float *got = t->work.projector.out;
+    float *want;
+    double error;
+    snprintf(name, sizeof name, "%s.%ux%u.%s.f32", r->name, (unsigned)width, (unsigned)height,
+             r->exact ? r->exact : "exact");
+    exact = read_file(name);
+    assert_true(rgb.data != NULL && exact.data != NULL);
+    assert_int_equal(rgb.bytes, (size_t)width * height * 3);
+    rows = tower_run(t, rgb.data, width, height, 1, &floats);
+    assert_int_equal(exact.bytes, floats * sizeof(float));
+    want = malloc(floats * sizeof *want);
+    assert_non_null(want);
+    memcpy(want, exact.data, exact.bytes);
+    for (i = 0; i < floats; i++)
+        assert_int_equal(rows[i], blm_f16_of_f32(got[i]));
+    error = relative_error_f32(got, want, floats);
+    free(rows), free(want);
+    tiny_free(&rgb), tiny_free(&exact);
+    return error;
+}
+
+static uint32_t patches_of(const reference *r, uint32_t patch_px)
+{
+    uint32_t most = 0, i;
+    for (i = 0; i < 3; i++) {
+        uint32_t patches = r->sizes[i][0] / patch_px * (r->sizes[i][1] / patch_px);
+        if (patches > most) most = patches;
+    }
+    return most;
+}
+
+static void tower_agrees_with_its_reference(void **state)
+{
+    const reference *r = (const reference *)*state;
+    char name[64];
+    tiny_file file;
+    uint32_t patch = strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14, i;
+    snprintf(name, sizeof name, "%s.gguf", r->name);
+    file = read_file(name);
+    if (file.data == NULL) {
+        print_message("%s is not here\n", name);
+        skip();
+    }
+    for (i = 0; i < 4; i++) {
+        bluelm_config run;
+        uint32_t size;
+        tower t;
+        memset(&run, 0, sizeof run);
+        run.activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        run.cpu_mask = i % 2 ? 0 : BLUELM_CPU_NONE;
+        run.workers = 1 + i;
+        tower_open(&t, file, &run, 1, patches_of(r, patch));
+        assert_string_equal(t.model.projector.name, r->kind);
+        for (size = 0; size < 3 && r->sizes[size][0]; size++) {
+            double error = error_of(r, &t, r->sizes[size][0], r->sizes[size][1]);
+            printf("  %ux%u, %s acts, %s: %.2g\n", (unsigned)r->sizes[size][0],
+                   (unsigned)r->sizes[size][1], i / 2 ? "int16" : "int8",
+                   i % 2 ? "fastest" : "scalar", error);
+            assert_true(error <= allowed(r, &t, &run));
+        }
+        tower_close(&t);
+    }
+    tiny_free(&file);
+}
+
+/* ---- What must not matter ------------------------------------------------------------------ */
+
+/* Three different pictures of one size. */
+static uint8_t *three_pictures(uint32_t width, uint32_t height)
+{
+    size_t bytes = (size_t)width * height * 3, i;
+    uint8_t *rgb = malloc(3 * bytes);
+    assert_non_null(rgb);
+    for (i = 0; i < 3 * bytes; i++)
+        rgb[i] = (uint8_t)(i * 2654435761u >> 24);
+    return rgb;
+}
+
+static void check_batches(const reference *r, const tiny_file *file, uint32_t width,
+                          uint32_t height, const uint8_t *rgb, uint32_t patches)
+{
+    bluelm_config run;
+    uint16_t *one[3], *all;
+    size_t floats, i;
+    tower t;
+    memset(&run, 0, sizeof run);
+    tower_open(&t, *file, &run, 1, patches);
+    for (i = 0; i < 3; i++)
+        one[i] = tower_run(&t, rgb + i * width * height * 3, width, height, 1, &floats);
+    tower_close(&t);
+    run.workers = 3;
+    tower_open(&t, *file, &run, 4, t.model.dynamic ? patches + 100 : patches);
+    all = tower_run(&t, rgb, width, height, 3, &floats);
+    for (i = 0; i < 3; i++) {
+        if (memcmp(all + i * floats, one[i], floats * sizeof *all) != 0)
+            fail_msg("%s: tile %u", r->name, (unsigned)i);
+        free(one[i]);
+    }
+    free(all);
+    tower_close(&t);
+}
+
+static void batches_and_workers_change_no_bit(void **state)
+{
+    size_t i, seen = 0;
+    (void)state;
+    for (i = 0; i < COUNT(references); i++) {
+        const reference *r = &references[i];
+        uint32_t size = r->sizes[1][0] ? 1 : 0;
+        uint32_t width = r->sizes[size][0], height = r->sizes[size][1];
+        uint32_t patch = strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14;
+        uint8_t *rgb;
+        char name[64];
+        tiny_file file;
+        if (width * height > 120000) continue; /* slow, and of a kind seen before */
+        snprintf(name, sizeof name, "%s.gguf", r->name);
+        file = read_file(name);
+        if (file.data == NULL) continue;
+        rgb = three_pictures(width, height);
+        check_batches(r, &file, width, height, rgb, patches_of(r, patch));
+        free(rgb);
+        tiny_free(&file);
+        seen++;
+    }
+    print_message("%u files\n", (unsigned)seen);
+    if (seen == 0) skip();
+}
+
+int main(void)
+{
+    struct CMUnitTest tests[COUNT(references) + 1];
+    size_t i;
+    memset(tests, 0, sizeof tests);
+    for (i = 0; i < COUNT(references); i++) {
+        tests[i].name = references[i].name;
+        tests[i].test_func = tower_agrees_with_its_reference;
+        tests[i].initial_state = (void *)(uintptr_t)&references[i];
+    }
+    tests[i].name = "batches_and_workers_change_no_bit";
+    tests[i].test_func = batches_and_workers_change_no_bit;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
