@@ -110,9 +110,9 @@ int main(void)
     bluelm_weights weights = {file, f ? fread(file, 1, sizeof file, f) : 0, NULL, 0};
     if (f) fclose(f);
     if (bluelm_plan(&weights, NULL, &need, NULL) < 0) return 1;
-    void *arena = malloc((size_t)need.total);
+    void *arena = malloc((size_t)need.total_bytes);
     if (!arena ||
-        bluelm_init(&engine, arena, (size_t)need.total, &weights, NULL, NULL, NULL) < 0)
+        bluelm_init(&engine, arena, (size_t)need.total_bytes, &weights, NULL, NULL, NULL) < 0)
         return 1;
     int64_t count = bluelm_tokenize(engine, text, sizeof text - 1, 0, ids, 8, NULL);
     printf("%d %d %d\n", (int)count, (int)ids[0], (int)ids[1]);
