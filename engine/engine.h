@@ -44,7 +44,8 @@ typedef struct blm_mark {
     int after_special;
     blm_turns turns;
     int logits_ready;
-    float *logits; /* [n_vocab]                                                 */
+    float *logits;  /* [n_vocab]                                                 */
+    uint8_t *state; /* [blm_state_snapshot_bytes], none where the state is plain */
 } blm_mark;
 
 /* The image tokens of one tile. */
@@ -191,6 +192,12 @@ BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *er
 
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);
+
+/* Values of an image token's row. */
+BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e);
+
+/* Values of an image token's row. */
+BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e);
 
 /* Forgets what comes after the first `count` tokens, queued or read. Of what was read the
  * caller sees to the state and the logits. */

@@ -31,6 +31,26 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
     return BLUELM_OK;
 }
 
+/* How many image tokens a picture can have, and how many of them are read at once. */
+static void blm_engine_size_pictures(bluelm *e)
+{
+    bluelm_config *c = &e->config;
+    uint32_t at_once = c->max_image_tokens;
+    e->image_rows = c->max_image_tokens;
+    if (e->has_vision) {
+        at_once = e->vision.projector.tokens;
+        e->image_rows = c->max_tiles * at_once;
+    }
+    e->image_rows = BLM_MIN(e->image_rows, c->context_tokens);
+    at_once = BLM_MIN(at_once, c->context_tokens);
+    if (e->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
+}
+
+BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e)
+{
+    return e->language.n_embd * (1 + e->language.n_deepstack);
+}
+
 static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
                                     const bluelm_weights *weights, bluelm_error *err)
 {
@@ -100,10 +120,8 @@ static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
                    e->config.chunk_tokens);
     m->kv_cache_bytes = blm_layout_part(arena, mark);
 
-    e->image_rows = e->has_vision ? e->config.max_tiles * e->vision.projector.tokens
-                                  : e->config.max_image_tokens;
-    e->image_tokens = (uint16_t *)blm_arena_take(arena, e->image_rows,
-                                                 (uint64_t)l->n_embd * sizeof(uint16_t));
+    e->image_tokens = (uint16_t *)blm_arena_take(
+        arena, e->image_rows, (uint64_t)blm_engine_row_values(e) * sizeof(uint16_t));
     m->image_tokens_bytes = blm_layout_part(arena, mark);
 
     e->logits = (float *)blm_arena_take(arena, l->n_vocab, sizeof(float));
@@ -179,6 +197,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     if ((code = blm_engine_open_language(e, arena, &llm, weights, err)) < 0 ||
         (code = blm_engine_open_vision(e, arena, weights, err)) < 0)
         return code;
+    blm_engine_size_pictures(e);
     m->weights_view_bytes = blm_layout_part(arena, &mark);
 
     blm_input *in = &e->input;

@@ -40,12 +40,15 @@ static uint32_t blm_turn_first_token(const bluelm *e, const blm_turn_start *star
 BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
 {
     uint32_t first = blm_turn_first_token(e, start);
-    blm_engine_cut(e, first);
+    const int whole = first >= e->read_tokens || blm_state_is_plain(&e->state);
+    blm_engine_cut(e, whole ? first : e->read_tokens);
     blm_encode_finish_ahead(e);
     memset(&e->encoding, 0, sizeof e->encoding);
     e->image_count = 0;
+    if (!whole) return; /* what was read of the turn cannot be forgotten */
     if (e->read_tokens > first) e->logits_ready = 0;
     e->read_tokens = e->batch_start = BLM_MIN(e->read_tokens, first);
+    e->state.tokens = e->read_tokens;
     e->input.after_special = 1;
     e->turns = (blm_turns){.open = BLM_TURN_NONE, .last = start->last, .empty = 1};
 }
@@ -54,10 +57,13 @@ BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
 
 BLM_PRIVATE void blm_marks_take(bluelm *e, blm_arena *arena)
 {
+    uint64_t state_bytes =
+        blm_state_is_plain(&e->state) ? 0 : blm_state_snapshot_bytes(&e->state);
     e->marks = (blm_mark *)blm_arena_take(arena, e->config.marks, sizeof *e->marks);
     for (uint32_t i = 0; i < e->config.marks; i++) {
         float *logits = (float *)blm_arena_take(arena, e->language.n_vocab, sizeof *logits);
-        if (e->marks) e->marks[i] = (blm_mark){.logits = logits};
+        uint8_t *state = (uint8_t *)blm_arena_take(arena, state_bytes, 1);
+        if (e->marks) e->marks[i] = (blm_mark){.logits = logits, .state = state};
     }
 }
 
@@ -89,6 +95,7 @@ BLM_PRIVATE void blm_marks_save(bluelm *e)
         m->saved = 1;
         m->logits_ready = e->logits_ready;
         memcpy(m->logits, e->logits, e->language.n_vocab * sizeof *m->logits);
+        if (!blm_state_is_plain(&e->state)) blm_state_save(&e->state, m->state);
     }
 }
 
@@ -131,5 +138,9 @@ int bluelm_rewind(bluelm *engine, uint32_t mark, bluelm_error *err)
     engine->read_tokens = engine->batch_start = m->count;
     engine->logits_ready = m->logits_ready;
     memcpy(engine->logits, m->logits, engine->language.n_vocab * sizeof *m->logits);
+    if (blm_state_is_plain(&engine->state))
+        engine->state.tokens = m->count;
+    else
+        blm_state_restore(&engine->state, m->state);
     return BLUELM_OK;
 }

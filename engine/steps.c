@@ -3,6 +3,36 @@
 
 /* ---- Reading the prompt ------------------------------------------------------------------ */
 
+/* Where an image token stands: its tile, and its place there. */
+typedef struct blm_image_place {
+    const blm_tile_tokens *tile;
+    uint32_t index;
+} blm_image_place;
+
+static blm_image_place blm_image_place_of(const blm_queued_image *q, int32_t token)
+{
+    uint32_t row = (uint32_t)(-1 - token);
+    uint32_t thumbnail = q->grid.thumbnail ? q->thumbnail.tokens : 0;
+    uint32_t tiles = q->grid.columns * q->grid.rows * q->tile.tokens;
+    if (q->thumbnail_first) {
+        if (row < thumbnail) return (blm_image_place){&q->thumbnail, row};
+        row -= thumbnail;
+    }
+    if (row < tiles) return (blm_image_place){&q->tile, row % q->tile.tokens};
+    return (blm_image_place){&q->thumbnail, row - tiles};
+}
+
+/* Where a chunk may end at or before `end` for a model whose image tokens see each other: a
+ * tile lies in one chunk, which has room for it. */
+static uint32_t blm_chunk_whole_tiles(const bluelm *e, uint32_t end)
+{
+    const int32_t *tokens = e->input.tokens;
+    if (end == e->input.count || tokens[end] >= 0) return end;
+    blm_image_place place = blm_image_place_of(&e->images[0], tokens[end]);
+    if (end - e->read_tokens > place.index) return end - place.index;
+    return end + place.tile->tokens - place.index;
+}
+
 /* Tokens of the queue that can be read now: up to a chunk, not over a mark that waits to be
  * kept, not into a second picture, whose tokens are not made yet. */
 static uint32_t blm_chunk_length(const bluelm *e)
@@ -14,22 +44,34 @@ static uint32_t blm_chunk_length(const bluelm *e)
     uint32_t at = from;
     while (at < end && (at < e->images[0].end || e->input.tokens[at] >= 0))
         at++;
+    if (e->language.two_way && at < e->images[0].end) at = blm_chunk_whole_tiles(e, at);
     return at - from;
 }
 
+/* Sets token `i` of the chunk, and where the next one would stand as text: behind a picture
+ * in a plane that is nearer than the number of its tokens. */
 static void blm_chunk_set(bluelm *e, uint32_t i)
 {
     blm_chunk *c = &e->chunk;
-    uint32_t at = c->position + i;
+    const blm_language *m = &e->language;
+    uint32_t at = c->position + i, *position = e->positions + at;
     int32_t token = e->input.tokens[at];
-    e->positions[at + 1] = e->positions[at] + 1;
     if (token >= 0) {
-        blm_chunk_set_token(c, i, (uint32_t)token, blm_position_text(e->positions[at]));
+        blm_chunk_set_token(c, i, (uint32_t)token, blm_position_text(*position));
+        position[1] = *position + 1;
         return;
     }
-    uint32_t row = (uint32_t)(-1 - token);
-    blm_chunk_set_image(c, i, e->image_tokens + (size_t)row * e->language.n_embd,
-                        blm_position_text(e->positions[at]), at + 1);
+    const uint16_t *row = e->image_tokens + (size_t)(-1 - token) * blm_engine_row_values(e);
+    const blm_image_place p = blm_image_place_of(&e->images[0], token);
+    const uint32_t rest = p.tile->tokens - p.index,
+                   start = *position - (m->planar ? 0 : p.index);
+    blm_chunk_set_image(c, i, row,
+                        blm_position_image(start, p.tile->columns, p.index, m->planar),
+                        at + (m->two_way ? rest : 1));
+    position[1] = *position + !m->planar;
+    if (rest == 1)
+        position[1] = blm_position_after(start, p.tile->columns,
+                                         p.tile->tokens / p.tile->columns, m->planar);
 }
 
 static void blm_chunk_open(bluelm *e)

@@ -215,6 +215,51 @@ static void picture_encoded_before_equals_the_picture(void **state)
     aid_model_free(&m);
 }
 
+/* Tokens of no meaning, chunk by chunk. */
+static void test_tokens(bluelm *e, uint32_t from, uint32_t count)
+{
+    for (uint32_t i = from; i < from + count; i++) {
+        int32_t token = (int32_t)(3 + i * 31 % 300);
+        assert_int_equal(bluelm_add_tokens(e, &token, 1, NULL), 0);
+    }
+}
+
+/* Convolutions, delta nets and windows cannot be cut back: they go back by a copy. */
+static void families_with_states_go_back_to_the_bit(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"lfm2-q4_0", "qwen35-q8_0", "gemma3-q8_0", "qwen3-q4_0",
+                                        "gemma3-q4_0"};
+    uint32_t seen = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[200];
+        snprintf(path, sizeof path, "../shared/reference/llm2/%s.gguf", names[i]);
+        tiny_file file = aid_load(path);
+        if (!file.data) continue;
+        seen++;
+        static aid_answer ignored;
+        aid_model m = {.llm = file};
+        m.weights.llm = file.data, m.weights.llm_bytes = file.bytes;
+        bluelm_config c = {
+            .context_tokens = 256, .chunk_tokens = 16, .cpu_mask = BLUELM_CPU_NONE};
+        aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+        test_tokens(e.engine, 0, 41);
+        assert_int_equal(bluelm_mark(e.engine, 0, NULL), 0);
+        test_tokens(e.engine, 1000, 70); /* more than a window */
+        aid_run(e.engine, &ignored);
+        assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
+        test_tokens(f.engine, 0, 41);
+        test_same_logits(e.engine, f.engine);
+        test_tokens(e.engine, 200, 30);
+        test_tokens(f.engine, 200, 30);
+        test_same_logits(e.engine, f.engine);
+        aid_engine_free(&e);
+        aid_engine_free(&f);
+        free(file.data);
+    }
+    if (!seen) printf("    skipped: no ../shared/reference/llm2\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +268,7 @@ int main(void)
         cmocka_unit_test(marks_that_are_not_set_are_refused),
         cmocka_unit_test(picture_that_fails_takes_its_turn_alone),
         cmocka_unit_test(picture_encoded_before_equals_the_picture),
+        cmocka_unit_test(families_with_states_go_back_to_the_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
