@@ -439,6 +439,7 @@ typedef struct bluelm_info {
     const char *chat_template; /* "bluelm", "chatml" ..; "none"                          */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     uint32_t trained_context_tokens;
+    uint32_t image_token_floats; /* of bluelm_add_image_rows: n_embd, times what is deep too  */
     int32_t bos_token, eos_token, end_of_turn_token; /* ids, -1: the vocabulary has none     */
     const char *projector; /* "lfm2", "idefics3", "mlp"; "none" without an mmproj; the
                               rest is 0 then                                             */

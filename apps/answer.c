@@ -55,6 +55,11 @@ static int app_add_picture(app_session *s, app_picture *p)
     bluelm_image image = {.encoded = p->file.data, .encoded_bytes = p->file.bytes};
     if (bluelm_add_image(s->engine, &image, &p->grid, &err) < 0)
         return app_fail_error(p->file.path, &err);
+    if (p->grid.reduced)
+        fprintf(stderr,
+                "bluelm: %s: only %ux%u tile%s, %u tokens, for want of room: raise --ctx\n",
+                p->file.path, p->grid.columns, p->grid.rows, p->grid.tiles == 1 ? "" : "s",
+                p->grid.tokens);
     return 0;
 }
 
@@ -173,7 +178,8 @@ static int app_begin_question(app_talk *t)
 {
     bluelm_error err;
     if (t->turn_open) return 0;
-    if (bluelm_begin_turn(t->session->engine, BLUELM_USER, &err) < 0)
+    if (bluelm_mark(t->session->engine, 0, &err) < 0 ||
+        bluelm_begin_turn(t->session->engine, BLUELM_USER, &err) < 0)
         return app_fail_error(NULL, &err);
     t->turn_open = 1;
     return 0;
@@ -209,21 +215,36 @@ static int app_talk_reset(app_talk *t, const char *unused)
     return t->options->system ? app_add_system(t->session, t->options->system) : 0;
 }
 
-/* A question that does not fit is refused and the conversation goes on; when its text fitted
- * but not the answer's opening, the text stays in the turn until /reset. */
+/* A question that fails, with its pictures, leaves nothing behind. */
+static int app_drop_question(app_talk *t)
+{
+    bluelm_error err;
+    int forgotten = t->picture_count > 0;
+    app_forget_pictures(t);
+    t->turn_open = 0;
+    if (bluelm_rewind(t->session->engine, 0, &err) < 0) {
+        fprintf(stderr, "bluelm: the conversation starts over\n");
+        app_talk_reset(t, NULL);
+    } else if (forgotten) {
+        fprintf(stderr, "bluelm: the question's pictures are forgotten with it\n");
+    }
+    return 1;
+}
+
 static int app_talk_ask(app_talk *t, const char *line)
 {
     bluelm_error err;
     app_answer answer = {0};
-    if (app_begin_question(t)) return 1;
+    if (app_begin_question(t)) return app_drop_question(t);
     if (bluelm_add_text(t->session->engine, line, strlen(line), &err) < 0 ||
-        bluelm_generate(t->session->engine, t->options->max_tokens, &err) < 0)
-        return app_fail_error(NULL, &err);
+        bluelm_generate(t->session->engine, t->options->max_tokens, &err) < 0) {
+        app_fail_error(NULL, &err);
+        return app_drop_question(t);
+    }
     t->turn_open = 0;
     int code = app_step(t->session, t->options, &answer);
     if (code) {
-        fprintf(stderr, "bluelm: the conversation starts over\n");
-        app_talk_reset(t, NULL);
+        app_drop_question(t);
     } else if (t->options->json) {
         fputs("{", app_out());
         app_print_answer_json(&answer, t->pictures, t->picture_count);

@@ -4,27 +4,93 @@
 #include "commands.h"
 #include "output.h"
 
-int app_logits(app_session *s, const app_options *o)
+/* What `logits` reads: ids, then perhaps a picture's tokens and more ids. */
+typedef struct app_sequence {
+    app_file ids, rows, then;
+} app_sequence;
+
+static int app_open_sequence(app_sequence *q, const app_options *o)
 {
-    bluelm_config config = o->config;
+    if (app_map(&q->ids, o->ids) || (o->rows && app_map(&q->rows, o->rows)) ||
+        (o->then && app_map(&q->then, o->then)))
+        return 1;
+    if (!q->ids.bytes || q->ids.bytes % sizeof(int32_t))
+        return app_fail(o->ids, "not a list of 32-bit ids");
+    if (q->then.bytes % sizeof(int32_t)) return app_fail(o->then, "not a list of 32-bit ids");
+    if (!o->rows != !o->grid_columns || q->rows.bytes % sizeof(float)) {
+        app_fail("logits", "takes --rows FILE of 32-bit floats with --grid COLSxROWS");
+        return 2;
+    }
+    return 0;
+}
+
+static void app_close_sequence(const app_sequence *q)
+{
+    app_unmap(&q->ids);
+    app_unmap(&q->rows);
+    app_unmap(&q->then);
+}
+
+/* Each token's floats follow from the file's length: those of a wrong file would be read
+ * beyond it. */
+static int app_check_rows(const app_session *s, const app_options *o, const app_sequence *q)
+{
+    uint64_t tokens = (uint64_t)o->grid_columns * o->grid_rows;
+    bluelm_info info;
+    bluelm_error err;
+    if (!o->rows) return 0;
+    if (bluelm_describe(&s->weights, &info, &err) < 0) return app_fail_files(s, &err);
+    if (tokens && q->rows.bytes == tokens * info.image_token_floats * sizeof(float)) return 0;
+    return app_fail_with(o->rows, "has %zu bytes, not those of %ux%u tokens of %u floats",
+                         q->rows.bytes, o->grid_columns, o->grid_rows, info.image_token_floats);
+}
+
+static int app_add_ids(app_session *s, const app_file *ids)
+{
+    bluelm_error err;
+    if (!ids->bytes) return 0;
+    if (bluelm_add_tokens(s->engine, ids->data, ids->bytes / sizeof(int32_t), &err) < 0)
+        return app_fail_error(ids->path, &err);
+    return 0;
+}
+
+static int app_read_sequence(app_session *s, const app_options *o, const app_sequence *q)
+{
     bluelm_event event;
     bluelm_error err;
-    app_file ids;
-    uint32_t n_vocab;
     int more = 1;
-    if (app_map(&ids, o->ids)) return 1;
-    if (!ids.bytes || ids.bytes % sizeof(int32_t))
-        return app_fail(o->ids, "not a list of 32-bit ids");
-    if (!config.context_tokens) config.context_tokens = (uint32_t)(ids.bytes / sizeof(int32_t));
-    if (app_start(s, o, &config)) return 1;
-    if (bluelm_add_tokens(s->engine, ids.data, ids.bytes / sizeof(int32_t), &err) < 0)
-        return app_fail_error(NULL, &err);
+    if (app_add_ids(s, &q->ids)) return 1;
+    if (o->rows &&
+        bluelm_add_image_rows(s->engine, q->rows.data, o->grid_columns, o->grid_rows, &err) < 0)
+        return app_fail_error(o->rows, &err);
+    if (app_add_ids(s, &q->then)) return 1;
     while (more > 0)
         more = bluelm_step(s->engine, &event, &err);
-    if (more < 0) return app_fail_error(NULL, &err);
-    const float *logits = bluelm_logits(s->engine, &n_vocab);
-    app_unmap(&ids);
-    return app_write_floats(o->output, logits, n_vocab);
+    return more < 0 ? app_fail_error(NULL, &err) : 0;
+}
+
+int app_logits(app_session *s, const app_options *o)
+{
+    app_sequence q = {0};
+    bluelm_config config = o->config;
+    int code = app_open_sequence(&q, o);
+    if (!code) {
+        uint64_t rows = (uint64_t)o->grid_columns * o->grid_rows;
+        uint64_t tokens = (q.ids.bytes + q.then.bytes) / sizeof(int32_t) + rows;
+        if (!config.context_tokens && tokens <= UINT32_MAX)
+            config.context_tokens = (uint32_t)tokens;
+        if (!config.max_image_tokens && rows <= UINT32_MAX)
+            config.max_image_tokens = (uint32_t)rows;
+        code =
+            app_check_rows(s, o, &q) || app_start(s, o, &config) || app_read_sequence(s, o, &q);
+    }
+    if (!code) {
+        uint32_t n_vocab;
+        const float *logits = bluelm_logits(s->engine, &n_vocab);
+        code = app_write_floats(o->output, logits, n_vocab);
+    }
+    app_close_sequence(&q);
+    return code;
 }
 
 int app_embed(app_session *s, const app_options *o)

@@ -1,6 +1,7 @@
 #include "options.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,8 @@ enum app_kind {
     APP_NAME,
     APP_FLAG,
     APP_IMAGES,
-    APP_SIZES
+    APP_SIZES,
+    APP_GRID
 };
 
 typedef struct app_option {
@@ -62,6 +64,10 @@ static const app_option app_table[] = {
     {"--special", APP_FLAG, APP_TOKENIZE, AT(special), NULL, 0, 0,
      "special tokens written out become themselves"},
     {"--ids", APP_TEXT, APP_LOGITS, AT(ids), "FILE", 0, 0, "token ids, int32"},
+    {"--rows", APP_TEXT, APP_LOGITS, AT(rows), "FILE", 0, 0,
+     "then a picture's tokens, float32"},
+    {"--grid", APP_GRID, APP_LOGITS, 0, "COLSxROWS", 0, 0, "how the tokens of --rows lie"},
+    {"--then", APP_TEXT, APP_LOGITS, AT(then), "FILE", 0, 0, "then more token ids, int32"},
     {.help = "answers"},
     {"-n,--max-tokens,--predict,--n-predict", APP_TOKENS, APP_ANSWERS, AT(max_tokens), "N",
      ANY_U32, "most tokens (-1: until the model ends)"},
@@ -86,6 +92,9 @@ static const app_option app_table[] = {
      "prompt tokens read at once (128)"},
     {"--max-tiles", APP_U32, APP_PICTURES, AT(config.max_tiles), "N", 1, 256,
      "most tiles of a picture (what the model allows)"},
+    {"--max-image-tokens,--image-max-tokens", APP_U32, APP_PICTURES,
+     AT(config.max_image_tokens), "N", 1, UINT32_MAX,
+     "most tokens of a picture (what the model allows)"},
     {"--tile-batch", APP_U32, APP_PICTURES, AT(config.tiles_per_batch), "N", 1, 64,
      "tiles encoded at once (4)"},
     {"--max-pixels", APP_U32, APP_PICTURES, AT(config.max_image_pixels), "N", 1, UINT32_MAX - 1,
@@ -250,16 +259,25 @@ static int app_parse_images(app_options *o, const char *name, char *value)
     return 0;
 }
 
+/* "768x1536" */
+static int app_parse_pair(const char *name, const char *value, uint32_t *first,
+                          uint32_t *second)
+{
+    char rest;
+    if (value[0] >= '0' && value[0] <= '9' &&
+        sscanf(value, "%5" SCNu32 "x%5" SCNu32 "%c", first, second, &rest) == 2)
+        return 0;
+    return app_wrong(name, value, "two numbers, e.g. 768x1536");
+}
+
 static int app_parse_sizes(app_options *o, const char *name, char *value)
 {
     for (char *comma; value; value = comma) {
         app_image size = {0};
-        char rest;
         if ((comma = strchr(value, ','))) *comma++ = 0;
-        if (sscanf(value, "%5ux%5u%c", &size.width_px, &size.height_px, &rest) != 2 ||
-            value[0] < '0' || value[0] > '9')
-            return app_wrong(name, value, "WIDTHxHEIGHT, e.g. 768x1536");
-        if (app_add_image(o, name, size)) return 2;
+        if (app_parse_pair(name, value, &size.width_px, &size.height_px) ||
+            app_add_image(o, name, size))
+            return 2;
     }
     return 0;
 }
@@ -289,6 +307,8 @@ static int app_parse_value(app_options *o, const app_option *option, const char 
         return app_parse_images(o, name, value);
     case APP_SIZES:
         return app_parse_sizes(o, name, value);
+    case APP_GRID:
+        return app_parse_pair(name, value, &o->grid_columns, &o->grid_rows);
     case APP_FLAG:
     case APP_TEXT:
         *(const char **)target = value;
@@ -431,7 +451,7 @@ const app_command *app_options_parse(app_options *o, const app_command *commands
         return NULL;
     }
     if (!strcmp(argv[1], "--version")) {
-        printf("bluelm %d.%d\n", BLUELM_VERSION_MAJOR, BLUELM_VERSION_MINOR);
+        printf("bluelm %s\n", bluelm_version());
         return NULL;
     }
     o->command = argv[1];

@@ -18,8 +18,9 @@ typedef struct app_options {
     app_image images[APP_MAX_IMAGES];
     uint32_t image_count;
     const char *prompt, *prompt_file, *system;
-    const char *ids, *output;
-    const char *cpus;     /* processors for the workers; NULL: any */
+    const char *ids, *rows, *then, *output;
+    uint32_t grid_columns, grid_rows; /* of --rows */
+    const char *cpus;                 /* processors for the workers; NULL: any */
     uint32_t cpu;         /* kernels to use, by their place in --cpu's list; 0: auto */
     uint32_t weights;     /* 0 mapped, 1 read into huge pages */
     uint64_t arena_bytes; /* 0: what the plan needs */

@@ -84,10 +84,10 @@ void app_print_memory_json(const bluelm_memory *m)
 void app_print_grid(const char *path, uint32_t width, uint32_t height,
                     const bluelm_tile_grid *g)
 {
-    fprintf(app_out(), "%s%s%ux%u px, grid %u:%u%s, %u tile%s, %u image tokens\n",
+    fprintf(app_out(), "%s%s%ux%u px, grid %u:%u%s, %u tile%s, %u image tokens%s\n",
             path ? path : "", path ? ": " : "", width, height, g->columns, g->rows,
             g->thumbnail ? " and a thumbnail" : "", g->tiles, g->tiles == 1 ? "" : "s",
-            g->tokens);
+            g->tokens, g->reduced ? " (fewer, for want of room)" : "");
     fprintf(app_out(), "  resized to %ux%u at %u,%u on a canvas of %ux%u\n",
             g->resized_width_px, g->resized_height_px, g->offset_x_px, g->offset_y_px,
             g->columns * g->tile_width_px, g->rows * g->tile_height_px);
@@ -96,8 +96,14 @@ void app_print_grid(const char *path, uint32_t width, uint32_t height,
 void app_print_grid_json(const bluelm_tile_grid *g)
 {
     const app_field fields[] = {
-        {"columns", g->columns}, {"rows", g->rows},     {"thumbnail", g->thumbnail},
-        {"tiles", g->tiles},     {"tokens", g->tokens},
+        {"columns", g->columns},
+        {"rows", g->rows},
+        {"thumbnail", g->thumbnail},
+        {"tiles", g->tiles},
+        {"tile_width_px", g->tile_width_px},
+        {"tile_height_px", g->tile_height_px},
+        {"tokens", g->tokens},
+        {"reduced", g->reduced},
     };
     fputs("{", app_out());
     app_print_fields(fields, APP_COUNT(fields));

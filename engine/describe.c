@@ -29,6 +29,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
         .head_dim = l->head_dim,
         .n_ff = l->n_ff,
         .trained_context_tokens = l->trained_context_tokens,
+        .image_token_floats = l->n_embd * (1 + l->n_deepstack),
         .bos_token = e.vocab.bos,
         .eos_token = e.vocab.eos,
         .end_of_turn_token = e.vocab.eot >= 0 ? e.vocab.eot : e.vocab.eos,

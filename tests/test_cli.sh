@@ -73,8 +73,8 @@ expect 2 '--chunk 0: expected .* from 1 to 2048' "$bluelm" run -m $model --chunk
 expect 2 '-n 0: expected .* from 1 to 4294967295' "$bluelm" run -m $model -n 0
 expect 2 '--arena 0: expected .* from 1' "$bluelm" run -m $model --arena 0
 expect 2 'info takes no --ctx' "$bluelm" info -m $model --ctx 5
-expect 2 '--size 10x: expected WIDTHxHEIGHT' "$bluelm" plan -m $model --size 10x
-expect 2 '--size -1x5: expected WIDTHxHEIGHT' "$bluelm" plan -m $model --size -1x5
+expect 2 '--size 10x: expected two numbers' "$bluelm" plan -m $model --size 10x
+expect 2 '--size -1x5: expected two numbers' "$bluelm" plan -m $model --size -1x5
 expect 2 'info: needs -m FILE' "$bluelm" info
 expect 2 'run: needs -m FILE' "$bluelm" run -p hello
 expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model
@@ -268,13 +268,29 @@ vocab=$("$bluelm" info -m $model | sed -n 's/.*vocabulary \([0-9]*\),.*/\1/p')
 same "bytes of logits" "$(wc -c <"$out/logits.f32" | tr -d ' ')" $((4 * vocab))
 expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/none.i32" -o "$out/x.f32"
 printf '\377\377\377\177' >"$out/wrong.i32"
-expect 1 'token id: 2147483647 is outside the limit' \
+expect 1 'token id: 2147483647 is above the limit' \
     "$bluelm" logits -m $model --ids "$out/wrong.i32" -o "$out/x.f32"
 printf '\001\000\000' >"$out/odd.i32"
 expect 1 'not a list of 32-bit ids' "$bluelm" logits -m $model --ids "$out/odd.i32" -o "$out/x.f32"
 expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/no/such/x.f32"
 expect 0 - "$bluelm" embed -m $model --mmproj $mmproj --image $picture -o "$out/embed.f32"
 same "bytes of an embedding" "$(wc -c <"$out/embed.f32" | tr -d ' ')" $((4 * 36 * 192))
+
+# Ids, a picture's tokens, ids.
+expect 0 - "$bluelm" logits -m $model --ids "$out/ids.i32" --rows "$out/embed.f32" --grid 6x6 \
+    --then "$out/ids.i32" -o "$out/rows.f32"
+same "bytes of logits after rows" "$(wc -c <"$out/rows.f32" | tr -d ' ')" $((4 * vocab))
+expect 1 'not those of 6x5 tokens of 192 floats' "$bluelm" logits -m $model --ids "$out/ids.i32" \
+    --rows "$out/embed.f32" --grid 6x5 -o "$out/x.f32"
+expect 2 'takes --rows FILE .* with --grid' "$bluelm" logits -m $model --ids "$out/ids.i32" \
+    --rows "$out/embed.f32" -o "$out/x.f32"
+expect 2 '--grid 6: expected two numbers' "$bluelm" logits -m $model --grid 6
+
+# A picture that the context cuts down.
+expect 0 'only [0-9]+x[0-9]+ tiles?, [0-9]+ tokens, for want of room: raise --ctx' \
+    $run --image demo/images/tall.png -p hello -n 1 --ctx 200
+expect 0 'image tokens \(fewer, for want of room\)' "$bluelm" plan -m $model --mmproj $mmproj \
+    --image demo/images/tall.png --ctx 200
 
 # ---- Chat over a pipe ------------------------------------------------------------------------
 
@@ -295,6 +311,15 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
     same "a picture that is not there ends nothing" $? 0
     same "one answer" "$(wc -l <"$out/chat" | tr -d ' ')" 1
     same "it is said" "$(grep -c 'no/such.png: No such file' "$out/stderr")" 1
+
+    # A question that does not fit, its picture too, leaves nothing behind.
+    { echo "How many?" && echo "/image $picture" &&
+        head -c 1200 /dev/zero | tr '\0' q && printf '\nWhat colour?\n'; } |
+        $chat --ctx 400 >"$out/chat" 2>"$out/stderr"
+    same "it is refused" "$(grep -c 'context: need [0-9]* tokens' "$out/stderr")" 1
+    same "its picture goes with it" "$(grep -c "pictures are forgotten" "$out/stderr")" 1
+    same "nothing is left behind" "$(cat "$out/chat")" \
+        "$(printf 'How many?\nWhat colour?\n' | $chat --ctx 400)"
 
     # A line of NULs, a very long line, no line end at the end.
     { head -c 300 /dev/zero && echo && head -c 200000 /dev/zero | tr '\0' q && printf '\nHow many?'; } |
