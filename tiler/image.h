@@ -64,7 +64,8 @@ typedef struct blm_image_decoder {
 } blm_image_decoder;
 
 /* Makes ready for the first row; decodes the whole picture where it cannot be decoded by
- * rows.
+ * rows. What blm_image_check alone finds (a PNG's checksums of image data, what follows
+ * them) is not looked for again; no file does harm.
  *   background_rgb  3 bytes under transparent pixels; NULL is white
  *   memory          blm_image_need bytes or more, any alignment
  * Errors: BLUELM_E_IMAGE, BLUELM_E_BUDGET ("image decode", need and have bytes),

@@ -75,10 +75,33 @@ static inline void blm_jpeg_idct_column(const int16_t *block, const uint16_t *qu
         out[8 * i] = column[i];
 }
 
+/* Whether a block is one level, as most are where a picture is smooth. */
+static int blm_jpeg_is_flat(const int16_t *block)
+{
+    uint64_t four, rest = 0;
+    for (int i = 4; i < 64; i += 4) {
+        memcpy(&four, block + i, sizeof four);
+        rest |= four;
+    }
+    return rest == 0 && (block[1] | block[2] | block[3]) == 0;
+}
+
+static void blm_jpeg_flat_samples(int32_t level, uint8_t *out, size_t stride)
+{
+    int32_t row[8] = {level};
+    blm_jpeg_idct_8(row, row, 18);
+    for (int y = 0; y < 8; y++, out += stride)
+        memset(out, blm_jpeg_clamp(row[0] + 128), 8);
+}
+
 BLM_PRIVATE void blm_jpeg_block_samples(const int16_t *block, const uint16_t *quant,
                                         uint8_t *out, size_t stride)
 {
     int32_t half[64], row[8];
+    if (blm_jpeg_is_flat(block)) {
+        blm_jpeg_flat_samples((int16_t)(block[0] * quant[0]) * 4, out, stride);
+        return;
+    }
     for (int i = 0; i < 8; i++)
         blm_jpeg_idct_column(block + i, quant + i, half + i);
     for (int y = 0; y < 8; y++, out += stride) {

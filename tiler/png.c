@@ -149,10 +149,11 @@ static void blm_png_add_clear(blm_png *p, const blm_png_chunk *c)
     p->clear_bytes = c->length;
 }
 
-static int blm_png_add_critical(blm_png *p, const blm_png_chunk *c, size_t *idat_end,
-                                bluelm_error *err)
+static int blm_png_add_critical(blm_png *p, const blm_png_chunk *c, int checked,
+                                size_t *idat_end, bluelm_error *err)
 {
-    if (!blm_png_sound(c)) return blm_png_bad(err, "png: checksum", c->at);
+    if (!(checked && blm_png_is(c, "IDAT")) && !blm_png_sound(c))
+        return blm_png_bad(err, "png: checksum", c->at);
     if (blm_png_is(c, "PLTE")) return blm_png_add_palette(p, c, err);
     if (blm_png_is(c, "IEND")) return 0;
     if (!blm_png_is(c, "IDAT")) return blm_png_bad(err, "png: unknown critical chunk", c->at);
@@ -165,15 +166,16 @@ static int blm_png_add_critical(blm_png *p, const blm_png_chunk *c, size_t *idat
 }
 
 /* Walks the chunks after the header once: lengths, order, checksums of those that
- * matter, the palette, and where the image data lie. */
-static int blm_png_walk(blm_png *p, bluelm_error *err)
+ * matter, the palette, and where the image data lie. checked: their checksums, the lengthy
+ * part, have been compared before. */
+static int blm_png_walk(blm_png *p, int checked, bluelm_error *err)
 {
     size_t at = 33, idat_end = 0;
     blm_png_chunk c;
     do {
         int status = blm_png_chunk_at(p, at, &c, err);
         if (status == 0 && !(c.type[0] & 0x20))
-            status = blm_png_add_critical(p, &c, &idat_end, err);
+            status = blm_png_add_critical(p, &c, checked, &idat_end, err);
         if (status < 0) return status;
         if (blm_png_is(&c, "tRNS")) blm_png_add_clear(p, &c);
         at = blm_png_chunk_end(&c);
@@ -449,7 +451,7 @@ BLM_PRIVATE int blm_png_check(const uint8_t *file, size_t bytes, bluelm_error *e
 {
     blm_png p;
     int status = blm_png_read_header(&p, file, bytes, err);
-    return status < 0 ? status : blm_png_walk(&p, err);
+    return status < 0 ? status : blm_png_walk(&p, 0, err);
 }
 
 BLM_PRIVATE int blm_png_need(const uint8_t *file, size_t bytes, uint64_t *need,
@@ -475,7 +477,7 @@ BLM_PRIVATE int blm_png_begin(void *memory, const uint8_t *file, size_t bytes,
     blm_png *p = &s->png;
     blm_png_pass pass;
     int status = blm_png_read_header(p, file, bytes, err);
-    if (status == 0) status = blm_png_walk(p, err);
+    if (status == 0) status = blm_png_walk(p, 1, err);
     if (status < 0) return status;
     memcpy(s->background, background_rgb, 3);
     blm_png_fill_colors(s);
