@@ -7,6 +7,13 @@
 
 #include <string.h> /* memcpy, memmove, memset, memcmp: all of libc that is used */
 
+/* Model files are little endian, and the weights in them are used where they lie. */
+#if defined(__BYTE_ORDER__) && defined(__ORDER_LITTLE_ENDIAN__)
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "bluelm runs on little-endian processors only"
+#endif
+#endif
+
 #define BLM_UNUSED __attribute__((unused))
 
 /* Internal functions are static in the unity build, which need not use every one of them,

@@ -81,9 +81,9 @@ BLM_AVX512 static void blm_avx512_quantize8(const float *x, uint32_t cols, int8_
 BLM_AVX512_INLINE void blm_avx512_dequantize(uint32_t type, const uint8_t *row, float *out,
                                              uint64_t cols)
 {
-    for (uint64_t i = 0; i < cols; i += 16) {
+    for (size_t i = 0; i < cols; i += 16) {
         uint32_t n = (uint32_t)BLM_MIN(cols - i, 16);
-        blm_avx512_put(out, i, cols, blm_avx512_floats(type, row, i, n));
+        blm_avx512_put(out, i, (size_t)cols, blm_avx512_floats(type, row, i, n));
     }
 }
 
