@@ -24,8 +24,8 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm demo bench bench-peer models test check sanitize test-arm \
-        run-aarch64 fuzz size train-demo format clean
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 demo bench bench-peer models test check \
+        sanitize test-arm test-32 run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
 all: $(BUILD)/libbluelm.a $(BUILD)/bluelm ## build the library and the command
@@ -52,6 +52,9 @@ deps-clang: ## install what the clang build and the fuzzers need
 
 deps-arm: ## install what test-arm needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+
+deps-32: ## install what test-32 needs
+	@$(call need,gcc-12-multilib libstb-dev)
 
 deps-board: ## install what the QEMU board needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
@@ -116,6 +119,12 @@ test-arm: deps-arm all ## the kernels and a few tests, built for aarch64, under 
 	    CFLAGS="-O2 -g -static -Itests/cross" CMOCKA= \
 	    $(BUILD)/arm/bluelm $(ARM_TESTS:%=$(BUILD)/arm/tests/%)
 	@tests/run_arm.sh $(BUILD)/arm $(BUILD)
+
+# gcc-12-multilib leaves the kernel's headers where the compiler does not look for 32 bits.
+test-32: deps-32 ## the tests again as 32-bit programs
+	@$(MAKE) --no-print-directory check CC="$(CC) -m32" BUILD=$(BUILD)/m32 PROGRAMS_ONLY=1 CMOCKA= \
+	    CFLAGS="-O2 -g -msse2 -mfpmath=sse -Itests/cross -idirafter /usr/include/x86_64-linux-gnu" \
+	    WARN="-Wall -Wextra -Wshadow"
 
 fuzz: deps-clang ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 	@fuzz/run.sh $(BUILD)/fuzz $(or $(FUZZ_SECONDS),60) $(FUZZERS)

@@ -27,13 +27,16 @@ wrong() {
 }
 
 # Objects of one way to build, joined into one so that they resolve each other.
+join='ld -r'
 check() { # NAME OBJECT...
     name=$1
     shift
-    ld -r "$@" -o "$out/joined.o"
-    # The last one is the compiler's own: position-independent code.
+    # shellcheck disable=SC2086
+    $join "$@" -o "$out/joined.o"
+    # The last two are the compiler's own: position-independent code, and 64-bit division
+    # where there are 32.
     undefined=$(nm -u "$out/joined.o" | awk '{ print $2 }' |
-        grep -vx 'memcpy\|memmove\|memset\|memcmp\|_GLOBAL_OFFSET_TABLE_' || true)
+        grep -vx 'memcpy\|memmove\|memset\|memcmp\|_GLOBAL_OFFSET_TABLE_\|__u\?\(div\|mod\|divmod\)[dt]i[34]' || true)
     [ -z "$undefined" ] || wrong "$name needs" "$undefined"
     mutable=$(objdump -t "$out/joined.o" |
         sed -n 's/^[0-9a-f]* .\{7\} \([^ \t]*\)[ \t][0-9a-f]* \(.*\)$/\1 \2/p' |
@@ -69,11 +72,16 @@ built() { # NAME DESCRIPTION
     fi
 }
 
+has_32=false
+echo 'int main(void) { return 0; }' >"$out/empty.c"
+gcc -m32 "$out/empty.c" -o "$out/empty" 2>/dev/null && has_32=true
+
 # shellcheck disable=SC2086
 {
     unity gcc_O0 gcc -O0 -Wall -Wextra -Werror # its intrinsics are macros there
     unity gcc_O3 gcc -O3 $warnings
     unity gcc_O1_bare gcc -O1 -fPIC -DBLUELM_NO_IMAGE_DECODE $warnings
+    $has_32 && unity gcc_32 gcc -m32 -O2 $warnings
     command -v clang >/dev/null && unity clang_O3 clang -O3 $warnings
     command -v clang >/dev/null && unity clang_Os clang -Os -march=native -ffast-math $warnings
     wait
@@ -84,11 +92,25 @@ check "file by file" $(ls base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text
 built gcc_O0 "gcc -O0"
 built gcc_O3 "gcc -O3"
 built gcc_O1_bare "gcc -O1 -fPIC without pictures"
+if $has_32; then
+    join='gcc -m32 -r -nostdlib'
+    built gcc_32 "gcc -m32 -O2"
+    join='ld -r'
+else
+    echo "skipped: gcc does not build for 32 bits"
+fi
 if command -v clang >/dev/null; then
     built clang_O3 "clang -O3"
     built clang_Os "clang -Os -march=native -ffast-math"
 else
     echo "skipped: clang is not there"
+fi
+
+# ---- What is refused ---------------------------------------------------------------
+
+if gcc -std=c99 -U__BYTE_ORDER__ -D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__ -fsyntax-only bluelm.c \
+    >"$out/big_endian.log" 2>&1 || ! grep -q 'little-endian processors only' "$out/big_endian.log"; then
+    wrong "a big-endian processor is not refused" "$(head -n 5 "$out/big_endian.log")"
 fi
 
 # ---- Three ways to build a program --------------------------------------------------
