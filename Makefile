@@ -54,7 +54,7 @@ deps-arm: ## install what test-arm needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 
 deps-32: ## install what test-32 needs
-	@$(call need,gcc-12-multilib libstb-dev)
+	@$(call need,gcc-12-multilib)
 
 deps-board: ## install what the QEMU board needs
 	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
