@@ -30,6 +30,12 @@ BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px)
     return 0;
 }
 
+BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
+{
+    (void)max_pixels;
+    return 0;
+}
+
 BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
                                bluelm_error *err)
 {
@@ -195,17 +201,29 @@ static uint64_t blm_image_root(uint64_t n)
     return root + (root * root < n);
 }
 
-BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
+/* The longer side of a picture of up to n pixels that is no more than 16 : 1. */
+static uint32_t blm_image_longer_side(uint64_t n)
 {
-    if (max_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS || max_pixels == 0) return 0;
-    uint64_t n = max_pixels, across = BLM_MIN(4 * blm_image_root(n) + 4, 65535);
+    return (uint32_t)BLM_MIN(4 * blm_image_root(n) + 4, 65535);
+}
+
+BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
+{
+    if (max_pixels == 0) return 0;
+    uint64_t n = max_pixels, across = blm_image_longer_side(n);
     /* Sides up to r and r/16 of a picture of n pixels add up to at most 4.25 root(n);
      * a side rounded to 32 grows by at most 31. */
     uint64_t padded = n + 31 * (17 * blm_image_root(n) / 4 + 1) + 31 * 31;
-    /* The picture, a row and the worst of both formats' whole pictures: four components'
-     * coefficients and strips of 4 x 4 blocks each. */
-    return 3 * n + 3 * across + 8 * padded + 256 * (across + 31) +
-           blm_image_scratch_bytes((uint32_t)across);
+    /* The worst is four components without subsampling, two bytes a coefficient; their
+     * strips are of 4 x 4 blocks each at most, and two. */
+    return 8 * padded + 256 * (across + 31) + blm_image_scratch_bytes((uint32_t)across);
+}
+
+BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
+{
+    if (max_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS || max_pixels == 0) return 0;
+    uint64_t n = max_pixels;
+    return 3 * n + 3 * (uint64_t)blm_image_longer_side(n) + blm_image_whole_bytes(max_pixels);
 }
 
 /* Puts a stored row where it is shown in a picture of facts->width_px. */
