@@ -27,6 +27,7 @@
 #include "gguf/gguf.c"
 
 #include "tiler/exif.c"
+#include "tiler/filter.c"
 #include "tiler/grid.c"
 #include "tiler/image.c"
 #include "tiler/inflate.c"
@@ -34,6 +35,7 @@
 #include "tiler/jpeg_entropy.c"
 #include "tiler/jpeg_pixels.c"
 #include "tiler/jpeg_segments.c"
+#include "tiler/picture.c"
 #include "tiler/png.c"
 #include "tiler/resize.c"
 

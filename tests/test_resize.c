@@ -110,6 +110,124 @@ static void every_result_equals_pillow(void **state)
     printf("%u results compared\n", (unsigned)BLM_COUNT_OF(test_vectors));
 }
 
+/* ---- Line by line ----------------------------------------------------------------- */
+
+/* A copy of a picture as it is stored when it is shown after a turn: pixels of a row or
+ * rows run the other way, or rows are columns. */
+static uint8_t *test_turned(const bluelm_image *im, int transposed, int backwards, int mirrored)
+{
+    size_t w = im->width_px, h = im->height_px;
+    uint8_t *out = test_take(3 * w * h);
+    for (size_t y = 0; y < h; y++) {
+        for (size_t x = 0; x < w; x++) {
+            size_t line = transposed ? x : y, px = transposed ? y : x;
+            size_t lines = transposed ? w : h, pixels = transposed ? h : w;
+            if (backwards) line = lines - 1 - line;
+            if (mirrored) px = pixels - 1 - px;
+            memcpy(out + 3 * (line * pixels + px), im->rgb + y * im->stride_bytes + 3 * x, 3);
+        }
+    }
+    return out;
+}
+
+/* Resizes lines as they lie; mirrored ones are turned round, as their reader does. Scratch
+ * has exactly the stated size, at an odd address. */
+static void test_stream(const uint8_t *lines, const blm_resize_plan *plan, int mirrored,
+                        uint8_t *out)
+{
+    size_t bytes = (size_t)blm_resizer_bytes(plan->line_px, plan->out_line_px, plan->transposed,
+                                             plan->filter);
+    uint8_t *scratch = test_take(bytes), *line = test_take(3 * (size_t)plan->line_px);
+    blm_resizer z;
+    uint32_t index, came = 0;
+    size_t to_width = plan->transposed ? plan->out_lines : plan->out_line_px;
+    blm_resizer_begin(&z, plan, scratch);
+    for (uint32_t l = 0; l <= plan->lines; l++) {
+        const uint8_t *got;
+        while ((got = blm_resizer_pull(&z, &index)) != NULL) {
+            came++;
+            for (size_t i = 0; i < plan->out_line_px; i++)
+                memcpy(out +
+                           3 * (plan->transposed ? i * to_width + index : index * to_width + i),
+                       got + 3 * i, 3);
+        }
+        if (l == plan->lines) break;
+        for (size_t i = 0; i < plan->line_px; i++)
+            memcpy(line + 3 * (mirrored ? plan->line_px - 1 - i : i),
+                   lines + 3 * ((size_t)l * plan->line_px + i), 3);
+        blm_resizer_push(&z, line);
+    }
+    assert_int_equal(came, plan->out_lines);
+    free(line);
+    free(scratch);
+}
+
+static void every_line_equals_pillow_however_the_picture_lies(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < BLM_COUNT_OF(test_vectors); n++) {
+        const test_vector *v = &test_vectors[n];
+        bluelm_image im = test_picture(v->width, v->height, v->kind, v->seed, n % 3);
+        size_t bytes = (size_t)v->to_width * v->to_height * 3;
+        uint8_t *out = test_take(bytes);
+        for (int turn = 0; turn < 8; turn++) {
+            blm_resize_plan plan = {v->width,     v->height, v->to_width,
+                                    v->to_height, v->filter, turn & 1,
+                                    turn & 2,     0,         0};
+            if (turn & 1)
+                plan = (blm_resize_plan){v->height,   v->width,  v->to_height,
+                                         v->to_width, v->filter, 1,
+                                         turn & 2,    0,         0};
+            uint8_t *lines = test_turned(&im, turn & 1, turn & 2, turn & 4);
+            memset(out, 0x5A, bytes);
+            test_stream(lines, &plan, turn & 4, out);
+            if (test_hash(out, bytes) != v->hash)
+                fail_msg("%ux%u to %ux%u, filter %u, turn %d", v->width, v->height, v->to_width,
+                         v->to_height, v->filter, turn);
+            free(lines);
+        }
+        free(out);
+        free((void *)(uintptr_t)im.rgb);
+    }
+}
+
+/* Padding that is resized with the picture, against a picture that has it. */
+static void padding_to_a_square_is_as_if_it_were_there(void **state)
+{
+    (void)state;
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    for (int n = 0; n < 400; n++) {
+        uint32_t w = 1 + (uint32_t)rand() % 90, h = 1 + (uint32_t)rand() % 90;
+        uint32_t side = BLM_MAX(w, h), to = 1 + (uint32_t)rand() % 60, filter = (uint32_t)n % 3;
+        uint32_t left = (side - w) / 2, top = (side - h) / 2;
+        int turn = rand() % 8;
+        bluelm_image im = test_picture(w, h, (uint32_t)n & 1, (uint32_t)rand(), 0);
+        uint8_t *square = test_take(3 * (size_t)side * side);
+        uint8_t *want = test_take(3 * (size_t)to * to), *got = test_take(3 * (size_t)to * to);
+        for (size_t i = 0; i < (size_t)side * side; i++) {
+            static const uint8_t pad[3] = {10, 200, 30};
+            size_t x = i % side, y = i / side;
+            int inside = x >= left && x < left + w && y >= top && y < top + h;
+            memcpy(square + 3 * i, inside ? im.rgb + 3 * ((y - top) * w + x - left) : pad, 3);
+        }
+        const blm_resize_plan whole = {side, side, to, to, filter, 0, 0, 0, 0};
+        test_stream(square, &whole, 0, want);
+        uint8_t *lines = test_turned(&im, turn & 1, turn & 2, turn & 4);
+        const blm_resize_plan plan = {turn & 1 ? h : w, turn & 1 ? w : h, to,   to,      filter,
+                                      turn & 1,         turn & 2,         side, 0x0AC81E};
+        test_stream(lines, &plan, turn & 4, got);
+        if (memcmp(got, want, 3 * (size_t)to * to) != 0)
+            fail_msg("%ux%u to %u, filter %u, turn %d", w, h, to, filter, turn);
+        free(lines);
+        free(square);
+        free(want);
+        free(got);
+        free((void *)(uintptr_t)im.rgb);
+    }
+}
+
 /* Random rectangles in random scratch, byte by byte against the whole. */
 static void rectangles_do_not_depend_on_the_cut(void **state)
 {
@@ -274,6 +392,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_result_equals_pillow),
+        cmocka_unit_test(every_line_equals_pillow_however_the_picture_lies),
+        cmocka_unit_test(padding_to_a_square_is_as_if_it_were_there),
         cmocka_unit_test(rectangles_do_not_depend_on_the_cut),
         cmocka_unit_test(stated_scratch_serves_the_largest_pictures),
         cmocka_unit_test(unsound_arguments_are_refused),

@@ -1,5 +1,7 @@
 /* What the models' own processors make of pictures: grids and sizes for 259 pictures under
- * eleven rules (tests/data/tile_sizes.txt). tools/tile_reference.py writes the data. */
+ * eleven rules (tests/data/tile_sizes.txt), and the bytes of all tiles of six pictures under
+ * seven (tests/data/tile_bytes.txt has their hashes). tools/tile_reference.py writes the
+ * data. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -10,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../tiler/grid.h"
+#include "../tiler/picture.h"
 
 /* ---- Rules --------------------------------------------------------------------------- */
 
@@ -142,9 +144,126 @@ static void every_picture_gets_its_authors_size(void **state)
     assert_int_equal(pictures, 11 * 259);
 }
 
+/* ---- Bytes ----------------------------------------------------------------------------- */
+
+static const named_rule small[] = {
+    {"smolvlm", SMOLVLM(32, 128, 4)},
+    {"lfm2", LFM2(64, 8, 4096)},
+    {"internvl", INTERNVL(28, 12, 1)},
+    {"qwen2vl", QWEN(28, 3136, 12544)},
+    {"qwen3vl", QWEN(32, 4096, 16384)},
+    {"llava15", SINGLE(56, BLM_FIT_PAD_SQUARE, BLM_FILTER_BICUBIC, 16)},
+    {"gemma3", SINGLE(56, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 1)},
+};
+
+static void *take(size_t bytes)
+{
+    void *p = malloc(bytes ? bytes : 1);
+    assert_non_null(p);
+    return p;
+}
+
+static uint8_t *read_rgb(const char *source, size_t bytes)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.rgb", source);
+    FILE *f = open_data(name);
+    uint8_t *rgb = take(bytes);
+    assert_int_equal(fread(rgb, 1, bytes, f), bytes);
+    fclose(f);
+    return rgb;
+}
+
+/* All tiles of a picture, one after another, read `rows` rows at a time. */
+static uint8_t *all_tiles(const blm_tile_rule *r, const bluelm_image *im, uint32_t rows,
+                          size_t *bytes)
+{
+    bluelm_tile_grid grid;
+    bluelm_error err;
+    blm_picture p;
+    uint64_t canvas_need, scratch_need;
+    int more;
+    assert_true(blm_tile_choose(r, im->width_px, im->height_px, UINT32_MAX, &grid, &err) > 0);
+    assert_int_equal(blm_picture_need(r, &grid, im, &canvas_need, &scratch_need, &err), 0);
+    uint8_t *canvas = take((size_t)canvas_need), *scratch = take((size_t)scratch_need);
+    assert_int_equal(
+        blm_picture_begin(&p, r, &grid, im, canvas, canvas_need, scratch, scratch_need, &err),
+        0);
+    while ((more = blm_picture_read(&p, rows, &err)) > 0)
+        continue;
+    assert_int_equal(more, 0);
+    free(scratch);
+    uint8_t *tiles = take((size_t)canvas_need), *at = tiles;
+    for (uint32_t t = 0; t < grid.tiles; t++) {
+        const uint8_t *rgb;
+        size_t stride;
+        uint32_t width, height;
+        blm_picture_tile(&p, t, &rgb, &stride, &width, &height);
+        for (uint32_t y = 0; y < height; y++, at += 3 * (size_t)width)
+            memcpy(at, rgb + y * stride, 3 * (size_t)width);
+    }
+    *bytes = (size_t)(at - tiles);
+    assert_int_equal(*bytes, canvas_need);
+    free(canvas);
+    return tiles;
+}
+
+static uint64_t hash_of(const uint8_t *data, size_t bytes)
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < bytes; i++)
+        hash = (hash ^ data[i]) * 0x100000001B3u;
+    return hash;
+}
+
+/* Where the whole result lies beside the project, says which byte is wrong. */
+static void compare_with_file(const char *family, const char *source, const uint8_t *got,
+                              size_t bytes)
+{
+    const char *shared = getenv("BLUELM_SHARED");
+    char path[512];
+    snprintf(path, sizeof path, "%s/reference/vision2/tiles/%s-%s.rgb",
+             shared ? shared : "../shared", family, source + 4);
+    FILE *f = fopen(path, "rb");
+    if (!f) return;
+    uint8_t *want = take(bytes);
+    assert_int_equal(fread(want, 1, bytes, f), bytes);
+    fclose(f);
+    for (size_t i = 0; i < bytes; i++)
+        if (got[i] != want[i])
+            fail_msg("%s %s: byte %zu is %u, not %u", family, source, i, got[i], want[i]);
+    free(want);
+}
+
+static void every_byte_is_its_authors(void **state)
+{
+    (void)state;
+    FILE *f = open_data("tile_bytes.txt");
+    char family[32], source[32];
+    unsigned w, h, bytes;
+    unsigned long long hash;
+    int cases = 0;
+    while (fscanf(f, "%31s %31s %u %u %u %llx", family, source, &w, &h, &bytes, &hash) == 6) {
+        const blm_tile_rule *r = rule_named(small, BLM_COUNT_OF(small), family);
+        uint8_t *rgb = read_rgb(source, 3 * (size_t)w * h);
+        bluelm_image im = {.rgb = rgb, .width_px = w, .height_px = h};
+        size_t got_bytes;
+        uint8_t *got = all_tiles(r, &im, 7, &got_bytes);
+        assert_int_equal(got_bytes, bytes);
+        compare_with_file(family, source, got, bytes);
+        if (hash_of(got, bytes) != hash) fail_msg("%s %s: other bytes", family, source);
+        free(got);
+        free(rgb);
+        cases++;
+    }
+    fclose(f);
+    assert_int_equal(cases, 42);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_byte_is_its_authors),
         cmocka_unit_test(every_picture_gets_its_authors_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,97 +1,350 @@
 #include "resize.h"
 
-/* Weights are computed in doubles in Pillow's order of operations; a fused multiply-add
- * would change their last bit. gcc does not fuse under -std=c99. */
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#endif
+/* ---- Memory ----------------------------------------------------------------------- */
 
-#define BLM_RESIZE_BITS 22 /* of the fraction in a weight: 8 bits of pixel and 2 spare */
-#define BLM_RESIZE_HALF (1 << (BLM_RESIZE_BITS - 1))
+/* Length of a line while lines are summed: after the pass along it, or before. */
+static uint32_t blm_resizer_span(uint32_t line_px, uint32_t out_line_px, int transposed)
+{
+    return transposed ? line_px : out_line_px;
+}
+
+/* Weights along a line: a pixel lies in at most 2 radius + 1 windows of a reduction, and a
+ * window of an enlargement has as many pixels at most. */
+static uint64_t blm_resizer_weights(uint32_t line_px, uint32_t out_line_px, uint32_t filter)
+{
+    uint64_t longer = BLM_MAX(line_px, out_line_px);
+    return (2 * (uint64_t)blm_filter_radius(filter) + 1) * longer + out_line_px;
+}
+
+/* Bytes in multiples of 4, which the parts' alignment is. */
+static uint64_t blm_resizer_part(uint64_t bytes)
+{
+    return (bytes + 3) & ~(uint64_t)3;
+}
+
+BLM_PRIVATE uint64_t blm_resizer_bytes(uint32_t line_px, uint32_t out_line_px, int transposed,
+                                       uint32_t filter)
+{
+    uint64_t values = 3 * (uint64_t)blm_resizer_span(line_px, out_line_px, transposed);
+    uint64_t slots = 2 * (uint64_t)blm_filter_radius(filter) + 1;
+    uint64_t weights = blm_resizer_weights(line_px, out_line_px, filter);
+    return 3 + values * slots * sizeof(int32_t) +
+           out_line_px * (uint64_t)sizeof(blm_resize_column) + weights * sizeof(int32_t) +
+           2 * blm_resizer_part(values) + blm_resizer_part(3 * (uint64_t)out_line_px);
+}
+
+static void *blm_resizer_take(uint8_t **at, uint64_t bytes)
+{
+    void *taken = *at;
+    *at += blm_resizer_part(bytes);
+    return taken;
+}
+
+/* An enlargement's ring is smaller than a reduction's sums, whose place it takes:
+ * (2 radius + 1) bytes and 4 to 4 (2 radius + 1). */
+static void blm_resizer_place(blm_resizer *z, void *memory)
+{
+    uint8_t *at = (uint8_t *)memory;
+    uint32_t line_px = z->line.real, out = z->line.out;
+    uint64_t values = z->values;
+    at += (4 - ((uintptr_t)at & 3)) & 3;
+    z->sums = (int32_t *)blm_resizer_take(&at, values * z->slots * sizeof(int32_t));
+    z->ring = (uint8_t *)(z->sums + values);
+    z->columns =
+        (blm_resize_column *)blm_resizer_take(&at, (uint64_t)out * sizeof(blm_resize_column));
+    z->weights = (int32_t *)blm_resizer_take(
+        &at, blm_resizer_weights(line_px, out, z->line.filter) * sizeof(int32_t));
+    z->row = (uint8_t *)blm_resizer_take(&at, values);
+    z->pad_line = (uint8_t *)blm_resizer_take(&at, values);
+    z->out = (uint8_t *)blm_resizer_take(&at, 3 * (uint64_t)out);
+}
+
+/* ---- Along a line ------------------------------------------------------------------ */
+
+static void blm_resizer_fill_columns(blm_resizer *z)
+{
+    int32_t *weight = z->weights;
+    for (uint32_t c = 0; c < z->line.out; c++) {
+        blm_window w;
+        blm_axis_window(&z->line, c, &w);
+        z->columns[c].first = w.from - z->line.at;
+        z->columns[c].count = w.end - w.from;
+        z->columns[c].outside = w.outside;
+        for (uint32_t s = w.from; s < w.end; s++)
+            *weight++ = blm_axis_weight(&z->line, &w, s);
+    }
+}
+
+/* One line resized along itself, with padding of the colour `pad`: out [line.out][3]. */
+static void blm_resizer_along(const blm_resizer *z, const uint8_t *line, const uint8_t pad[3],
+                              uint8_t *out)
+{
+    const int32_t *weight = z->weights;
+    for (uint32_t c = 0; c < z->line.out; c++, out += 3) {
+        const blm_resize_column *column = &z->columns[c];
+        const uint8_t *px = line + (size_t)column->first * 3;
+        int32_t red = BLM_WEIGHT_HALF + column->outside * pad[0];
+        int32_t green = BLM_WEIGHT_HALF + column->outside * pad[1];
+        int32_t blue = BLM_WEIGHT_HALF + column->outside * pad[2];
+        for (uint32_t i = 0; i < column->count; i++, px += 3) {
+            red += weight[i] * px[0];
+            green += weight[i] * px[1];
+            blue += weight[i] * px[2];
+        }
+        weight += column->count;
+        out[0] = blm_weight_clip(red);
+        out[1] = blm_weight_clip(green);
+        out[2] = blm_weight_clip(blue);
+    }
+}
+
+static int blm_resizer_keeps_line(const blm_resizer *z)
+{
+    return z->line.out == z->line.in && z->line.real == z->line.in;
+}
+
+/* What a window over padding alone makes of it: the weights' sum is not exactly one. */
+static uint8_t blm_resizer_pad_value(int32_t weights, uint8_t pad)
+{
+    return blm_weight_clip(BLM_WEIGHT_HALF + weights * pad);
+}
+
+static int32_t blm_window_weights(const blm_axis *a, const blm_window *w)
+{
+    int32_t sum = w->outside;
+    for (uint32_t s = w->from; s < w->end; s++)
+        sum += blm_axis_weight(a, w, s);
+    return sum;
+}
+
+/* A line of padding after the first pass: along it, or, transposed, none yet. */
+static void blm_resizer_fill_pad_line(blm_resizer *z)
+{
+    const int32_t *weight = z->weights;
+    for (uint32_t c = 0; c < z->values / 3; c++) {
+        for (int i = 0; i < 3; i++)
+            z->pad_line[3 * c + (uint32_t)i] = z->pad[i];
+        if (z->transposed) continue;
+        int32_t sum = z->columns[c].outside;
+        for (uint32_t k = 0; k < z->columns[c].count; k++)
+            sum += *weight++;
+        for (int i = 0; i < 3; i++)
+            z->pad_line[3 * c + (uint32_t)i] = blm_resizer_pad_value(sum, z->pad[i]);
+    }
+}
+
+/* ---- From line to line --------------------------------------------------------------- */
+
+static uint32_t blm_resizer_place_of(const blm_resizer *z, uint32_t nth, uint32_t count)
+{
+    return z->backwards ? count - 1 - nth : nth;
+}
+
+/* Whether all lines of a window have been pushed. */
+static int blm_resizer_complete(const blm_resizer *z, const blm_window *w)
+{
+    const blm_axis *a = &z->step;
+    if (z->backwards) return w->from >= a->at + a->real - z->pushed;
+    return w->end <= a->at + z->pushed;
+}
+
+/* Whether a line, or one after it, is the first of a window to be pushed. */
+static int blm_resizer_reaches(const blm_resizer *z, const blm_window *w, uint32_t line)
+{
+    return z->backwards ? w->end > line : w->from <= line;
+}
+
+static void blm_resizer_set_coming(blm_resizer *z)
+{
+    if (z->opened == z->step.out) return;
+    blm_axis_window(&z->step, blm_resizer_place_of(z, z->opened, z->step.out), &z->coming);
+}
+
+/* Sums of an output line that so far has its padding alone. */
+static void blm_resizer_start_sums(const blm_resizer *z, const blm_window *w, int32_t *sums)
+{
+    if (w->outside == 0) {
+        for (uint32_t i = 0; i < z->values; i++)
+            sums[i] = BLM_WEIGHT_HALF;
+        return;
+    }
+    for (uint32_t i = 0; i < z->values; i++)
+        sums[i] = BLM_WEIGHT_HALF + w->outside * z->pad_line[i];
+}
+
+static void blm_resizer_add(int32_t *restrict sums, const uint8_t *restrict row, size_t count,
+                            int32_t weight)
+{
+    for (size_t i = 0; i < count; i++)
+        sums[i] += row[i] * weight;
+}
+
+static int32_t *blm_resizer_sums(const blm_resizer *z, uint32_t output)
+{
+    return z->sums + (size_t)(output % z->slots) * z->values;
+}
+
+/* Gives sums to the next output line. */
+static void blm_resizer_open(blm_resizer *z)
+{
+    z->windows[z->opened % z->slots] = z->coming;
+    blm_resizer_start_sums(z, &z->coming, blm_resizer_sums(z, z->opened));
+    z->opened++;
+    blm_resizer_set_coming(z);
+}
+
+/* Adds a line to all the output lines that it goes into. */
+static void blm_resizer_spread(blm_resizer *z, const uint8_t *row, uint32_t line)
+{
+    while (z->opened < z->step.out && blm_resizer_reaches(z, &z->coming, line))
+        blm_resizer_open(z);
+    for (uint32_t output = z->taken; output < z->opened; output++) {
+        const blm_window *w = &z->windows[output % z->slots];
+        if (line < w->from || line >= w->end) continue;
+        int32_t weight = blm_axis_weight(&z->step, w, line);
+        if (weight) blm_resizer_add(blm_resizer_sums(z, output), row, z->values, weight);
+    }
+}
+
+static uint8_t *blm_resizer_ring(const blm_resizer *z, uint32_t line)
+{
+    return z->ring + (size_t)(line % z->slots) * z->values;
+}
+
+BLM_PRIVATE void blm_resizer_push(blm_resizer *z, const uint8_t *line)
+{
+    if (z->pushed == z->step.real) return;
+    uint32_t place = z->step.at + blm_resizer_place_of(z, z->pushed, z->step.real);
+    if (!z->transposed && !blm_resizer_keeps_line(z)) {
+        blm_resizer_along(z, line, z->pad, z->row);
+        line = z->row;
+    }
+    if (z->enlarges)
+        memcpy(blm_resizer_ring(z, place), line, z->values);
+    else
+        blm_resizer_spread(z, line, place);
+    z->pushed++;
+}
+
+static void blm_resizer_finish(const blm_resizer *z, const int32_t *sums, uint8_t *out)
+{
+    for (uint32_t i = 0; i < z->values; i++)
+        out[i] = blm_weight_clip(sums[i]);
+}
+
+/* The next output line of an enlargement, from the ring: its window, or NULL. */
+static const blm_window *blm_resizer_pull_ring(blm_resizer *z, uint8_t *out)
+{
+    blm_window *w = &z->windows[0];
+    if (!blm_resizer_complete(z, &z->coming)) return NULL;
+    *w = z->coming;
+    blm_resizer_start_sums(z, w, z->sums);
+    for (uint32_t line = w->from; line < w->end; line++) {
+        int32_t weight = blm_axis_weight(&z->step, w, line);
+        if (weight) blm_resizer_add(z->sums, blm_resizer_ring(z, line), z->values, weight);
+    }
+    blm_resizer_finish(z, z->sums, out);
+    z->opened++;
+    blm_resizer_set_coming(z);
+    return w;
+}
+
+/* The same of a reduction. A line that lies in padding may not have sums yet. */
+static const blm_window *blm_resizer_pull_sums(blm_resizer *z, uint8_t *out)
+{
+    if (z->taken == z->opened) {
+        if (!blm_resizer_complete(z, &z->coming)) return NULL;
+        blm_resizer_open(z);
+    }
+    const blm_window *w = &z->windows[z->taken % z->slots];
+    if (!blm_resizer_complete(z, w)) return NULL;
+    blm_resizer_finish(z, blm_resizer_sums(z, z->taken), out);
+    return w;
+}
+
+/* The pass along a line that has been summed: what is beside it has been too. */
+static const uint8_t *blm_resizer_along_sum(blm_resizer *z, const blm_window *w)
+{
+    uint8_t pad[3] = {0, 0, 0};
+    if (blm_resizer_keeps_line(z)) return z->row;
+    if (z->line.real < z->line.in) {
+        int32_t weights = blm_window_weights(&z->step, w);
+        for (int i = 0; i < 3; i++)
+            pad[i] = blm_resizer_pad_value(weights, z->pad[i]);
+    }
+    blm_resizer_along(z, z->row, pad, z->out);
+    return z->out;
+}
+
+BLM_PRIVATE const uint8_t *blm_resizer_pull(blm_resizer *z, uint32_t *index)
+{
+    uint8_t *sum = z->transposed ? z->row : z->out;
+    if (z->taken == z->step.out) return NULL;
+    const blm_window *w =
+        z->enlarges ? blm_resizer_pull_ring(z, sum) : blm_resizer_pull_sums(z, sum);
+    if (!w) return NULL;
+    *index = blm_resizer_place_of(z, z->taken, z->step.out);
+    z->taken++;
+    return z->transposed ? blm_resizer_along_sum(z, w) : z->out;
+}
+
+/* ---- Begin ------------------------------------------------------------------------------ */
+
+/* An axis of the plan: the picture in the middle of the padding, if it has any. */
+static void blm_resizer_set_axis(blm_axis *a, const blm_resize_plan *plan, uint32_t in,
+                                 uint32_t out)
+{
+    blm_axis_set(a, plan->square_px ? plan->square_px : in, out, plan->filter);
+    if (plan->square_px) blm_axis_pad(a, (plan->square_px - in) / 2, in);
+}
+
+BLM_PRIVATE void blm_resizer_begin(blm_resizer *z, const blm_resize_plan *plan, void *memory)
+{
+    memset(z, 0, sizeof *z);
+    z->transposed = plan->transposed;
+    z->backwards = plan->backwards;
+    blm_resizer_set_axis(&z->line, plan, plan->line_px, plan->out_line_px);
+    blm_resizer_set_axis(&z->step, plan, plan->lines, plan->out_lines);
+    z->enlarges = z->step.out >= z->step.in;
+    z->slots = 2 * blm_filter_radius(plan->filter) + 1;
+    z->values = 3 * blm_resizer_span(plan->line_px, plan->out_line_px, plan->transposed);
+    for (int i = 0; i < 3; i++)
+        z->pad[i] = (uint8_t)(plan->pad_color >> (16 - 8 * i));
+    blm_resizer_place(z, memory);
+    blm_resizer_fill_columns(z);
+    blm_resizer_fill_pad_line(z);
+    blm_resizer_set_coming(z);
+}
+
+/* ---- Patches ------------------------------------------------------------------------------ */
+
+BLM_PRIVATE void blm_patch_pixels(const uint8_t *rgb, size_t stride_bytes, uint32_t patch_px,
+                                  uint32_t patch_x, uint32_t patch_y, const float mean[3],
+                                  const float std[3], float *out)
+{
+    const uint8_t *corner =
+        rgb + (size_t)patch_y * patch_px * stride_bytes + (size_t)patch_x * patch_px * 3;
+    for (uint32_t c = 0; c < 3; c++) {
+        for (uint32_t y = 0; y < patch_px; y++) {
+            const uint8_t *px = corner + (size_t)y * stride_bytes + c;
+            for (uint32_t x = 0; x < patch_px; x++, px += 3)
+                *out++ = ((float)*px / 255.0f - mean[c]) / std[c];
+        }
+    }
+}
+
+/* ---- Whole pictures, until their users read line by line ------------------------------- */
 
 /* Output rows made together. A source row is resized once a group, so reductions redo
  * 3 / BLM_RESIZE_ROWS of the horizontal work: the rows that two groups share. */
 #define BLM_RESIZE_ROWS 16
 
-/* ---- Weights ---------------------------------------------------------------------- */
-
-/* One axis of a resize. */
-typedef struct blm_axis {
-    double scale;      /* source pixels per output pixel              */
-    double support;    /* half the window, in source pixels           */
-    double per_source; /* filter units per source pixel               */
-    uint32_t in;       /* source pixels                               */
-    uint32_t filter;   /* BLM_FILTER_*                                */
-} blm_axis;
-
-/* The source pixels that make one output pixel: [first, first + count). */
-typedef struct blm_window {
-    double center, sum; /* in source pixels; of the raw weights       */
-    uint32_t first, count;
-} blm_window;
-
-static void blm_axis_set(blm_axis *a, uint32_t in, uint32_t out, uint32_t filter)
-{
-    double stretch;
-    a->in = in;
-    a->filter = filter;
-    a->scale = stretch = (double)in / (double)out;
-    if (stretch < 1.0) stretch = 1.0; /* enlarging interpolates: the window stays */
-    a->support = (filter == BLM_FILTER_BILINEAR ? 1.0 : 2.0) * stretch;
-    a->per_source = 1.0 / stretch;
-}
-
-/* The filters at a distance in filter units: a triangle, and the cubic with a = -1/2. */
-static double blm_filter_at(uint32_t filter, double x)
-{
-    if (x < 0.0) x = -x;
-    if (filter == BLM_FILTER_BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
-    if (x < 1.0) return (1.5 * x - 2.5) * x * x + 1.0;
-    if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * -0.5;
-    return 0.0;
-}
-
-static double blm_axis_raw(const blm_axis *a, const blm_window *w, uint32_t source)
-{
-    return blm_filter_at(a->filter, ((double)source - w->center + 0.5) * a->per_source);
-}
-
-static void blm_axis_window(const blm_axis *a, uint32_t out_pixel, blm_window *w)
-{
-    w->center = ((double)out_pixel + 0.5) * a->scale;
-    double from = w->center - a->support + 0.5, to = w->center + a->support + 0.5;
-    uint32_t first = from < 0.0 ? 0 : (uint32_t)from;
-    uint32_t end = (uint32_t)to;
-    if (end > a->in) end = a->in;
-    w->first = first;
-    w->count = end - first;
-    w->sum = 0.0;
-    for (uint32_t i = 0; i < w->count; i++)
-        w->sum += blm_axis_raw(a, w, first + i);
-}
-
-/* The weight of one source pixel of a window, rounded to fixed point. */
-static int32_t blm_axis_weight(const blm_axis *a, const blm_window *w, uint32_t source)
-{
-    double weight = blm_axis_raw(a, w, source);
-    if (w->sum != 0.0) weight /= w->sum;
-    double fixed = weight * (double)(1 << BLM_RESIZE_BITS);
-    return (int32_t)(weight < 0 ? -0.5 + fixed : 0.5 + fixed);
-}
-
-static uint8_t blm_resize_clip(int32_t sum)
-{
-    if (sum < 0) return 0;
-    sum >>= BLM_RESIZE_BITS;
-    return (uint8_t)(sum > 255 ? 255 : sum);
-}
-
 /* ---- One rectangle ------------------------------------------------------------------ */
 
 /* A column's weights: the next `count` of the table, for source pixels from `first`. */
-typedef struct blm_column {
+typedef struct blm_rect_column {
     uint32_t first, count;
-} blm_column;
+} blm_rect_column;
 
 /* A job and its scratch:
  *   | sums: 16 rows of width x 3 i32 | columns | one row of width x 3 u8 | weights |
@@ -102,7 +355,7 @@ typedef struct blm_resize {
     size_t stride; /* of the source, in bytes                      */
     blm_axis across, down;
     int32_t *sums;
-    blm_column *columns;
+    blm_rect_column *columns;
     uint8_t *row;
     int32_t *weights;
     uint64_t weight_room;          /* weights                                      */
@@ -110,11 +363,11 @@ typedef struct blm_resize {
 } blm_resize;
 
 /* Everything but the weights, with room to align. */
-static uint64_t blm_resize_fixed_bytes(uint64_t width)
+static uint64_t blm_rect_fixed_bytes(uint64_t width)
 {
     uint64_t row = (3 * width + 3) / 4 * 4;
-    return BLM_RESIZE_ROWS * 3 * width * sizeof(int32_t) + width * sizeof(blm_column) + row +
-           sizeof(int32_t);
+    return BLM_RESIZE_ROWS * 3 * width * sizeof(int32_t) + width * sizeof(blm_rect_column) +
+           row + sizeof(int32_t);
 }
 
 BLM_PRIVATE uint64_t blm_resize_scratch_bytes(uint32_t tile_px)
@@ -122,9 +375,9 @@ BLM_PRIVATE uint64_t blm_resize_scratch_bytes(uint32_t tile_px)
     if (tile_px == 0) return 0;
     /* One column of the strongest reduction, and room to make a reduction by less than
      * 4 in one block. */
-    uint64_t one = 4 * ((uint64_t)BLM_PICTURE_LIMIT / tile_px + 1) + 4;
+    uint64_t one = 6 * ((uint64_t)BLM_PICTURE_LIMIT / tile_px + 1) + 6;
     uint64_t weights = BLM_MAX(16 * (uint64_t)tile_px, one);
-    return blm_resize_fixed_bytes(tile_px) + weights * sizeof(int32_t);
+    return blm_rect_fixed_bytes(tile_px) + weights * sizeof(int32_t);
 }
 
 static int blm_resize_check(const blm_resize_job *job, size_t *stride, bluelm_error *err)
@@ -157,7 +410,7 @@ static int blm_resize_start(blm_resize *z, const blm_resize_job *job, void *scra
     z->job = job;
     blm_axis_set(&z->across, job->image->width_px, job->full_width, job->filter);
     blm_axis_set(&z->down, job->image->height_px, job->full_height, job->filter);
-    uint64_t fixed = blm_resize_fixed_bytes(job->width);
+    uint64_t fixed = blm_rect_fixed_bytes(job->width);
     uint64_t longest = 2 * (uint64_t)z->across.support + 3;
     uint64_t need = fixed + longest * sizeof(int32_t);
     if (!scratch || scratch_bytes < need)
@@ -167,8 +420,8 @@ static int blm_resize_start(blm_resize *z, const blm_resize_job *job, void *scra
     at += (4 - ((uintptr_t)at & 3)) & 3;
     z->sums = (int32_t *)(void *)at;
     at += (size_t)BLM_RESIZE_ROWS * 3 * job->width * sizeof(int32_t);
-    z->columns = (blm_column *)(void *)at;
-    at += (size_t)job->width * sizeof(blm_column);
+    z->columns = (blm_rect_column *)(void *)at;
+    at += (size_t)job->width * sizeof(blm_rect_column);
     z->row = at;
     at += ((size_t)job->width * 3 + 3) / 4 * 4;
     z->weights = (int32_t *)(void *)at;
@@ -195,22 +448,22 @@ static void blm_resize_fill_block(blm_resize *z)
 }
 
 /* One source row resized across into the block's columns: out [block_columns][3]. */
-static void blm_resize_across(const blm_resize *z, const uint8_t *source, uint8_t *out)
+static void blm_rect_across(const blm_resize *z, const uint8_t *source, uint8_t *out)
 {
     const int32_t *weight = z->weights;
     for (uint32_t c = 0; c < z->block_columns; c++) {
         const uint8_t *px = source + (size_t)z->columns[c].first * 3;
         uint32_t count = z->columns[c].count;
-        int32_t red = BLM_RESIZE_HALF, green = red, blue = red;
+        int32_t red = BLM_WEIGHT_HALF, green = red, blue = red;
         for (uint32_t i = 0; i < count; i++, px += 3) {
             red += weight[i] * px[0];
             green += weight[i] * px[1];
             blue += weight[i] * px[2];
         }
         weight += count;
-        out[0] = blm_resize_clip(red);
-        out[1] = blm_resize_clip(green);
-        out[2] = blm_resize_clip(blue);
+        out[0] = blm_weight_clip(red);
+        out[1] = blm_weight_clip(green);
+        out[2] = blm_weight_clip(blue);
         out += 3;
     }
 }
@@ -222,12 +475,12 @@ static const uint8_t *blm_resize_row(const blm_resize *z, uint32_t y)
     const uint8_t *source = z->job->image->rgb + (size_t)y * z->stride;
     if (z->job->full_width == z->job->image->width_px)
         return source + (size_t)(z->job->x + z->block) * 3;
-    blm_resize_across(z, source, z->row);
+    blm_rect_across(z, source, z->row);
     return z->row;
 }
 
-static void blm_resize_add(int32_t *restrict sums, const uint8_t *restrict row, size_t count,
-                           int32_t weight)
+static void blm_rect_add(int32_t *restrict sums, const uint8_t *restrict row, size_t count,
+                         int32_t weight)
 {
     for (size_t i = 0; i < count; i++)
         sums[i] += row[i] * weight;
@@ -243,21 +496,21 @@ static void blm_resize_group(const blm_resize *z, uint32_t y, uint32_t rows)
     for (uint32_t g = 0; g < rows; g++)
         blm_axis_window(&z->down, job->y + y + g, &w[g]);
     for (size_t i = 0; i < values * rows; i++)
-        z->sums[i] = BLM_RESIZE_HALF;
+        z->sums[i] = BLM_WEIGHT_HALF;
     uint32_t end = w[rows - 1].first + w[rows - 1].count;
     for (uint32_t source = w[0].first; source < end; source++) {
         const uint8_t *row = blm_resize_row(z, source);
         for (uint32_t g = 0; g < rows; g++) {
             if (source - w[g].first >= w[g].count) continue; /* before it wraps round */
             int32_t weight = blm_axis_weight(&z->down, &w[g], source);
-            if (weight) blm_resize_add(z->sums + g * values, row, values, weight);
+            if (weight) blm_rect_add(z->sums + g * values, row, values, weight);
         }
     }
     for (uint32_t g = 0; g < rows; g++) {
         uint8_t *out =
             job->out + (size_t)(y + g) * job->out_stride_bytes + (size_t)z->block * 3;
         for (size_t i = 0; i < values; i++)
-            out[i] = blm_resize_clip(z->sums[g * values + i]);
+            out[i] = blm_weight_clip(z->sums[g * values + i]);
     }
 }
 
@@ -369,19 +622,4 @@ BLM_PRIVATE int blm_tile_extract(const bluelm_image *image, const blm_tile_rule 
     if (job.width == 0 || job.height == 0) return 0; /* a tile of padding alone */
     job.out = out + ((size_t)top * px + left) * 3;
     return blm_resize_rect(&job, scratch, scratch_bytes, err);
-}
-
-BLM_PRIVATE void blm_patch_pixels(const uint8_t *rgb, size_t stride_bytes, uint32_t patch_px,
-                                  uint32_t patch_x, uint32_t patch_y, const float mean[3],
-                                  const float std[3], float *out)
-{
-    const uint8_t *corner =
-        rgb + (size_t)patch_y * patch_px * stride_bytes + (size_t)patch_x * patch_px * 3;
-    for (uint32_t c = 0; c < 3; c++) {
-        for (uint32_t y = 0; y < patch_px; y++) {
-            const uint8_t *px = corner + (size_t)y * stride_bytes + c;
-            for (uint32_t x = 0; x < patch_px; x++, px += 3)
-                *out++ = ((float)*px / 255.0f - mean[c]) / std[c];
-        }
-    }
 }
