@@ -75,4 +75,5 @@
 #include "engine/encode.c"
 #include "engine/rewind.c"
 #include "engine/steps.c"
+#include "engine/template.c"
 #include "engine/describe.c"

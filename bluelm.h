@@ -132,6 +132,12 @@ enum {
 #define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
 #define BLUELM_NO_MARKS               UINT32_MAX
 
+/* A chat template of the caller's own: trusted markup around each turn, by bluelm_role; NULL
+ * is nothing, 120 bytes are the most. An answer is asked for by before[BLUELM_ASSISTANT]. */
+typedef struct bluelm_chat_texts {
+    const char *before[3], *after[3];
+} bluelm_chat_texts;
+
 /* Everything is optional: 0 is the default that the field's comment gives. */
 typedef struct bluelm_config {
     /* Tokens the KV cache holds, prompt, pictures and answers together.
@@ -170,6 +176,14 @@ typedef struct bluelm_config {
      * whose layers have states or windows, a copy of them. Default 1, at most 16;
      * BLUELM_NO_MARKS takes none. */
     uint32_t marks;
+    /* The chat template by name (bluelm_chat_template_name), or by its texts, for files that
+     * have none or one that is not known. "none": completion alone. Default: the file's.
+     * These texts stay readable for the engine's life. */
+    const char *chat_template;
+    const bluelm_chat_texts *chat_texts;
+    /* Today, as the model's template writes it ("21 Nov 2026"): some begin a conversation
+     * with it. Default: the template's own fixed date, or no such line. */
+    const char *date;
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
@@ -296,8 +310,10 @@ typedef struct bluelm_tile_grid {
  * completion text. Errors: BLUELM_E_CONTEXT, BLUELM_E_UNSUPPORTED (no template). */
 int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err);
 
-/* Queues text. It is never parsed for special tokens: what a user types cannot
- * become a control token.
+/* Queues text. It is never parsed for special tokens: what a user types cannot become one,
+ * nor a marker of the template. Where markers are plain words (the templates vicuna, llava,
+ * llama-2, mistral-v1, deepseek, bluelm without its tokens), text can imitate them. Spaces and
+ * line breaks at the ends of a turn go where the model's own template drops them.
  *   utf8  `bytes` bytes; invalid UTF-8 is tokenized byte by byte
  * Errors: BLUELM_E_BUDGET (longer than config text_bytes), BLUELM_E_CONTEXT. */
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
@@ -412,6 +428,12 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 /* Queues token ids as they are. */
 int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err);
 
+/* Tokens of the conversation so far, read and queued; those of what waits as text are as they
+ * would be if nothing followed. An image token is -1 - the index of its tile.
+ *   tokens  out [max_tokens], may be NULL when max_tokens is 0
+ * Returns their number (more than max_tokens: only max_tokens were written). */
+int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens);
+
 /* The logits after the last token read, [n_vocab]; NULL before the first. They come
  * for the last token queued, once bluelm_step has reported BLUELM_EVENT_IDLE. */
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
@@ -433,10 +455,14 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
 int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
                       uint32_t *height_px, bluelm_error *err);
 
+/* Names of the chat templates there are, from 0 on; NULL behind the last. */
+const char *bluelm_chat_template_name(uint32_t index);
+
 /* What a pair of files holds. Texts are constants of the library. */
 typedef struct bluelm_info {
     const char *architecture; /* "llama", "qwen2"; "none": a vocabulary alone            */
     const char *chat_template; /* "bluelm", "chatml" ..; "none"                          */
+    const char *chat_note;     /* how it departs from the model's own template; "" if not */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     uint32_t trained_context_tokens;
     uint32_t image_token_floats; /* of bluelm_add_image_rows: n_embd, times what is deep too  */

@@ -21,6 +21,7 @@ int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_err
     *info = (bluelm_info){
         .architecture = e.has_language ? l->architecture : "none",
         .chat_template = e.chat ? e.chat->name : "none",
+        .chat_note = e.chat && e.chat->note ? e.chat->note : "",
         .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
         .n_embd = l->n_embd,
         .n_layer = l->n_layer,

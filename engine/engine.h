@@ -31,7 +31,9 @@ typedef struct blm_turn_start {
 typedef struct blm_turns {
     int open;             /* the open turn's bluelm_role, or BLM_TURN_NONE    */
     int last;             /* of the turn closed last, or BLM_TURN_NONE        */
+    int begun;            /* what comes before the first turn is there        */
     int empty;            /* nothing was added to the open turn yet           */
+    int part_empty;       /* and no text since its last picture               */
     blm_turn_start start; /* of the open turn                      */
 } blm_turns;
 
@@ -96,6 +98,7 @@ struct bluelm {
 
     blm_vocab vocab;
     const blm_chat_template *chat; /* NULL: the model has none */
+    blm_chat_template own_chat;    /* of config.chat_texts     */
     blm_language language;
     blm_vision vision;
     blm_tile_rule tile_rule;
@@ -159,6 +162,10 @@ BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used);
 BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
                                    bluelm_image *out, bluelm_error *err);
 
+/* Puts config.chat_texts in the place of the file's template. Errors: BLUELM_E_ARG (a text of
+ * it, or config.date, is too long). */
+BLM_PRIVATE int blm_engine_own_chat(bluelm *e, bluelm_error *err);
+
 /* Makes control of the tokens that are markers of the chat template, and of the texts around
  * pictures. */
 BLM_PRIVATE void blm_engine_guard_turns(bluelm *e);
@@ -183,6 +190,11 @@ typedef struct blm_call {
 
 BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e);
 BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
+
+/* Around a picture that is added: the template's trimming. begin may be called again when the
+ * input was put back to what it was before the call. */
+BLM_PRIVATE void blm_begin_picture(bluelm *e, const blm_call *before);
+BLM_PRIVATE void blm_end_picture(bluelm *e);
 
 /* Begins input: ends an answer that is being made, and begins the conversation. */
 BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err);

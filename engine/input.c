@@ -33,6 +33,12 @@ BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes, bl
     return BLUELM_OK;
 }
 
+BLM_PRIVATE void blm_input_cut(blm_input *in, uint32_t text_bytes)
+{
+    in->text_bytes = text_bytes;
+    in->counted_bytes = 0;
+}
+
 BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
                                  bluelm_error *err)
 {
@@ -80,6 +86,16 @@ static int64_t blm_input_tokenize(const blm_input *in, bluelm_error *err)
     return blm_tokenize(in->vocab, in->text + in->text_from, in->text_bytes - in->text_from,
                         in->after_special, in->tokens + in->count, in->capacity - in->count,
                         err);
+}
+
+BLM_PRIVATE int64_t blm_input_ids(const blm_input *in, int32_t *out, size_t max_out)
+{
+    size_t ready = BLM_MIN(in->count, max_out);
+    if (ready) memcpy(out, in->tokens, ready * sizeof *out);
+    int64_t waiting =
+        blm_tokenize(in->vocab, in->text + in->text_from, in->text_bytes - in->text_from,
+                     in->after_special, out ? out + ready : NULL, max_out - ready, NULL);
+    return waiting < 0 ? waiting : (int64_t)in->count + waiting;
 }
 
 /* Tokens that the waiting text comes to at most. Each byte makes one, and one more where a

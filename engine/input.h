@@ -37,6 +37,9 @@ BLM_PRIVATE int blm_input_text(blm_input *in, const char *text, size_t bytes,
 BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
                                  bluelm_error *err);
 
+/* Drops the end of the waiting text. */
+BLM_PRIVATE void blm_input_cut(blm_input *in, uint32_t text_bytes);
+
 /* Adds `count` tokens of one value. Errors: BLUELM_E_CONTEXT, with tokens needed and had. */
 BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,
                                  bluelm_error *err);
@@ -47,6 +50,9 @@ BLM_PRIVATE int blm_input_image(blm_input *in, uint32_t first, uint32_t count,
 
 /* Turns the waiting text into tokens. */
 BLM_PRIVATE int blm_input_flush(blm_input *in, bluelm_error *err);
+
+/* All tokens, with those of the waiting text as if nothing followed; as blm_tokenize. */
+BLM_PRIVATE int64_t blm_input_ids(const blm_input *in, int32_t *out, size_t max_out);
 
 /* Fails with BLUELM_E_CONTEXT if the waiting text would not fit. Tokenizes it only where
  * its length leaves a doubt, so that text may come a byte at a time. */

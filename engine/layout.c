@@ -54,17 +54,16 @@ BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e)
 static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
                                     const bluelm_weights *weights, bluelm_error *err)
 {
-    int kind, code;
+    int code;
     if (!weights->llm) return blm_fail_null(err, "weights.llm");
     if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
         return code;
     e->has_language = g->tensor_count != 0;
     if ((e->has_language && (code = blm_language_open(&e->language, g, arena, err)) < 0) ||
         (code = blm_config_resolve_context(&e->config, &e->language, err)) < 0 ||
-        (code = blm_chat_kind(g, &kind, err)) < 0)
+        (code = blm_chat_read(g, e->config.chat_template, &e->chat, err)) < 0)
         return code;
-    e->chat = blm_chat_get(kind);
-    return BLUELM_OK;
+    return blm_engine_own_chat(e, err);
 }
 
 /* ---- Layout --------------------------------------------------------------------------- */

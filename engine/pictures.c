@@ -84,6 +84,8 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *e
     if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &first, err);
     uint32_t last = e->input.count;
     if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
+    if (code >= 0 && m->breaks_line && e->turns.open != BLM_TURN_NONE)
+        code = blm_input_text(&e->input, "\n", 1, err);
     if (code >= 0) e->images[e->image_count].end = last;
     return code;
 }
@@ -152,6 +154,7 @@ int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
     blm_call before;
     blm_call_begin(&before, engine);
     code = blm_input_open(engine, err);
+    blm_begin_picture(engine, &before);
     if (code >= 0) code = blm_input_image(&engine->input, 0, (uint32_t)tokens, err);
     const blm_turn_start start = blm_picture_start(engine, &before);
     const uint32_t first = before.input.count;
@@ -164,7 +167,7 @@ int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
         .end = engine->input.count,
         .start = start,
     };
-    engine->turns.empty = 0;
+    blm_end_picture(engine);
     return BLUELM_OK;
 }
 
@@ -185,8 +188,9 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
         engine->input = before.input;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
                                &chosen, err);
-        if (code >= 0 && (code = blm_input_open(engine, err)) >= 0 &&
-            (code = blm_add_grid(engine, &chosen, err)) >= 0)
+        if (code >= 0) code = blm_input_open(engine, err);
+        blm_begin_picture(engine, &before);
+        if (code >= 0 && (code = blm_add_grid(engine, &chosen, err)) >= 0)
             code = blm_input_check_room(&engine->input, err);
         cap = chosen.tokens - 1;
     } while (code == BLUELM_E_CONTEXT && chosen.tokens > engine->tile_rule.tokens_per_tile);
@@ -202,7 +206,7 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
     queued->first = first;
     queued->start = start;
     engine->image_count++;
-    engine->turns.empty = 0;
+    blm_end_picture(engine);
     if (grid) *grid = chosen;
     return (int)chosen.tiles;
 }

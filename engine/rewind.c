@@ -14,7 +14,8 @@ BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count)
     /* A chunk never reaches over a mark, so that it lies before or behind as a whole. */
     if (e->chunk.count && e->chunk.position >= count) e->chunk.count = 0;
     e->input.count = BLM_MIN(e->input.count, count);
-    e->input.text_bytes = e->input.text_from = e->input.content_from = 0;
+    e->input.text_from = e->input.content_from = 0;
+    blm_input_cut(&e->input, 0);
     e->generating = 0;
     e->made_tokens = 0;
     memset(&e->stream, 0, sizeof e->stream);
@@ -50,7 +51,8 @@ BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
     e->read_tokens = e->batch_start = BLM_MIN(e->read_tokens, first);
     e->state.tokens = e->read_tokens;
     e->input.after_special = 1;
-    e->turns = (blm_turns){.open = BLM_TURN_NONE, .last = start->last, .empty = 1};
+    e->turns = (blm_turns){
+        .open = BLM_TURN_NONE, .last = start->last, .begun = e->turns.begun, .empty = 1};
 }
 
 /* ---- Marks ---------------------------------------------------------------------------------- */

@@ -215,7 +215,8 @@ BLM_PRIVATE void blm_engine_clear(bluelm *e)
 {
     blm_encode_finish_ahead(e);
     blm_state_reset(&e->state);
-    e->input.count = e->input.text_bytes = e->input.text_from = 0;
+    e->input.count = e->input.text_from = e->input.content_from = 0;
+    blm_input_cut(&e->input, 0);
     e->input.after_special = 1;
     e->image_count = 0;
     memset(&e->encoding, 0, sizeof e->encoding);

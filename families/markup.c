@@ -20,12 +20,14 @@ BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
     blm_string *fields[BLM_MARKUP_TEXTS];
     blm_image_markup_fields(m, fields);
     m->own = 0;
+    m->breaks_line = blm_projector_row_of(p->type)->breaks_line;
     for (uint32_t i = 0; i < BLM_MARKUP_TEXTS; i++) {
         const char *text = texts ? texts[i] : "";
         *fields[i] = (blm_string){text, blm_text_bytes(text)};
         int code = blm_gguf_string(g, keys[i], fields[i], err);
         if (code < 0) return code;
         m->own |= (uint32_t)code << i;
+        if (code > 0) m->breaks_line = 0;
         if (fields[i]->bytes > BLM_IMAGE_MARKUP_BYTES)
             return blm_fail(err, BLUELM_E_FORMAT, keys[i], BLM_IMAGE_MARKUP_BYTES,
                             fields[i]->bytes, 0);

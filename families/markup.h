@@ -15,6 +15,8 @@ typedef struct blm_image_markup {
     blm_string single;                   /* before the only tile             */
     blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
     uint32_t own; /* bit i: the file gives text i of these, in this order    */
+    int breaks_line; /* a line break follows a picture of a turn: so LLaVA's and InternVL's
+                        own programs write it. Never where the file gives texts of its own */
 } blm_image_markup;
 
 /* Reads the file's markup, or takes the projector's. The texts lie in the file or are

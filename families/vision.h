@@ -38,6 +38,7 @@ typedef struct blm_projector_row {
     uint32_t second_optional, transposed;
     uint32_t projector_gelu;   /* BLM_GELU_*                                            */
     const char *const *markup; /* [BLM_MARKUP_TEXTS], or NULL: none                     */
+    int breaks_line;           /* as in blm_image_markup                                */
 } blm_projector_row;
 
 /* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail. */

@@ -8,12 +8,13 @@
 #include <string.h>
 
 #include "../families/templates.h"
-#include "tiny_model.h"
+#include "engine_aid.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* Opens a file with these keys (NULL: without the key) and asks for its kind. */
-static int kind_of(const char *named, const char *jinja, int *kind, bluelm_error *err)
+/* Opens a file with these keys (NULL: without the key) and asks for its template. */
+static int template_of(const char *named, const char *jinja, const char *chosen,
+                       const blm_chat_template **chat, bluelm_error *err)
 {
     tiny_writer w;
     tiny_file file;
@@ -24,9 +25,14 @@ static int kind_of(const char *named, const char *jinja, int *kind, bluelm_error
     if (jinja != NULL) tiny_key_string(&w, "tokenizer.chat_template", jinja);
     file = tiny_finish(&w);
     assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "llm", err), BLUELM_OK);
-    code = blm_chat_kind(&g, kind, err);
+    code = blm_chat_read(&g, chosen, chat, err);
     tiny_free(&file);
     return code;
+}
+
+static blm_string string_of(const char *text)
+{
+    return (blm_string){text, strlen(text)};
 }
 
 typedef struct turn {
@@ -34,41 +40,40 @@ typedef struct turn {
     const char *text;
 } turn;
 
-static blm_string trimmed(blm_string s)
-{
-    while (s.bytes > 0 && blm_chat_is_blank(s.text[0]))
-        s.text++, s.bytes--;
-    while (s.bytes > 0 && blm_chat_is_blank(s.text[s.bytes - 1]))
-        s.bytes--;
-    return s;
-}
-
-/* The whole conversation and what asks for the next answer, as a string. */
+/* The whole conversation and what asks for the next answer, as a string: pieced together
+ * from the tokens of an engine that knows the markers in no other way than as bytes. */
 static const char *render(const char *name, const turn *turns, size_t count)
 {
-    static char out[1000];
-    const blm_chat_template *t;
-    size_t used, i;
-    int kind, before = -1;
-    assert_int_equal(kind_of(name, NULL, &kind, NULL), BLUELM_OK);
-    t = blm_chat_get(kind);
-    assert_non_null(t);
-    assert_string_equal(t->name, name);
-    used = (size_t)sprintf(out, "%s", t->start);
+    static char out[2000];
+    static int32_t ids[2000];
+    tiny_llm_config llm = tiny_llm_default();
+    bluelm_config config = {.chat_template = name, .context_tokens = 2000};
+    llm.byte_bpe = 1;
+    aid_model m = aid_model_make(&llm, NULL);
+    aid_engine e = aid_engine_make(&m, &config, NULL);
+    size_t used = 0, i;
     for (i = 0; i < count; i++) {
-        blm_string content = {turns[i].text, strlen(turns[i].text)};
-        if (t->trim) content = trimmed(content);
-        used +=
-            (size_t)sprintf(out + used, "%s%.*s%s", blm_chat_prefix(t, turns[i].role, before),
-                            (int)content.bytes, content.text, t->suffix[turns[i].role]);
-        before = (int)turns[i].role;
+        assert_int_equal(bluelm_begin_turn(e.engine, turns[i].role, NULL), 0);
+        assert_int_equal(bluelm_add_text(e.engine, turns[i].text, strlen(turns[i].text), NULL),
+                         0);
     }
-    sprintf(out + used, "%s", t->answer);
+    assert_int_equal(bluelm_generate(e.engine, 0, NULL), 0);
+    int64_t n = bluelm_context_ids(e.engine, ids, COUNT(ids)), j;
+    static const char *const ends[] = {"{bos}", "<|im_start|>", "<|im_end|>"};
+    for (j = 0; j < n; j++) {
+        if (ids[j] >= TINY_BPE_END && ids[j] <= TINY_BPE_IM_END)
+            used += (size_t)sprintf(out + used, "%s", ends[ids[j] - TINY_BPE_END]);
+        else
+            used += (size_t)bluelm_detokenize(e.engine, ids[j], out + used, 64, NULL);
+    }
+    out[used] = 0;
+    aid_engine_free(&e);
+    aid_model_free(&m);
     return out;
 }
 
-/* What llama.cpp's llm_chat_apply_template writes for the same turns, and for bluelm what
- * BlueLM's model card says. */
+/* What the models' templates, or llama.cpp's in their place, write for the same turns, and
+ * for bluelm what BlueLM's model card says; test_prompts.c has more of most. */
 static void three_turns_render_as_the_models_saw_them(void **state)
 {
     static const turn turns[] = {{BLUELM_SYSTEM, "Be brief."},
@@ -92,21 +97,48 @@ static void three_turns_render_as_the_models_saw_them(void **state)
         {"vicuna", "Be brief.\n\nUSER:  Hi\n\nASSISTANT: Yo. </s>\nUSER: Why?\nASSISTANT:"},
         {"vicuna-orca", "SYSTEM: Be brief.\nUSER:  Hi\n\nASSISTANT: Yo. </s>\n"
                         "USER: Why?\nASSISTANT:"},
-        {"phi-3", "<|system|>\nBe brief.<|end|>\n<|user|>\n Hi\n<|end|>\n"
-                  "<|assistant|>\nYo. <|end|>\n<|user|>\nWhy?<|end|>\n<|assistant|>\n"},
-        {"llama-3", "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
+        {"phi-3", "{bos}<|user|>\n Hi\n<|end|>\n<|assistant|>\nYo. <|end|>\n"
+                  "<|user|>\nWhy?<|end|>\n<|assistant|>\n"},
+        {"phi-3.5", "<|system|>\nBe brief.<|end|>\n<|user|>\n Hi\n<|end|>\n"
+                    "<|assistant|>\nYo. <|end|>\n<|user|>\nWhy?<|end|>\n<|assistant|>\n"},
+        {"phi-4", "<|im_start|>system<|im_sep|>Be brief.<|im_end|>"
+                  "<|im_start|>user<|im_sep|> Hi\n<|im_end|>"
+                  "<|im_start|>assistant<|im_sep|>Yo. <|im_end|>"
+                  "<|im_start|>user<|im_sep|>Why?<|im_end|><|im_start|>assistant<|im_sep|>"},
+        {"zephyr", "<|system|>\nBe brief.<|im_end|>\n<|user|>\n Hi\n<|im_end|>\n"
+                   "<|assistant|>\nYo. <|im_end|>\n<|user|>\nWhy?<|im_end|>\n"
+                   "<|assistant|>\n"},
+        {"deepseek", "{bos}Be brief.\n\nUser:  Hi\n\n\nAssistant: Yo. <|im_end|>"
+                     "User: Why?\n\nAssistant:"},
+        {"granite-vision", "<|system|>\nBe brief.\n<|user|>\n Hi\n\n<|assistant|>\nYo. "
+                           "<|im_end|>\n<|user|>\nWhy?\n<|assistant|>\n"},
+        {"mistral-v3", "{bos}[INST] Be brief.\n\n Hi\n[/INST] Yo.</s>[INST] Why?[/INST]"},
+        {"mistral-v7-tekken", "{bos}[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST] Hi\n[/INST]"
+                              "Yo. </s>[INST]Why?[/INST]"},
+        {"gemma4", "{bos}<|turn>system\nBe brief.<turn|>\n<|turn>user\nHi<turn|>\n"
+                   "<|turn>model\nYo.<turn|>\n<|turn>user\nWhy?<turn|>\n<|turn>model\n"},
+        {"qwen3.5", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+                    "<|im_start|>assistant\nYo.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+                    "<|im_start|>assistant\n<think>\n\n</think>\n\n"},
+        {"llama-3.1", "{bos}<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge "
+                      "Date: December 2023\nToday Date: 26 Jul 2024\n\nBe brief.<|eot_id|>"
+                      "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
+                      "<|start_header_id|>assistant<|end_header_id|>\n\nYo.<|eot_id|>"
+                      "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>"
+                      "<|start_header_id|>assistant<|end_header_id|>\n\n"},
+        {"llama-3", "{bos}<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
                     "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
                     "<|start_header_id|>assistant<|end_header_id|>\n\nYo.<|eot_id|>"
                     "<|start_header_id|>user<|end_header_id|>\n\nWhy?<|eot_id|>"
                     "<|start_header_id|>assistant<|end_header_id|>\n\n"},
-        {"smolvlm", "<|im_start|>Be brief.\n\nUser:  Hi\n<end_of_utterance>\n"
-                    "Assistant: Yo. <end_of_utterance>\nUser: Why?<end_of_utterance>\n"
-                    "Assistant:"},
+        {"smolvlm",
+         "<|im_start|>System: Be brief.<end_of_utterance>\nUser:  Hi\n<end_of_utterance>\n"
+         "Assistant: Yo. <end_of_utterance>\nUser: Why?<end_of_utterance>\n"
+         "Assistant:"},
         {"bluelm", "[|SYSTEM|]:Be brief.[|Human|]: Hi\n[|AI|]:Yo. </s>[|Human|]:Why?[|AI|]:"},
     };
     size_t i;
     (void)state;
-    assert_int_equal(COUNT(cases), BLM_CHAT_COUNT - 1); /* every kind is here */
     for (i = 0; i < COUNT(cases); i++)
         assert_string_equal(render(cases[i].name, turns, COUNT(turns)), cases[i].text);
 }
@@ -125,80 +157,230 @@ static void conversations_without_a_system_turn_start_with_the_user(void **state
                         "[|Human|]:A[|AI|]:B</s>[|Human|]:C[|AI|]:");
 }
 
-static void templates_are_recognised_by_their_markers(void **state)
+static void a_default_system_turn_begins_conversations_without_one(void **state)
+{
+    static const turn turns[] = {{BLUELM_USER, "A"}, {BLUELM_ASSISTANT, "B"}};
+    (void)state;
+    assert_string_equal(
+        render("granite-vision", turns, 1),
+        "<|system|>\nA chat between a curious user and an artificial "
+        "intelligence assistant. The assistant gives helpful, detailed, and "
+        "polite answers to the user's questions.\n<|user|>\nA\n<|assistant|>\n");
+    assert_string_equal(render("llama-3.1", turns, 1),
+                        "{bos}<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge "
+                        "Date: December 2023\nToday Date: 26 Jul 2024\n\n<|eot_id|>"
+                        "<|start_header_id|>user<|end_header_id|>\n\nA<|eot_id|>"
+                        "<|start_header_id|>assistant<|end_header_id|>\n\n");
+    /* Without a date there is no turn that says it. */
+    assert_string_equal(render("granite-3.3", turns, 1),
+                        "<|start_of_role|>user<|end_of_role|>A<|end_of_text|>\n"
+                        "<|start_of_role|>assistant<|end_of_role|>");
+}
+
+/* What tells the models' Jinja texts apart, as they write it. */
+static void templates_are_recognised_by_what_is_in_them(void **state)
 {
     static const struct {
-        const char *jinja;
-        int kind;
+        const char *jinja, *name;
     } cases[] = {
-        {"{% for m in messages %}{{'<|im_start|>' + m['role'] + '\n'}}", BLM_CHAT_CHATML},
+        {"{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n'}}", "chatml"},
+        {"{{bos_token}}{% for m in messages %}{{'<|im_start|>' + m['role'] + '\\n'}}",
+         "chatml-bos"},
+        {"{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud. You are a helpful"
+         " assistant.<|im_end|>\\n' }}",
+         "qwen2.5"},
+        {"{% if loop.first and m['role'] != 'system' %}<|im_start|>system\nYou are a helpful "
+         "assistant.<|im_end|>\n{% endif %}<|vision_start|>",
+         "qwen2"},
+        {"<|im_start|>{%- if enable_thinking is defined and enable_thinking is false %}"
+         "{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}",
+         "chatml"}, /* Qwen3 */
+        {"<|im_start|>{%- if enable_thinking is defined and enable_thinking is false %}"
+         "{{- '<think>\\n\\n</think>\\n\\n' }}{%- else %}{{- '<think>\\n' }}{%- endif %}",
+         "qwen3.5-think"},
+        {"<|im_start|>{%- if enable_thinking is defined and enable_thinking is true %}"
+         "{{- '<think>\\n' }}{%- else %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}",
+         "qwen3.5"},
         {"<|im_start|>{% for m in messages %}{{m['role']|capitalize}}<end_of_utterance>",
-         BLM_CHAT_SMOLVLM},
-        {"{{'<|im_start|>' + m['role'] + '<|im_sep|>'}}", BLM_CHAT_NONE},
-        {"{{ bos_token }}{{'<|user|>' + '\n' + m['content'] + '<|end|>' + '<|assistant|>'}}",
-         BLM_CHAT_PHI_3},
-        {"{{'<|start_header_id|>' + m['role'] + '<|end_header_id|>'}}", BLM_CHAT_LLAMA_3},
-        {"{{'USER: ' + m['content'] + ' ASSISTANT: '}}", BLM_CHAT_VICUNA},
-        {"{{'SYSTEM: '}}{{'USER: ' + m['content'] + ' ASSISTANT: '}}", BLM_CHAT_VICUNA_ORCA},
-        {"{{ '<<SYS>>' }}{{ '[INST] ' + content.strip() + ' [/INST]' }}",
-         BLM_CHAT_LLAMA_2_STRIP},
-        {"{{ '<<SYS>>' }}{{ bos_token + '[INST] ' + content + ' [/INST]' }}",
-         BLM_CHAT_LLAMA_2_BOS},
-        {"{{ '<<SYS>>' }}{{ '[INST] ' + content + ' [/INST]' }}", BLM_CHAT_LLAMA_2},
-        {"{{ '[INST] ' + content + ' [/INST]' }}", BLM_CHAT_LLAMA_2_PLAIN},
-        {"{{ '[AVAILABLE_TOOLS]' }}{{ '[INST]' }}", BLM_CHAT_NONE}, /* Mistral */
-        {"{{ '[|Human|]:' + m['content'] + '[|AI|]:' }}", BLM_CHAT_BLUELM},
-        {"vicuna", BLM_CHAT_VICUNA},
-        {"llama2-sys-bos", BLM_CHAT_LLAMA_2_BOS},
-        {"{{ '<start_of_turn>' }}", BLM_CHAT_NONE},
-        {"", BLM_CHAT_NONE},
-        {NULL, BLM_CHAT_NONE},
+         "smolvlm"},
+        {"{{'<|im_start|>' + m['role'] + '<|im_sep|>'}}", "phi-4"},
+        {"{{ bos_token }}{{'<|user|>' + '\\n' + m['content'] + '<|end|>' + '<|assistant|>'}}",
+         "phi-3"},
+        {"{{'<|system|>\\n' + m['content'] + "
+         "'<|end|>\\n'}}{{'<|user|>\\n'}}{{'<|assistant|>\\n'}}",
+         "phi-3.5"},
+        {"{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{{ '<|assistant|>' }}",
+         "phi-4-mini"},
+        {"{{'<|start_header_id|>' + m['role'] + '<|end_header_id|>'}}", "llama-3"},
+        {"{{- \"Cutting Knowledge Date: December 2023\\n\" }}<|start_header_id|>", "llama-3.1"},
+        {"{{'USER: ' + m['content'] + ' ASSISTANT: '}}", "vicuna"},
+        {"{{'SYSTEM: '}}{{'USER: ' + m['content'] + ' ASSISTANT: '}}", "vicuna-orca"},
+        {"{{ m['role'].upper() + ': '}}{{ '<image>\\n' }}{{ 'ASSISTANT:' }}", "llava"},
+        {"{{ '<<SYS>>' }}{{ '[INST] ' + content.strip() + ' [/INST]' }}", "llama-2-strip"},
+        {"{{ '<<SYS>>' }}{{ bos_token + '[INST] ' + content + ' [/INST]' }}", "llama-2-bos"},
+        {"{{ '<<SYS>>' }}{{ '[INST] ' + content + ' [/INST]' }}", "llama-2"},
+        {"{{ '[INST] ' + content + ' [/INST]' }}", "llama-2-plain"},
+        {"{{ '<<SYS>>' }}{{ '[INST] ' }}{{ '<image>\\n' }}", "llava-mistral"},
+        {"{{ '[INST] ' }}{{ '<image>\\n' }}{{ m + '<\\s> '}}", "llava-mistral-old"},
+        {"{{ ' [INST] ' + system_message + '\\n\\n' }}", "mistral-v1"},
+        {"{{ '[AVAILABLE_TOOLS]' }}{{ '[INST] ' }}", "mistral-v3"},
+        {"{{ '[AVAILABLE_TOOLS]' }}{{ \"[INST]\" + m }}", "mistral-v3-tekken"},
+        {"{{ '[SYSTEM_PROMPT]' }}{{ '[INST]' }}", "mistral-v7-tekken"},
+        {"{{ '<start_of_turn>' }}", "gemma"},
+        {"{{ '<|turn>' + role }}", "gemma4"},
+        {"{{ '<|turn>' + role }}{{- '<|channel>thought\\n<channel|>' -}}", "gemma4-channel"},
+        {"{{- '<|start_of_role|>system<|end_of_role|>' }}", "granite"},
+        {"{{- \"Knowledge Cutoff Date: April 2024.\" }}<|start_of_role|>", "granite-3.3"},
+        {"{{ '<|user|>\\n' + m['content'] + eos_token }}<|assistant|>", "zephyr"},
+        {"{{ '<|user|>\\n' }}<|assistant|><image>", "granite-vision"},
+        {"{{ 'Assistant: ' + message['content'] + eos_token }}", "deepseek"},
+        {"{{ '[|Human|]:' + m['content'] + '[|AI|]:' }}", "bluelm"},
+        {"vicuna", "vicuna"},
+        {"llama2-sys-bos", "llama-2-bos"},
+        {"{{ '### Instruction:' }}", NULL},
+        {"", NULL},
     };
-    size_t i;
+    const blm_chat_template *chat;
     (void)state;
-    for (i = 0; i < COUNT(cases); i++) {
-        int kind = -1;
-        assert_int_equal(kind_of(NULL, cases[i].jinja, &kind, NULL), BLUELM_OK);
-        if (kind != cases[i].kind) fail_msg("%s: %d", cases[i].jinja, kind);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        chat = blm_chat_recognise(string_of(cases[i].jinja));
+        const char *name = chat ? chat->name : "none";
+        if (strcmp(name, cases[i].name ? cases[i].name : "none") != 0)
+            fail_msg("%s: %s", cases[i].jinja, name);
     }
-    assert_null(blm_chat_get(BLM_CHAT_NONE));
-    assert_null(blm_chat_get(BLM_CHAT_COUNT));
-    assert_null(blm_chat_get(-1));
+    assert_int_equal(template_of(NULL, cases[0].jinja, NULL, &chat, NULL), BLUELM_OK);
+    assert_string_equal(chat->name, "chatml");
+    assert_int_equal(template_of(NULL, NULL, NULL, &chat, NULL), BLUELM_OK);
+    assert_null(chat);
+}
+
+static void every_template_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    const char *name;
+    uint32_t i = 0;
+    for (; (name = bluelm_chat_template_name(i)) != NULL; i++)
+        assert_ptr_equal(blm_chat_named(string_of(name)), blm_chat_at(i));
+    assert_in_range(i, 30, 100);
+    assert_null(blm_chat_at(UINT32_MAX));
 }
 
 static void the_name_in_the_file_decides(void **state)
 {
     bluelm_error err;
-    int kind = -1;
+    const blm_chat_template *chat = NULL;
     (void)state;
-    assert_int_equal(kind_of("bluelm", "<|im_start|>", &kind, &err), BLUELM_OK);
-    assert_int_equal(kind, BLM_CHAT_BLUELM);
-    assert_int_equal(kind_of("none", "<|im_start|>", &kind, &err), BLUELM_OK);
-    assert_int_equal(kind, BLM_CHAT_NONE);
-    assert_int_equal(kind_of("telepathy", "<|im_start|>", &kind, &err), BLUELM_E_UNSUPPORTED);
+    assert_int_equal(template_of("bluelm", "<|im_start|>", NULL, &chat, &err), BLUELM_OK);
+    assert_string_equal(chat->name, "bluelm");
+    assert_int_equal(template_of("none", "<|im_start|>", NULL, &chat, &err), BLUELM_OK);
+    assert_null(chat);
+    assert_int_equal(template_of("telepathy", "<|im_start|>", NULL, &chat, &err),
+                     BLUELM_E_UNSUPPORTED);
     assert_non_null(strstr(err.subject, "telepathy"));
     assert_int_equal(
-        kind_of("a name much longer than any subject of an error could ever hold it", NULL,
-                &kind, &err),
+        template_of("a name much longer than any subject of an error could ever hold it", NULL,
+                    NULL, &chat, &err),
         BLUELM_E_UNSUPPORTED);
     assert_in_range(strlen(err.subject), 1, 63);
+}
+
+static void the_name_that_the_user_gives_decides_first(void **state)
+{
+    bluelm_error err;
+    const blm_chat_template *chat = NULL;
+    (void)state;
+    assert_int_equal(template_of("bluelm", "<|im_start|>", "gemma3", &chat, &err), BLUELM_OK);
+    assert_string_equal(chat->name, "gemma");
+    assert_int_equal(template_of("bluelm", NULL, "none", &chat, &err), BLUELM_OK);
+    assert_null(chat);
+    assert_int_equal(template_of("bluelm", NULL, "telepathy", &chat, &err), BLUELM_E_ARG);
+    assert_non_null(strstr(err.subject, "telepathy"));
+}
+
+/* By the vocabulary where the file says so, else by the template. */
+static void a_conversation_has_one_beginning(void **state)
+{
+    static const char *const names[] = {"gemma", "llama-3", "chatml-bos", "phi-3"};
+    (void)state;
+    for (size_t i = 0; i < 2 * COUNT(names); i++) {
+        tiny_llm_config llm = tiny_llm_default();
+        bluelm_config config = {.chat_template = names[i / 2]};
+        int32_t ids[200], bos = i % 2 ? TINY_BPE_END : TINY_BOS;
+        uint32_t found = 0;
+        llm.byte_bpe = i % 2; /* SentencePiece: add_bos_token; byte-level: not */
+        aid_model m = aid_model_make(&llm, NULL);
+        aid_engine e = aid_engine_make(&m, &config, NULL);
+        for (int i_turn = 0; i_turn < 3; i_turn++)
+            assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+        int64_t count = bluelm_context_ids(e.engine, ids, COUNT(ids));
+        for (int64_t j = 0; j < count; j++)
+            found += ids[j] == bos;
+        assert_int_equal(found, 1);
+        assert_int_equal(ids[0], bos);
+        aid_engine_free(&e);
+        aid_model_free(&m);
+    }
+}
+
+/* Old files of LLaVA have no template. */
+static void a_template_may_be_given_by_its_texts(void **state)
+{
+    static const bluelm_chat_texts texts = {{"", "Q: ", "A:"}, {"\n\n", "\n", "{eos}\n"}};
+    static char long_text[200];
+    tiny_llm_config llm = tiny_llm_default();
+    bluelm_config config = {.chat_texts = &texts, .chat_template = "none"};
+    bluelm_memory need;
+    bluelm_error err;
+    char out[100];
+    int32_t ids[100];
+    (void)state;
+    llm.byte_bpe = 1;
+    aid_model m = aid_model_make(&llm, NULL);
+    aid_engine e = aid_engine_make(&m, &config, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+        assert_int_equal(bluelm_add_text(e.engine, "Hi", 2, NULL), 0);
+        assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_ASSISTANT, NULL), 0);
+        if (i == 0) assert_int_equal(bluelm_add_text(e.engine, " yo", 3, NULL), 0);
+    }
+    int64_t count = bluelm_context_ids(e.engine, ids, COUNT(ids));
+    size_t used = 0;
+    for (int64_t i = 0; i < count; i++) {
+        if (ids[i] == TINY_BPE_IM_END) out[used++] = '#';
+        used += (size_t)bluelm_detokenize(e.engine, ids[i], out + used, 16, NULL);
+    }
+    out[used] = 0;
+    assert_string_equal(out, "Q: Hi\nA: yo#\nQ: Hi\nA:");
+    aid_engine_free(&e);
+
+    bluelm_chat_texts too_long = texts;
+    memset(long_text, 'x', 121);
+    too_long.after[BLUELM_USER] = long_text;
+    config.chat_texts = &too_long;
+    assert_int_equal(bluelm_plan(&m.weights, &config, &need, &err), BLUELM_E_ARG);
+    assert_int_equal(err.need, 120);
+    assert_int_equal(err.have, 121);
+    config.chat_texts = NULL, config.date = long_text;
+    assert_int_equal(bluelm_plan(&m.weights, &config, &need, &err), BLUELM_E_ARG);
+    assert_non_null(strstr(err.subject, "date"));
+    aid_model_free(&m);
 }
 
 static void a_template_that_is_no_string_is_refused(void **state)
 {
     static const char *const keys[] = {"bluelm.chat.template", "tokenizer.chat_template"};
+    const blm_chat_template *chat;
     size_t i;
     (void)state;
     for (i = 0; i < COUNT(keys); i++) {
         tiny_writer w;
         tiny_file file;
         blm_gguf g;
-        int kind;
         tiny_start(&w, 1);
         tiny_key_u32(&w, keys[i], 7);
         file = tiny_finish(&w);
         assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "llm", NULL), BLUELM_OK);
-        assert_int_equal(blm_chat_kind(&g, &kind, NULL), BLUELM_E_FORMAT);
+        assert_int_equal(blm_chat_read(&g, NULL, &chat, NULL), BLUELM_E_FORMAT);
         tiny_free(&file);
     }
 }
@@ -207,8 +389,8 @@ static void trimming_takes_spaces_and_line_breaks_only(void **state)
 {
     (void)state;
     for (int c = -128; c < 128; c++)
-        assert_int_equal(blm_chat_is_blank((char)c),
-                         c == ' ' || c == '\t' || c == '\n' || c == '\v' || c == '\f' || c == '\r');
+        assert_int_equal(blm_chat_is_blank((char)c), c == ' ' || c == '\t' || c == '\n' ||
+                                                         c == '\v' || c == '\f' || c == '\r');
 }
 
 int main(void)
@@ -216,8 +398,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_turns_render_as_the_models_saw_them),
         cmocka_unit_test(conversations_without_a_system_turn_start_with_the_user),
-        cmocka_unit_test(templates_are_recognised_by_their_markers),
+        cmocka_unit_test(a_default_system_turn_begins_conversations_without_one),
+        cmocka_unit_test(templates_are_recognised_by_what_is_in_them),
+        cmocka_unit_test(every_template_has_a_name_of_its_own),
         cmocka_unit_test(the_name_in_the_file_decides),
+        cmocka_unit_test(the_name_that_the_user_gives_decides_first),
+        cmocka_unit_test(a_conversation_has_one_beginning),
+        cmocka_unit_test(a_template_may_be_given_by_its_texts),
         cmocka_unit_test(a_template_that_is_no_string_is_refused),
         cmocka_unit_test(trimming_takes_spaces_and_line_breaks_only),
     };

@@ -601,20 +601,24 @@ static void bpe_piece(uint32_t id, char text[32])
     }
 }
 
-static void bpe_vocabulary(tiny_writer *w, uint32_t n_vocab)
+static void bpe_vocabulary(tiny_writer *w, uint32_t n_vocab, const char *const *markers)
 {
     char text[64];
-    uint32_t i;
+    uint32_t i, marker_count = 0;
+    while (markers && markers[marker_count])
+        marker_count++;
     tiny_key_string(w, "tokenizer.ggml.model", "gpt2");
     tiny_key_string(w, "tokenizer.ggml.pre", "qwen2");
     tiny_key_array(w, "tokenizer.ggml.tokens", KEY_STRING, n_vocab);
     for (i = 0; i < n_vocab; i++) {
+        uint32_t marker = i - TINY_BPE_MARKERS;
         bpe_piece(i, text);
-        tiny_put_string(&w->keys, text);
+        tiny_put_string(&w->keys, marker < marker_count ? markers[marker] : text);
     }
     tiny_key_array(w, "tokenizer.ggml.token_type", KEY_I32, n_vocab);
     for (i = 0; i < n_vocab; i++) {
-        int control = i >= TINY_BPE_END && i <= TINY_BPE_IM_END;
+        int control =
+            (i >= TINY_BPE_END && i <= TINY_BPE_IM_END) || i - TINY_BPE_MARKERS < marker_count;
         tiny_put_u32(&w->keys, control ? PIECE_CONTROL : PIECE_NORMAL);
     }
     tiny_key_array(w, "tokenizer.ggml.merges", KEY_STRING, MERGES);
@@ -722,7 +726,7 @@ tiny_file tiny_llm(const tiny_llm_config *c)
     tiny_start(&w, c->seed);
     llm_keys(&w, c, head_dim);
     if (c->byte_bpe) {
-        bpe_vocabulary(&w, c->n_vocab);
+        bpe_vocabulary(&w, c->n_vocab, c->markers);
     } else {
         spm_vocabulary(&w, c->n_vocab);
     }
@@ -817,8 +821,8 @@ static void vision_block(tiny_writer *w, const tiny_vision_config *c, uint32_t b
     layer_norm(w, block_name(n, "v.blk", block, "ln2"), c->width);
     linear(w, block_name(n, "v.blk", block, c->old_names ? "ffn_down" : "ffn_up"), c->type,
            c->width, c->n_ff);
-    linear(w, block_name(n, "v.blk", block, c->old_names ? "ffn_up" : "ffn_down"),
-           c->down_type, c->n_ff, c->width);
+    linear(w, block_name(n, "v.blk", block, c->old_names ? "ffn_up" : "ffn_down"), c->down_type,
+           c->n_ff, c->width);
 }
 
 static void projector(tiny_writer *w, const tiny_vision_config *c)

@@ -71,8 +71,15 @@ tiny_file tiny_finish(tiny_writer *w);
 
 /* ---- Models -------------------------------------------------------------------- */
 
-enum { TINY_F32 = 0, TINY_F16 = 1, TINY_Q4_0 = 2, TINY_Q8_0 = 8, TINY_Q4_K = 12,
-       TINY_Q6_K = 14, TINY_BF16 = 30 };
+enum {
+    TINY_F32 = 0,
+    TINY_F16 = 1,
+    TINY_Q4_0 = 2,
+    TINY_Q8_0 = 8,
+    TINY_Q4_K = 12,
+    TINY_Q6_K = 14,
+    TINY_BF16 = 30
+};
 
 /* Called before a file is finished, to add keys or tensors of a test's own. */
 typedef void (*tiny_extra)(tiny_writer *w, void *user);
@@ -93,6 +100,8 @@ typedef struct tiny_llm_config {
     int qkv_bias;   /* as in qwen2                                                   */
     int rope_freqs; /* as in llama 3                                                 */
     int byte_bpe;   /* a gpt2 vocabulary, pre = qwen2, instead of SentencePiece      */
+    const char *const
+        *markers;    /* byte_bpe: control tokens behind the others, a NULL ends them */
     int no_template; /* leave out bluelm.chat.template                               */
     uint64_t seed;
     tiny_extra extra;
@@ -101,7 +110,10 @@ typedef struct tiny_llm_config {
 
 /* Ids of the tiny vocabularies. SentencePiece: 3..258 are the bytes. */
 enum {
-    TINY_UNK = 0, TINY_BOS = 1, TINY_EOS = 2, TINY_BYTE0 = 3,
+    TINY_UNK = 0,
+    TINY_BOS = 1,
+    TINY_EOS = 2,
+    TINY_BYTE0 = 3,
     TINY_HUMAN = 259,   /* [|Human|]:  */
     TINY_AI = 260,      /* [|AI|]:     */
     TINY_IMG = 261,     /* <img>       */
@@ -110,9 +122,10 @@ enum {
     TINY_PIECES = 264,  /* first ordinary piece */
     TINY_MIN_VOCAB = 264,
     /* byte_bpe: 0..255 are the bytes in their own order, then */
-    TINY_BPE_END = 256,       /* <|endoftext|> */
-    TINY_BPE_IM_START = 257,  /* <|im_start|>  */
-    TINY_BPE_IM_END = 258     /* <|im_end|>    */
+    TINY_BPE_END = 256,      /* <|endoftext|> */
+    TINY_BPE_IM_START = 257, /* <|im_start|>  */
+    TINY_BPE_IM_END = 258,   /* <|im_end|>    */
+    TINY_BPE_MARKERS = 276   /* the configuration's markers */
 };
 
 /* llama, 2 layers, width 64, 4 heads (2 for keys), FFN 96, vocabulary 384, all F32. */
@@ -133,10 +146,10 @@ typedef struct tiny_vision_config {
     uint32_t patch_type; /* v.patch_embd: F32 or F16                                  */
     tiny_projector projector;
     tiny_activation activation;
-    int input_norm; /* mm.input_norm, lfm2 only                                       */
-    int clip;       /* as in CLIP: a class embedding, a norm before the blocks and none
+    int input_norm;    /* mm.input_norm, lfm2 only                                       */
+    int clip;          /* as in CLIP: a class embedding, a norm before the blocks and none
                        after them, no bias of the patches                             */
-    int old_names;  /* ffn_up is named ffn_down and the other way round               */
+    int old_names;     /* ffn_up is named ffn_down and the other way round               */
     int uneven_pixels; /* mean and std differ between the channels; else 0.5          */
     float eps;
     uint64_t seed;
@@ -155,8 +168,7 @@ tiny_file tiny_mmproj(const tiny_vision_config *config);
  * share nothing with the library, for trusted files only.
  *   ne  out, unused dimensions are 1; may be NULL
  * Returns malloc'ed values in the file's order, or NULL when there is no such tensor. */
-double *test_tensor_to_double(const void *file, size_t bytes, const char *name,
-                              uint64_t ne[4]);
+double *test_tensor_to_double(const void *file, size_t bytes, const char *name, uint64_t ne[4]);
 
 /* The value of a key, if it is there and a number: a truth value is 0 or 1, of an array it
  * is the element at `index` (else 0). Returns 1, or 0 and leaves *value alone. */
