@@ -216,9 +216,9 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
         return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
                         e->language.n_vocab, e->vocab.n_tokens, 0);
-    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
     blm_engine_guard_turns(e);
     blm_engine_guard_pictures(e);
+    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
     m->tokenizer_bytes = blm_layout_part(arena, &mark);
     if (!e->has_language) e->config.marks = 0;
     if (e->has_language) {
