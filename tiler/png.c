@@ -105,6 +105,7 @@ static int blm_png_read_header(blm_png *p, const uint8_t *file, size_t bytes, bl
 /* The chunk at `at`, or BLUELM_E_IMAGE where the file ends before it does. */
 static int blm_png_chunk_at(const blm_png *p, size_t at, blm_png_chunk *c, bluelm_error *err)
 {
+    memset(c, 0, sizeof *c);
     if (p->bytes - at < 12) return blm_png_bad(err, "png: truncated", at);
     c->at = at;
     c->length = blm_png_u32(p->file + at);
