@@ -85,8 +85,10 @@ BLM_PRIVATE int blm_image_begin(blm_image_decoder *d, const void *encoded, size_
  * last row. */
 BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_error *err);
 
+#ifndef BLUELM_NO_IMAGE_DECODE
 /* For the formats: sides are 1..65535, or BLUELM_E_IMAGE. */
 BLM_PRIVATE int blm_image_check_sides(uint32_t width, uint32_t height, bluelm_error *err);
+#endif
 
 /* ---- Whole pictures, until their users pull rows ------------------------------------- */
 

@@ -6,6 +6,8 @@
 
 #include "../base/base.h"
 
+#ifndef BLUELM_NO_IMAGE_DECODE
+
 #define BLM_INFLATE_WINDOW    32768u
 #define BLM_INFLATE_BUFFER    (2 * BLM_INFLATE_WINDOW)
 #define BLM_INFLATE_FAST_BITS 10
@@ -44,4 +46,5 @@ BLM_PRIVATE void blm_inflate_begin(blm_inflate *z, blm_inflate_more more, void *
  * malformed or there are too few. */
 BLM_PRIVATE int blm_inflate_read(blm_inflate *z, uint8_t *out, size_t bytes);
 
+#endif
 #endif

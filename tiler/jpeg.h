@@ -6,6 +6,8 @@
 
 #include "image.h"
 
+#ifndef BLUELM_NO_IMAGE_DECODE
+
 /* As the functions of image.h; the file begins with FF D8 FF. `memory` is aligned to 16
  * and holds what blm_jpeg_need says. blm_jpeg_begin fills it with the decoder's state,
  * which blm_jpeg_row takes. */
@@ -19,4 +21,5 @@ BLM_PRIVATE int blm_jpeg_begin(void *memory, const uint8_t *file, size_t bytes,
                                const uint8_t background_rgb[3], bluelm_error *err);
 BLM_PRIVATE int blm_jpeg_row(void *state, uint8_t *row_rgb, bluelm_error *err);
 
+#endif
 #endif

@@ -6,6 +6,8 @@
 
 #include "../base/base.h"
 
+#ifndef BLUELM_NO_IMAGE_DECODE
+
 #define BLM_JPEG_FAST_BITS  9
 #define BLM_JPEG_MCU_BLOCKS 10  /* the format's limit for scans of several components */
 #define BLM_JPEG_SCANS      256 /* a file may ask for any number of passes over the picture */
@@ -122,4 +124,5 @@ BLM_PRIVATE int blm_jpeg_colors(const blm_jpeg *j);
 BLM_PRIVATE void blm_jpeg_convert(int colors, const uint8_t *const lines[4], uint32_t width,
                                   uint8_t *rgb);
 
+#endif
 #endif

@@ -4,6 +4,8 @@
 
 #include "image.h"
 
+#ifndef BLUELM_NO_IMAGE_DECODE
+
 /* As the functions of image.h; the file begins with PNG's signature. `memory` is aligned
  * to 16 and holds what blm_png_need says. blm_png_begin fills it with the decoder's state,
  * which blm_png_row takes. */
@@ -17,4 +19,5 @@ BLM_PRIVATE int blm_png_begin(void *memory, const uint8_t *file, size_t bytes,
                               const uint8_t background_rgb[3], bluelm_error *err);
 BLM_PRIVATE int blm_png_row(void *state, uint8_t *row_rgb, bluelm_error *err);
 
+#endif
 #endif
