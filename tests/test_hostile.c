@@ -149,6 +149,29 @@ static void header_with_any_byte_changed_does_no_harm(void **state)
     aid_model_free(&m);
 }
 
+/* Two layers, so that every kind that the family has is there. */
+static void every_familys_header_with_any_byte_changed_does_no_harm(void **state)
+{
+    static const char *const names[] = {"qwen2vl", "qwen3",  "qwen3vl", "qwen35",
+                                        "lfm2",    "gemma3", "phi3",    "granite"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tiny_llm_config llm = tiny_llm_default();
+        tiny_vision_config vision = tiny_vision_default();
+        llm.arch = names[i];
+        llm.n_embd = llm.n_ff = 32, llm.n_vocab = TINY_MIN_VOCAB, llm.tied = 1;
+        vision.image_px = 12, vision.patch_px = 4;
+        vision.width = 16, vision.n_head = 2, vision.n_layer = 1, vision.n_ff = 24;
+        vision.n_embd = 32;
+        aid_model m = aid_model_make(&llm, &vision);
+        hostile_job job = test_job(&m);
+        job.picture_width = 0;
+        if (hostile_run(&job) < 0) fail_msg("%s is refused", names[i]);
+        test_corrupt(&m, 0, 64);
+        aid_model_free(&m);
+    }
+}
+
 /* ---- Weights of any bits --------------------------------------------------------------------- */
 
 /* Fills all weights with one byte, 256: with any, and asks in different kinds of arithmetic. */
@@ -261,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(file_cut_at_any_byte_is_refused),
         cmocka_unit_test(header_with_any_byte_changed_does_no_harm),
+        cmocka_unit_test(every_familys_header_with_any_byte_changed_does_no_harm),
         cmocka_unit_test(weights_of_any_bits_give_tokens),
         cmocka_unit_test(sizes_that_do_not_fit_are_refused),
     };

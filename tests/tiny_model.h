@@ -85,7 +85,8 @@ enum {
 typedef void (*tiny_extra)(tiny_writer *w, void *user);
 
 typedef struct tiny_llm_config {
-    const char *arch; /* "llama" or "qwen2" */
+    const char *arch; /* of any family of families/language.c; from two layers on, every
+                         kind of layer that it has is there                       */
     uint32_t n_embd, n_layer, n_head, n_head_kv, n_ff, n_ctx;
     uint32_t head_dim;    /* 0: n_embd / n_head, and no key_length in the file       */
     uint32_t n_rot;       /* values of a head that RoPE turns; 0: head_dim           */
