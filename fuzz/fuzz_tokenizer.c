@@ -33,8 +33,9 @@ static void blm_fuzz_require(int holds)
 
 static int blm_fuzz_read(blm_fuzz_case *c, const uint8_t *data, size_t bytes)
 {
-    static const char *const rules[] = {"default", "gpt-2",     "smollm",
-                                        "qwen2",   "llama-bpe", "deepseek-llm"};
+    static const char *const rules[] = {"default",   "gpt-2",        "smollm", "qwen2",
+                                        "llama-bpe", "deepseek-llm", "qwen35", "gpt-4o",
+                                        "tekken",    "minicpm5"};
     if (bytes < 3) return 0;
     c->bpe = data[0] & 1;
     c->after_special = data[0] >> 1 & 1;

@@ -47,6 +47,21 @@ static void text_splits_as_the_regular_expressions_say(void **state)
          "\303\251t\303\251 2\302\262 \344\270\255\346\226\207\343\200\202 \342\200\203z",
          "\303\251t\303\251/ 2\302\262/ \344\270\255\346\226\207/\343\200\202/ "
          "/\342\200\203/z"},
+        {"granite-docling", "I've 1234 x  y", "I/'ve/ 1234/ x/ / y"},
+        {"qwen35", "I've camelCase's 123", "I/'ve/ camelCase/'s/ /1/2/3"},
+        {"qwen35",
+         "\340\244\250\340\244\256\340\244\270\340\245\215\340\244\244\340\245\207 42",
+         "\340\244\250\340\244\256\340\244\270\340\245\215\340\244\244\340\245\207/ /4/2"},
+        {"gpt-4o", "I've HTTPServer camelCase's 1234567",
+         "I've/ HTTPServer/ camel/Case's/ /123/456/7"},
+        {"gpt-4o", "\303\200\303\211ab AB\303\251'LL it's",
+         "\303\200\303\211ab/ AB\303\251'LL/ it's"},
+        {"gpt-4o", "a-/\n/b  \n d", "a/-/\n//b/  \n/ d"},
+        {"tekken", "AB\303\251CD's HTTPServer 123", "AB\303\251/CD/'s/ HTTPServer/ /1/2/3"},
+        {"tekken", "a-/\n/b  \n d", "a/-/\n//b/  \n/ d"},
+        {"minicpm5", "x  1234567", "x/  /123/456/7"},
+        {"exaone", "a1b 23", "a/1/b/ /2/3"},
+        {"hunyuan", "a 12", "a/ /1/2"},
         {"smollm", "in 2024 a1b", "in/ /2/0/2/4/ a/1/b"},
         {"smollm", "3.14  ", "3/./1/4/  "},
         {"default", "a 12345 (b) $5+$6 ~x|y", "a/ /123/45/ /(/b/)/ /$/5/+$/6/ /~/x/|/y"},
@@ -82,8 +97,9 @@ static void text_splits_as_the_regular_expressions_say(void **state)
 
 static void every_byte_of_any_text_falls_into_one_word(void **state)
 {
-    static const char *const rules[] = {"gpt-2", "smollm",    "default",
-                                        "qwen2", "llama-bpe", "deepseek-llm"};
+    static const char *const rules[] = {"gpt-2",     "smollm",       "default", "qwen2",
+                                        "llama-bpe", "deepseek-llm", "qwen35",  "gpt-4o",
+                                        "tekken",    "minicpm5"};
     tiny_random r = {20};
     char text[300];
     uint8_t starts[300 / 8 + 1];
@@ -95,7 +111,7 @@ static void every_byte_of_any_text_falls_into_one_word(void **state)
         for (i = 0; i < bytes; i++)
             text[i] =
                 round % 2 ? (char)tiny_next(&r) : "a '\n1.\xe2\x80\x83"[tiny_next(&r) % 9];
-        blm_presplit_run(blm_presplit_find(rules[round % 6], strlen(rules[round % 6])), text,
+        blm_presplit_run(blm_presplit_find(rules[round % 10], strlen(rules[round % 10])), text,
                          bytes, starts);
         assert_true(starts[0] & 1);
         for (at = 0, i = 0; at < bytes; i++) {
@@ -110,7 +126,7 @@ static void every_byte_of_any_text_falls_into_one_word(void **state)
  * White_Space property are all of category Zs, Zl, Zp or Cc. */
 static void characters_have_the_classes_of_unicode(void **state)
 {
-    uint32_t counts[6] = {0}, c;
+    uint32_t counts[7] = {0}, c;
     (void)state;
     for (c = 0; c < 0x110000; c++)
         counts[blm_char_class(c)]++;
@@ -118,7 +134,8 @@ static void characters_have_the_classes_of_unicode(void **state)
     assert_int_equal(counts[BLM_CHAR_NUMBER], 1791);
     assert_int_equal(counts[BLM_CHAR_PUNCTUATION], 819);
     assert_int_equal(counts[BLM_CHAR_SPACE], 25);
-    assert_int_equal(counts[BLM_CHAR_OTHER], 979746 - 25);
+    assert_int_equal(counts[BLM_CHAR_OTHER], 979746 - 25 - 2408);
+    assert_int_equal(counts[BLM_CHAR_MARK], 2408);
     assert_int_equal(blm_char_class('_'), BLM_CHAR_PUNCTUATION);
     assert_int_equal(blm_char_class('+'), BLM_CHAR_OTHER);
     assert_int_equal(blm_char_class(0xb2), BLM_CHAR_NUMBER);

@@ -388,6 +388,34 @@ static void user_defined_tokens_are_found_in_any_text(void **state)
     vocab_close(&s);
 }
 
+/* Gemma's: no space before the text; runs of line breaks and of spaces are user-defined and
+ * found before anything merges, the longest first. */
+static void runs_of_user_defined_tokens_come_before_merging(void **state)
+{
+    static const vocab_piece extra[] = {{"\n", 0, BLM_TOKEN_USER},
+                                        {"\n\n", 0, BLM_TOKEN_USER},
+                                        {"\n\n\n", 0, BLM_TOKEN_USER},
+                                        {"  ", 0, BLM_TOKEN_USER},
+                                        {"   ", 0, BLM_TOKEN_USER},
+                                        {MARK "b", -1, 1},
+                                        {"b", -2, 1},
+                                        {MARK, -3, 1},
+                                        {"b\n", 0, 1}};
+    static vocab_piece pieces[SPM_FIRST + 9];
+    size_t count = vocab_spm_pieces(pieces, extra, COUNT(extra));
+    tiny_writer w;
+    vocab_subject s;
+    (void)state;
+    vocab_start(&w, "llama");
+    tiny_key_bool(&w, "tokenizer.ggml.add_space_prefix", 0);
+    vocab_write_pieces(&w, pieces, count, 1, 1);
+    assert_int_equal(vocab_open(&s, &w, 100), BLUELM_OK);
+    vocab_expect(&s, "b b", 1, "265 264");
+    vocab_expect(&s, "b\nb\n\nb\n\n\n\nb", 1, "265 259 265 260 265 261 259 265");
+    vocab_expect(&s, "b  b   b    b", 1, "265 262 265 263 265 263 264");
+    vocab_close(&s);
+}
+
 static void a_space_goes_before_text_that_follows_a_special_token(void **state)
 {
     static const vocab_piece extra[] = {
@@ -558,6 +586,7 @@ int main(void)
         cmocka_unit_test(text_in_a_real_vocabulary_never_ends_an_answer),
         cmocka_unit_test(markers_of_trusted_texts_become_control),
         cmocka_unit_test(user_defined_tokens_are_found_in_any_text),
+        cmocka_unit_test(runs_of_user_defined_tokens_come_before_merging),
         cmocka_unit_test(a_space_goes_before_text_that_follows_a_special_token),
         cmocka_unit_test(the_first_and_longest_special_token_of_markup_is_found),
         cmocka_unit_test(phi_3_special_tokens_swallow_the_spaces_after_them),

@@ -8,7 +8,13 @@ enum {
     BLM_SPLIT_LLAMA3,      /* (?i:'s|..)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
                               ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
     BLM_SPLIT_QWEN2,       /* the same with single \p{N} */
+    BLM_SPLIT_QWEN35,      /* with single \p{N}, and \p{M} among the letters */
+    BLM_SPLIT_GPT4O,       /* words also end before an upper-case letter that follows a
+                              lower-case one, and take (?i:'s|..)? behind them, not apart;
+                              [\r\n/]* behind other characters */
+    BLM_SPLIT_TEKKEN,      /* the same without 's, with single \p{N} */
     BLM_SPLIT_NUMBER,      /* \p{N} */
+    BLM_SPLIT_NUMBER_3,    /* \p{N}{1,3} */
     BLM_SPLIT_NUMBERS,     /* \p{N}+ */
     BLM_SPLIT_THREE,       /* [0-9][0-9][0-9] */
     BLM_SPLIT_PUNCTUATION, /* [\p{P}\$\+<=>\^~\|]+ */
@@ -23,6 +29,10 @@ static const uint8_t blm_stages_gpt2[] = {BLM_SPLIT_GPT2, 0};
 static const uint8_t blm_stages_digits[] = {BLM_SPLIT_NUMBER, BLM_SPLIT_GPT2, 0};
 static const uint8_t blm_stages_llama3[] = {BLM_SPLIT_LLAMA3, 0};
 static const uint8_t blm_stages_qwen2[] = {BLM_SPLIT_QWEN2, 0};
+static const uint8_t blm_stages_qwen35[] = {BLM_SPLIT_QWEN35, 0};
+static const uint8_t blm_stages_gpt4o[] = {BLM_SPLIT_GPT4O, 0};
+static const uint8_t blm_stages_tekken[] = {BLM_SPLIT_TEKKEN, 0};
+static const uint8_t blm_stages_minicpm5[] = {BLM_SPLIT_NUMBER_3, BLM_SPLIT_LLAMA3, 0};
 static const uint8_t blm_stages_default[] = {BLM_SPLIT_PUNCTUATION, BLM_SPLIT_GPT2,
                                              BLM_SPLIT_NUMBERS, BLM_SPLIT_THREE, 0};
 static const uint8_t blm_stages_deepseek[] = {BLM_SPLIT_NEWLINE,
@@ -34,17 +44,39 @@ static const uint8_t blm_stages_deepseek[] = {BLM_SPLIT_NEWLINE,
                                               0};
 
 static const blm_presplit blm_presplit_rules[] = {
-    {"default", blm_stages_default, 0, 0},  {"gpt-2", blm_stages_gpt2, 0, 0},
-    {"phi-2", blm_stages_gpt2, 0, 0},       {"mpt", blm_stages_gpt2, 0, 0},
-    {"olmo", blm_stages_gpt2, 0, 0},        {"smollm", blm_stages_digits, 0, 0},
-    {"starcoder", blm_stages_digits, 0, 0}, {"refact", blm_stages_digits, 0, 0},
-    {"command-r", blm_stages_digits, 0, 0}, {"codeshell", blm_stages_digits, 0, 0},
-    {"llama-bpe", blm_stages_llama3, 1, 1}, {"llama3", blm_stages_llama3, 1, 1},
-    {"llama-v3", blm_stages_llama3, 1, 1},  {"falcon3", blm_stages_llama3, 1, 1},
-    {"pixtral", blm_stages_llama3, 1, 1},   {"lfm2", blm_stages_llama3, 1, 1},
-    {"smaug-bpe", blm_stages_llama3, 0, 0}, {"dbrx", blm_stages_llama3, 0, 0},
-    {"qwen2", blm_stages_qwen2, 0, 0},      {"deepseek-r1-qwen", blm_stages_qwen2, 0, 0},
-    {"stablelm2", blm_stages_qwen2, 0, 0},  {"deepseek-llm", blm_stages_deepseek, 0, 0},
+    {"default", blm_stages_default, 0, 0},
+    {"gpt-2", blm_stages_gpt2, 0, 0},
+    {"phi-2", blm_stages_gpt2, 0, 0},
+    {"mpt", blm_stages_gpt2, 0, 0},
+    {"olmo", blm_stages_gpt2, 0, 0},
+    {"smollm", blm_stages_digits, 0, 0},
+    {"starcoder", blm_stages_digits, 0, 0},
+    {"refact", blm_stages_digits, 0, 0},
+    {"command-r", blm_stages_digits, 0, 0},
+    {"codeshell", blm_stages_digits, 0, 0},
+    {"llama-bpe", blm_stages_llama3, 1, 1},
+    {"llama3", blm_stages_llama3, 1, 1},
+    {"llama-v3", blm_stages_llama3, 1, 1},
+    {"falcon3", blm_stages_llama3, 1, 1},
+    {"pixtral", blm_stages_llama3, 1, 1},
+    {"lfm2", blm_stages_llama3, 1, 1},
+    {"smaug-bpe", blm_stages_llama3, 0, 0},
+    {"dbrx", blm_stages_llama3, 0, 0},
+    {"qwen2", blm_stages_qwen2, 0, 0},
+    {"deepseek-r1-qwen", blm_stages_qwen2, 0, 0},
+    {"stablelm2", blm_stages_qwen2, 0, 0},
+    {"deepseek-llm", blm_stages_deepseek, 0, 0},
+    {"granite-docling", blm_stages_gpt2, 0, 0},
+    {"trillion", blm_stages_gpt2, 0, 0},
+    {"exaone", blm_stages_digits, 0, 0},
+    {"hunyuan", blm_stages_qwen2, 0, 0},
+    {"megrez", blm_stages_qwen2, 0, 0},
+    {"glm4", blm_stages_llama3, 0, 0},
+    {"qwen35", blm_stages_qwen35, 0, 0},
+    {"minicpm5", blm_stages_minicpm5, 0, 0},
+    {"gpt-4o", blm_stages_gpt4o, 0, 0},
+    {"llama4", blm_stages_gpt4o, 0, 0},
+    {"tekken", blm_stages_tekken, 1, 1},
 };
 
 /* The letters of deepseek-llm's second expression, [first, last]. */
@@ -97,7 +129,7 @@ static blm_step blm_step_at(const char *text, uint32_t at, uint32_t end)
 /* Letters, numbers or, as one kind, everything else that is no space. */
 static uint32_t blm_word_kind(uint32_t kind)
 {
-    return kind == BLM_CHAR_PUNCTUATION ? BLM_CHAR_OTHER : kind;
+    return kind == BLM_CHAR_PUNCTUATION || kind == BLM_CHAR_MARK ? BLM_CHAR_OTHER : kind;
 }
 
 /* The end of the run of one word kind that begins at `at`. */
@@ -175,19 +207,101 @@ static uint32_t blm_scan_number(const char *text, uint32_t at, uint32_t end, uin
     return at;
 }
 
-static uint32_t blm_scan_llama3(const char *text, uint32_t at, uint32_t end, uint32_t digits)
+/* How rules of Llama 3's kind differ. */
+typedef struct blm_word_rule {
+    uint8_t digits;       /* most of a number                                         */
+    uint8_t marks;        /* 1: marks count as letters                                */
+    uint8_t cased;        /* 1: words end where lower case is followed by upper case  */
+    uint8_t contractions; /* 's and the like: BLM_APART, BLM_BEHIND a word, or neither */
+} blm_word_rule;
+
+enum { BLM_APART = 1, BLM_BEHIND = 2 };
+
+static const blm_word_rule blm_word_rules[] = {
+    [BLM_SPLIT_LLAMA3] = {3, 0, 0, BLM_APART}, [BLM_SPLIT_QWEN2] = {1, 0, 0, BLM_APART},
+    [BLM_SPLIT_QWEN35] = {1, 1, 0, BLM_APART}, [BLM_SPLIT_GPT4O] = {3, 0, 1, BLM_BEHIND},
+    [BLM_SPLIT_TEKKEN] = {1, 0, 1, 0},
+};
+
+static uint32_t blm_rule_kind(const blm_word_rule *rule, uint32_t kind)
 {
-    uint32_t found = blm_scan_contraction(text, at, end, 1);
+    return rule->marks && kind == BLM_CHAR_MARK ? BLM_CHAR_LETTER : blm_word_kind(kind);
+}
+
+/* The end of the run of one kind, by a rule. */
+static uint32_t blm_rule_skip(const blm_word_rule *rule, const char *text, uint32_t at,
+                              uint32_t end, uint32_t kind)
+{
+    blm_step s = blm_step_at(text, at, end);
+    while (s.kind != BLM_CHAR_END && blm_rule_kind(rule, s.kind) == kind)
+        at = s.next, s = blm_step_at(text, at, end);
+    return at;
+}
+
+/* The end of a run of letters but those of ASCII in [first, last]: as in llama.cpp, letters
+ * beyond ASCII pass for upper and for lower case. */
+static uint32_t blm_skip_letters_but(const char *text, uint32_t at, uint32_t end, char first,
+                                     char last)
+{
+    blm_step s = blm_step_at(text, at, end);
+    while (s.kind == BLM_CHAR_LETTER && !(text[at] >= first && text[at] <= last))
+        at = s.next, s = blm_step_at(text, at, end);
+    return at;
+}
+
+/* A word of upper case and then lower case; where lower case is missing, of upper case up to
+ * its last letter that may be lower case, if it has one. */
+static uint32_t blm_scan_cased(const char *text, uint32_t at, uint32_t end)
+{
+    uint32_t upper = blm_skip_letters_but(text, at, end, 'a', 'z'), last = upper;
+    if (blm_step_at(text, upper, end).kind == BLM_CHAR_LETTER)
+        return blm_skip_letters_but(text, upper, end, 'A', 'Z');
+    while (last > at && text[last - 1] >= 'A' && text[last - 1] <= 'Z')
+        last--;
+    return last > at ? last : upper;
+}
+
+/* The end of the word of letters at `at`. */
+static uint32_t blm_scan_letters(const blm_word_rule *rule, const char *text, uint32_t at,
+                                 uint32_t end)
+{
+    at = rule->cased ? blm_scan_cased(text, at, end)
+                     : blm_rule_skip(rule, text, at, end, BLM_CHAR_LETTER);
+    if (rule->contractions != BLM_BEHIND || at >= end) return at;
+    return blm_scan_contraction(text, at, end, 1);
+}
+
+/* The end of other characters and of the line breaks behind them. */
+static uint32_t blm_scan_others(const blm_word_rule *rule, const char *text, uint32_t at,
+                                uint32_t end)
+{
+    uint32_t found = blm_rule_skip(rule, text, at, end, BLM_CHAR_OTHER);
+    if (found == at) return at;
+    do {
+        at = found;
+        found = blm_skip_newlines(text, at, end);
+        while (rule->cased && found < end && text[found] == '/')
+            found++;
+    } while (found > at);
+    return found;
+}
+
+static uint32_t blm_scan_words(const blm_word_rule *rule, const char *text, uint32_t at,
+                               uint32_t end)
+{
+    uint32_t found = at;
+    if (rule->contractions == BLM_APART) found = blm_scan_contraction(text, at, end, 1);
     if (found > at) return found;
     blm_step s = blm_step_at(text, at, end);
-    if (s.kind == BLM_CHAR_NUMBER) return blm_scan_number(text, at, end, digits);
+    if (s.kind == BLM_CHAR_NUMBER) return blm_scan_number(text, at, end, rule->digits);
     int newline = s.character == '\r' || s.character == '\n';
-    if (s.kind == BLM_CHAR_LETTER ||
-        (!newline && blm_step_at(text, s.next, end).kind == BLM_CHAR_LETTER))
-        return blm_skip_kind(text, s.next, end, BLM_CHAR_LETTER);
+    if (blm_rule_kind(rule, s.kind) == BLM_CHAR_LETTER)
+        return blm_scan_letters(rule, text, at, end);
+    if (!newline && blm_rule_kind(rule, blm_step_at(text, s.next, end).kind) == BLM_CHAR_LETTER)
+        return blm_scan_letters(rule, text, s.next, end);
     uint32_t word = text[at] == ' ' ? at + 1 : at;
-    found = blm_skip_kind(text, word, end, BLM_CHAR_OTHER);
-    if (found > word) return blm_skip_newlines(text, found, end);
+    found = blm_scan_others(rule, text, word, end);
+    if (found > word) return found;
     found = blm_last_newline(text, at, end);
     return found > at ? found : blm_scan_spaces(text, at, end);
 }
@@ -262,11 +376,15 @@ static uint32_t blm_scan(uint32_t stage, const char *text, uint32_t at, uint32_t
     case BLM_SPLIT_GPT2:
         return blm_scan_gpt2(text, at, end);
     case BLM_SPLIT_LLAMA3:
-        return blm_scan_llama3(text, at, end, 3);
     case BLM_SPLIT_QWEN2:
-        return blm_scan_llama3(text, at, end, 1);
+    case BLM_SPLIT_QWEN35:
+    case BLM_SPLIT_GPT4O:
+    case BLM_SPLIT_TEKKEN:
+        return blm_scan_words(&blm_word_rules[stage], text, at, end);
     case BLM_SPLIT_NUMBER:
         return blm_scan_number(text, at, end, 1);
+    case BLM_SPLIT_NUMBER_3:
+        return blm_scan_number(text, at, end, 3);
     case BLM_SPLIT_THREE:
         return blm_scan_three(text, at, end);
     case BLM_SPLIT_NEWLINE:

@@ -38,7 +38,7 @@ BLM_PRIVATE uint32_t blm_char_class(uint32_t character)
             shift += 7;
         }
         number |= (uint32_t)*at++ << shift;
-        first += number >> 2;
-        if (character < first) return number & 3;
+        first += number >> 3;
+        if (character < first) return number & 7;
     }
 }

@@ -4,15 +4,16 @@
 
 #include "utf8.h"
 
-/* Classes of characters: Unicode's general categories L, N and P, its White_Space
+/* Classes of characters: Unicode's general categories L, N, P and M, its White_Space
  * property, and the rest. BLM_CHAR_END stands for the end of the text. */
 enum {
     BLM_CHAR_OTHER = 0,
     BLM_CHAR_LETTER = 1,
     BLM_CHAR_NUMBER = 2,
     BLM_CHAR_PUNCTUATION = 3,
-    BLM_CHAR_SPACE = 4,
-    BLM_CHAR_END = 5
+    BLM_CHAR_MARK = 4,
+    BLM_CHAR_SPACE = 5,
+    BLM_CHAR_END = 6
 };
 
 /* The class of a character. */

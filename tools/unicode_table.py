@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes text/unicode_table.h: which characters are letters, numbers and punctuation.
+"""Writes text/unicode_table.h: which characters are letters, numbers, punctuation and marks.
 
-Runs of equal class follow one another from U+0000, each one number `length << 2 | class` in groups of seven bits, low
+Runs of equal class follow one another from U+0000, each one number `length << 3 | class` in groups of seven bits, low
 group first, the top bit set when another group follows. Every STEP runs an index entry tells where in the stream a run
 begins and at which character, so that a lookup is a binary search and a few steps.
 
@@ -10,7 +10,7 @@ begins and at which character, so that a lookup is a binary search and a few ste
 import unicodedata
 
 STEP = 32
-CLASSES = {"L": 1, "N": 2, "P": 3}
+CLASSES = {"L": 1, "N": 2, "P": 3, "M": 4}
 LIMIT = 0x110000
 
 
@@ -49,11 +49,11 @@ def main():
         if i % STEP == 0:
             firsts.append(first)
             places.append(len(stream))
-        stream += encode(length << 2 | kind)
+        stream += encode(length << 3 | kind)
     print("/* Made by tools/unicode_table.py from Unicode %s; do not edit.\n *" % unicodedata.unidata_version)
-    print(" * blm_unicode_runs: length << 2 | class of runs of characters that follow one another,")
-    print(" * in groups of seven bits, low group first. Class 1 letter, 2 number, 3 punctuation, 0")
-    print(" * the rest. Run %d * i starts at character blm_unicode_first[i] and at byte" % STEP)
+    print(" * blm_unicode_runs: length << 3 | class of runs of characters that follow one another,")
+    print(" * in groups of seven bits, low group first. Class 1 letter, 2 number, 3 punctuation, 4")
+    print(" * mark, 0 the rest. Run %d * i starts at character blm_unicode_first[i] and at byte" % STEP)
     print(" * blm_unicode_place[i]. */")
     print("#ifndef BLM_UNICODE_TABLE_H\n#define BLM_UNICODE_TABLE_H\n\n#include <stdint.h>\n")
     print("/* clang-format off */\n")
