@@ -1,0 +1,280 @@
+/* What files of language models say: keys that change the network are heeded, and what is
+ * not run is refused by name. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../families/language.h"
+#include "tiny_model.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+enum { KEY_BOOL = 7 };
+
+typedef struct opened {
+    tiny_file file;
+    blm_gguf gguf;
+    blm_language m;
+    blm_arena arena;
+    void *block;
+    bluelm_error err;
+} opened;
+
+static tiny_llm_config family(const char *arch, tiny_extra extra)
+{
+    tiny_llm_config c = tiny_llm_default();
+    c.arch = arch;
+    c.n_layer = 3;
+    c.n_vocab = TINY_MIN_VOCAB;
+    c.extra = extra;
+    return c;
+}
+
+/* Opens a model in memory of exactly what counting said; returns the code. */
+static int open_file(opened *o)
+{
+    int code;
+    assert_int_equal(blm_gguf_open(&o->gguf, o->file.data, o->file.bytes, "llm", NULL), 0);
+    blm_arena_start(&o->arena, NULL, UINT64_MAX);
+    code = blm_language_open(&o->m, &o->gguf, &o->arena, &o->err);
+    o->block = malloc((size_t)o->arena.wanted + BLM_ARENA_MARGIN);
+    assert_non_null(o->block);
+    blm_arena_start(&o->arena, o->block, o->arena.wanted + BLM_ARENA_MARGIN);
+    assert_int_equal(blm_language_open(&o->m, &o->gguf, &o->arena, &o->err), code);
+    assert_true(blm_arena_ok(&o->arena));
+    return code;
+}
+
+static int open_family(opened *o, const char *arch, tiny_extra extra)
+{
+    tiny_llm_config c = family(arch, extra);
+    memset(o, 0, sizeof *o);
+    o->file = tiny_llm(&c);
+    return open_file(o);
+}
+
+static void close_file(opened *o)
+{
+    blm_arena_release(&o->arena);
+    free(o->block);
+    tiny_free(&o->file);
+}
+
+/* ---- Refused ------------------------------------------------------------------------------- */
+
+static void add_yarn(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_string(w, "qwen3.rope.scaling.type", "yarn");
+}
+
+static void add_longrope(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_string(w, "phi3.rope.scaling.type", "longrope");
+}
+
+static void add_experts(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_u32(w, "llama.expert_count", 8);
+}
+
+static void what_is_not_run_is_refused_by_name(void **state)
+{
+    static const struct {
+        const char *arch;
+        tiny_extra extra;
+        const char *subject;
+        uint64_t have;
+    } cases[] = {
+        {"mamba", NULL, "llm: architecture mamba", 0},
+        {"qwen3", add_yarn, "llm: qwen3.rope.scaling.type yarn (none, linear run)", 0},
+        {"phi3", add_longrope, "llm: phi3.rope.scaling.type longrope (none, linear run)", 0},
+        {"llama", add_experts, "llm: llama.expert_count", 8},
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        opened o;
+        assert_int_equal(open_family(&o, cases[i].arch, cases[i].extra), BLUELM_E_UNSUPPORTED);
+        assert_string_equal(o.err.subject, cases[i].subject);
+        assert_int_equal(o.err.have, cases[i].have);
+        close_file(&o);
+    }
+}
+
+/* Every size of a mixer must be there: the key is renamed, then the model refused. */
+static void missing_keys_are_named(void **state)
+{
+    static const struct {
+        const char *arch, *key, *subject;
+    } cases[] = {
+        {"qwen2vl", "qwen2vl.rope.dimension_sections",
+         "llm: qwen2vl.rope.dimension_sections elements"},
+        {"lfm2", "lfm2.shortconv.l_cache", "llm: lfm2.shortconv.l_cache is missing"},
+        {"qwen35", "qwen35.ssm.state_size", "llm: qwen35.ssm.state_size is missing"},
+        {"qwen35", "qwen35.ssm.inner_size", "llm: qwen35.ssm.inner_size is missing"},
+        {"gemma3", "blk.1.post_ffw_norm.weight", "llm: blk.1.post_ffw_norm.weight is missing"},
+        {"qwen3", "blk.2.attn_k_norm.weight", "llm: blk.2.attn_k_norm.weight is missing"},
+    };
+    size_t i, at;
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        tiny_llm_config c = family(cases[i].arch, NULL);
+        size_t length = strlen(cases[i].key);
+        opened o;
+        memset(&o, 0, sizeof o);
+        o.file = tiny_llm(&c);
+        for (at = 0; memcmp(o.file.data + at, cases[i].key, length) != 0; at++)
+            assert_true(at + length < o.file.bytes);
+        o.file.data[at + length - 1] = '?';
+        assert_int_equal(open_file(&o), BLUELM_E_FORMAT);
+        assert_string_equal(o.err.subject, cases[i].subject);
+        close_file(&o);
+    }
+}
+
+/* ---- Heeded ---------------------------------------------------------------------------------- */
+
+enum { PAIRS = 8 }; /* of the default model's heads */
+
+static void add_factors(tiny_writer *w, void *user)
+{
+    float values[PAIRS];
+    uint64_t ne[1] = {PAIRS};
+    uint32_t i;
+    (void)user;
+    for (i = 0; i < PAIRS; i++)
+        values[i] = 1 + (float)i;
+    tiny_tensor(w, "rope_factors_short.weight", TINY_F32, 1, ne, values);
+    tiny_key_u32(w, "phi3.rope.scaling.original_context_length", 64);
+    tiny_key_f32(w, "phi3.rope.scaling.attn_factor", 1.25f);
+}
+
+/* Up to the original context; the file was trained for more, with other factors. */
+static void short_factors_hold_for_the_original_context(void **state)
+{
+    opened o;
+    uint32_t i;
+    (void)state;
+    assert_int_equal(open_family(&o, "phi3", add_factors), 0);
+    assert_int_equal(o.m.trained_context_tokens, 64);
+    assert_true(o.m.rope_magnitude == 1.25f);
+    for (i = 0; i < PAIRS; i++) {
+        double want = pow(10000, -2.0 * i / (2 * PAIRS)) / (1 + i);
+        assert_true(fabs(o.m.rope_frequency[i] - want) < 1e-9 * want);
+    }
+    close_file(&o);
+}
+
+static void add_window(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_u32(w, "lfm2.attention.sliding_window", 16);
+}
+
+/* In lfm2 every attention layer is windowed when the file has a window; the convolutions are
+ * not attention. */
+static void a_window_is_for_the_layers_that_attend(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "lfm2", add_window), 0);
+    assert_int_equal(o.m.window, 16);
+    assert_int_equal(o.m.n_window, 1);
+    assert_int_equal(o.m.n_context, 0);
+    assert_int_equal(o.m.n_convolution, 2);
+    assert_true(o.m.layers[1].windowed && o.m.layers[1].rope == 0);
+    close_file(&o);
+}
+
+static void add_recurrent(tiny_writer *w, void *user)
+{
+    static const uint8_t recurrent[] = {0, 0, 0};
+    (void)user;
+    tiny_key_array(w, "qwen35.attention.recurrent_layers", KEY_BOOL, COUNT(recurrent));
+    tiny_put(&w->keys, recurrent, sizeof recurrent);
+}
+
+/* The array goes before the interval: layers 0 and 2 have no attention's tensors. */
+static void an_array_of_layers_goes_before_the_interval(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "qwen35", add_recurrent), BLUELM_E_FORMAT);
+    assert_string_equal(o.err.subject, "llm: blk.0.attn_q.weight is missing");
+    close_file(&o);
+}
+
+static void add_ahead(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_u32(w, "qwen35.nextn_predict_layers", 1);
+}
+
+static void layers_that_guess_ahead_are_not_run(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "qwen35", add_ahead), 0);
+    assert_int_equal(o.m.n_layer, 2);
+    assert_int_equal(o.m.n_delta, 1);
+    assert_int_equal(o.m.n_context, 1);
+    close_file(&o);
+}
+
+/* Pairs in runs for t, h, w, or every third; what is left over turns by t. */
+static void pairs_turn_by_the_axis_of_their_section(void **state)
+{
+    static const uint8_t runs[PAIRS] = {0, 0, 0, 0, 1, 1, 2, 2};
+    static const uint8_t thirds[PAIRS] = {0, 1, 2, 0, 1, 2, 0, 0};
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "qwen2vl", NULL), 0);
+    assert_memory_equal(o.m.rope_axis, runs, PAIRS);
+    assert_true(o.m.planar);
+    close_file(&o);
+    assert_int_equal(open_family(&o, "qwen3vl", NULL), 0);
+    assert_memory_equal(o.m.rope_axis, thirds, PAIRS);
+    assert_int_equal(o.m.n_deepstack, 1);
+    close_file(&o);
+    assert_int_equal(open_family(&o, "qwen3", NULL), 0);
+    assert_true(o.m.rope_axis == NULL && !o.m.planar);
+    close_file(&o);
+}
+
+/* ---- Positions ---------------------------------------------------------------------------------- */
+
+static void a_picture_in_a_plane_takes_its_longer_side(void **state)
+{
+    blm_position p = blm_position_image(5, 6, 15, 1);
+    (void)state;
+    assert_true(p.t == 5 && p.h == 5 + 2 && p.w == 5 + 3);
+    assert_int_equal(blm_position_after(5, 6, 9, 1), 14);
+    assert_int_equal(blm_position_after(5, 9, 6, 1), 14);
+    p = blm_position_image(5, 6, 15, 0);
+    assert_true(p.t == 20 && p.h == 20 && p.w == 20);
+    assert_int_equal(blm_position_after(5, 6, 9, 0), 59);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_run_is_refused_by_name),
+        cmocka_unit_test(missing_keys_are_named),
+        cmocka_unit_test(short_factors_hold_for_the_original_context),
+        cmocka_unit_test(a_window_is_for_the_layers_that_attend),
+        cmocka_unit_test(an_array_of_layers_goes_before_the_interval),
+        cmocka_unit_test(layers_that_guess_ahead_are_not_run),
+        cmocka_unit_test(pairs_turn_by_the_axis_of_their_section),
+        cmocka_unit_test(a_picture_in_a_plane_takes_its_longer_side),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
