@@ -15,10 +15,18 @@
 
 #define BLM_BLOCK_ROWS(R, ROW)                                                                 \
     R(ROW, Q4_0, 2, 32, 18)                                                                    \
+    R(ROW, Q4_1, 3, 32, 20)                                                                    \
     R(ROW, Q5_0, 6, 32, 22)                                                                    \
+    R(ROW, Q5_1, 7, 32, 24)                                                                    \
     R(ROW, Q8_0, 8, 32, 34)                                                                    \
+    R(ROW, Q2_K, 10, 256, 84)                                                                  \
+    R(ROW, Q3_K, 11, 256, 110)                                                                 \
     R(ROW, Q4_K, 12, 256, 144)                                                                 \
-    R(ROW, Q6_K, 14, 256, 210)
+    R(ROW, Q5_K, 13, 256, 176)                                                                 \
+    R(ROW, Q6_K, 14, 256, 210)                                                                 \
+    R(ROW, IQ4_NL, 20, 32, 18)                                                                 \
+    R(ROW, IQ4_XS, 23, 256, 136)                                                               \
+    R(ROW, MXFP4, 39, 32, 17)
 
 /* The types of floats, which always stay; of blocks, which one may leave out; and all. */
 #define BLM_FLOAT_TYPES(ROW) BLM_FLOAT_ROWS(ROW)

@@ -103,7 +103,7 @@ BLM_AMX static void blm_amx_take_tokens(const blm_acts *a, uint32_t t0, uint32_t
  * is below 128 into bits 16 to 23, with 32768 any into bits 8 to 15. */
 BLM_AMX_INLINE float blm_amx_magic(uint32_t type)
 {
-    return type == BLM_Q8_0 ? 32768.0f : 128.0f;
+    return blm_avx512_zero(type) == 128 ? 32768.0f : 128.0f;
 }
 
 /* Scale and offset of part p for 16 rows. The q of unpack16 are `zero` too large; that and the
@@ -116,31 +116,39 @@ BLM_AMX_INLINE void blm_amx_put_scale(uint32_t type, blm_amx_scales *s, uint32_t
     _mm512_storeu_ps(s->offset[p], _mm512_mul_ps(scale, excess));
 }
 
-/* Of the Q4_K block at byte k of 16 rows: mins are offsets, and leave the magic number no room
- * in them. */
-BLM_AMX_INLINE void blm_amx_scales_q4_k(const uint8_t *const *rows, size_t k, blm_amx_scales *s)
+/* Whether the magic number and zero come off before the scaling: where mins are offsets, and
+ * leave no room in them, where a scale has more bits, or where one may be as large as a float. */
+BLM_AMX_INLINE int blm_amx_takes_off_first(uint32_t type)
 {
-    __m512i scales[2], mins[2];
-    __m512 d, dmin;
-    blm_avx512_scales_q4_k(rows, k, scales, mins, &d, &dmin);
-    dmin = _mm512_sub_ps(_mm512_setzero_ps(), dmin);
-    for (uint32_t i = 0; i < 8; i++) {
-        __m512 scale = blm_avx512_byte(BLM_Q4_K, scales[i / 4], i % 4);
-        __m512 min = blm_avx512_byte(BLM_Q4_K, mins[i / 4], i % 4);
-        _mm512_storeu_ps(s[i].scale[0], _mm512_mul_ps(d, scale));
-        _mm512_storeu_ps(s[i].offset[0], _mm512_mul_ps(dmin, min));
-    }
+    return blm_type_has_min(type) || type == BLM_Q3_K || type == BLM_IQ4_NL ||
+           type == BLM_IQ4_XS || type == BLM_MXFP4;
 }
 
-/* Of the Q6_K block at byte k of 16 rows. */
-BLM_AMX_INLINE void blm_amx_scales_q6_k(const uint8_t *const *rows, size_t k, blm_amx_scales *s)
+/* Scale of part p, and what is to be added after it. */
+BLM_AMX_INLINE void blm_amx_put(uint32_t type, blm_amx_scales *s, uint32_t p, __m512 scale,
+                                __m512 more)
 {
-    const __m512 d = blm_avx512_halves(rows, k + 208);
-    __m512i v[4];
-    blm_avx512_pieces(rows, k + 192, 16, v);
-    for (uint32_t i = 0; i < 16; i++) {
-        __m512 scale = blm_avx512_byte(BLM_Q6_K, v[i / 4], i % 4);
-        blm_amx_put_scale(BLM_Q6_K, s + i / 2, i % 2, _mm512_mul_ps(d, scale), 32);
+    if (!blm_amx_takes_off_first(type)) {
+        blm_amx_put_scale(type, s, p, scale, (float)blm_avx512_zero(type));
+        return;
+    }
+    _mm512_storeu_ps(s->scale[p], scale);
+    _mm512_storeu_ps(s->offset[p], more);
+}
+
+/* Of the block of 256 at byte k of 16 rows. */
+BLM_AMX_INLINE void blm_amx_scales_256(uint32_t type, const uint8_t *const *rows, size_t k,
+                                       blm_amx_scales *s)
+{
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1;
+    blm_avx512_k_head head;
+    blm_avx512_head(type, rows, k, &head);
+    for (uint32_t i = 0; i < 8 * parts; i++) {
+        __m512 more = _mm512_setzero_ps();
+        if (blm_type_has_min(type))
+            more = _mm512_sub_ps(more, blm_avx512_k_min(type, &head, i / parts, i % parts));
+        blm_amx_put(type, s + i / parts, i % parts,
+                    blm_avx512_k_scale(type, &head, i / parts, i % parts), more);
     }
 }
 
@@ -148,15 +156,16 @@ BLM_AMX_INLINE void blm_amx_scales_q6_k(const uint8_t *const *rows, size_t k, bl
 BLM_AMX_INLINE void blm_amx_take_scales(uint32_t type, const uint8_t *const *rows, uint32_t i0,
                                         uint32_t count, blm_amx_scales *s)
 {
-    if (type == BLM_Q4_K) {
-        blm_amx_scales_q4_k(rows, (size_t)(i0 / 8) * 144, s);
-    } else if (type == BLM_Q6_K) {
-        blm_amx_scales_q6_k(rows, (size_t)(i0 / 8) * 210, s);
-    } else {
-        const size_t bytes = blm_type_bytes(type);
-        for (uint32_t i = 0; i < count; i++)
-            blm_amx_put_scale(type, s + i, 0, blm_avx512_halves(rows, (i0 + i) * bytes),
-                              (float)blm_avx512_zero(type));
+    const size_t bytes = blm_type_bytes(type);
+    if (blm_avx512_in_256(type)) {
+        blm_amx_scales_256(type, rows, i0 / 8 * bytes, s);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t at = (i0 + i) * bytes;
+        __m512 more = _mm512_setzero_ps();
+        if (blm_type_has_min(type)) more = blm_avx512_halves(rows, at + 2);
+        blm_amx_put(type, s + i, 0, blm_avx512_factors(type, rows, at), more);
     }
 }
 
@@ -170,8 +179,10 @@ BLM_AMX_INLINE void blm_amx_take_block(uint32_t type, const uint8_t *const *rows
                                            0x08080808, 0x09090909, 0x0C0C0C0C, 0x0D0D0D0D,
                                            0x10101010, 0x11111111, 0x14141414, 0x15151515,
                                            0x18181818, 0x19191919, 0x1C1C1C1C, 0x1D1D1D1D);
-    const __mmask64 place = type == BLM_Q8_0 ? 0x2222222222222222 : 0x4444444444444444;
+    const __mmask64 place =
+        blm_avx512_zero(type) == 128 ? 0x2222222222222222 : 0x4444444444444444;
     const __m512i magic = _mm512_castps_si512(_mm512_set1_ps(blm_amx_magic(type)));
+    const __m512 first = _mm512_set1_ps(blm_amx_magic(type) + (float)blm_avx512_zero(type));
     __m512 scale[2], offset[2];
     __m512i q[8];
     blm_avx512_unpack16(type, rows, i, q);
@@ -189,7 +200,7 @@ BLM_AMX_INLINE void blm_amx_take_block(uint32_t type, const uint8_t *const *rows
                 _mm512_add_epi8(byte, _mm512_set1_epi8((char)(h * 32 + pair % 2 * 2)));
             __m512i v = _mm512_mask_permutexvar_epi8(magic, place, from, q[pair / 2]);
             w[h] = _mm512_castsi512_ps(v);
-            if (type == BLM_Q4_K) w[h] = _mm512_sub_ps(w[h], _mm512_castsi512_ps(magic));
+            if (blm_amx_takes_off_first(type)) w[h] = _mm512_sub_ps(w[h], first);
             w[h] = _mm512_fmadd_ps(w[h], scale[h], offset[h]);
         }
         _mm512_storeu_si512((*tile)[pair], blm_amx_bf16(w[0], w[1]));

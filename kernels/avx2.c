@@ -130,13 +130,6 @@ BLM_AVX2_INLINE __m256i blm_avx2_quanta(__m256 v, float inverse, float limit)
     return _mm256_cvtps_epi32(_mm256_max_ps(v, _mm256_set1_ps(-limit)));
 }
 
-BLM_AVX2_INLINE int32_t blm_avx2_sum_i32(__m256i v)
-{
-    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
-    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
-}
-
 BLM_AVX2_INLINE void blm_avx2_quantize(const float *x, uint32_t cols, void *q, float *scale,
                                        int32_t *sum, uint32_t bits)
 {

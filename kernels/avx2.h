@@ -62,6 +62,14 @@ BLM_AVX2_INLINE float blm_avx2_sum(__m256 v)
     return _mm_cvtss_f32(blm_avx2_sum4(v, v, v, v));
 }
 
+/* The sum of eight lanes. */
+BLM_AVX2_INLINE int32_t blm_avx2_sum_i32(__m256i v)
+{
+    __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4E));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xB1)));
+}
+
 /* e^x as blm_expf: 0 below -87.34, infinity above 88.72, NaN for NaN. */
 BLM_AVX2_INLINE __m256 blm_avx2_exp(__m256 x)
 {

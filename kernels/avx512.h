@@ -4,6 +4,7 @@
 #ifndef BLM_AVX512_H
 #define BLM_AVX512_H
 
+#include "blocks.h"
 #include "kernels.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -140,20 +141,53 @@ BLM_AVX512_INLINE __m512 blm_avx512_exp(__m512 x)
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, lowest, _CMP_NLT_UQ), p);
 }
 
+/* Whether blocks of the file hold 256 weights. */
+BLM_AVX512_INLINE int blm_avx512_in_256(uint32_t type)
+{
+    uint32_t values, bytes;
+    blm_type_layout(type, &values, &bytes);
+    return values == 256;
+}
+
+/* What nibbles stand for: IQ4's values 128 too large, MXFP4's 12. */
+BLM_AVX512_INLINE __m512i blm_avx512_iq4(__m512i nibbles)
+{
+    const __m128i values = _mm_setr_epi8(BLM_IQ4_VALUES);
+    __m512i v = _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8(-128)));
+    return _mm512_shuffle_epi8(v, nibbles);
+}
+
+BLM_AVX512_INLINE __m512i blm_avx512_mxfp4(__m512i nibbles)
+{
+    const __m128i values = _mm_setr_epi8(BLM_MXFP4_VALUES);
+    __m512i v = _mm512_broadcast_i32x4(_mm_add_epi8(values, _mm_set1_epi8(12)));
+    return _mm512_shuffle_epi8(v, nibbles);
+}
+
 /* What a type's q, made unsigned as the dot-product instruction wants its first factor, are too
  * large by; what the file gives as a minimum is not in here. */
 BLM_AVX512_INLINE uint32_t blm_avx512_zero(uint32_t type)
 {
     switch ((blm_type)type) {
+    case BLM_Q3_K:
+        return 4;
     case BLM_Q4_0:
         return 8;
+    case BLM_MXFP4:
+        return 12;
     case BLM_Q5_0:
         return 16;
-    case BLM_Q8_0:
-        return 128;
     case BLM_Q6_K:
         return 32;
+    case BLM_Q8_0:
+    case BLM_IQ4_NL:
+    case BLM_IQ4_XS:
+        return 128;
+    case BLM_Q4_1:
+    case BLM_Q5_1:
+    case BLM_Q2_K:
     case BLM_Q4_K:
+    case BLM_Q5_K:
         return 0;
     case BLM_F32:
     case BLM_F16:

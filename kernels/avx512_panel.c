@@ -24,44 +24,75 @@ enum { BLM_AVX512_TOKENS = 6 };
  * the activations that pass over every panel in turn. */
 enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_NEAR_BYTES = 512 << 10 };
 
-/* The scales of a Q4_K or Q6_K block, half h of the panel: small integers, four to a lane of
- * a and b, times d and dmin. */
-BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const __m512i *a, const __m512i *b,
-                                              __m512 d, __m512 dmin, uint32_t h,
-                                              blm_avx512_panel *panel)
+/* Q2_K has two scales and two mins for a block of 32: fewer blocks make a panel, and the mins
+ * lie behind it. */
+enum { BLM_AVX512_PANEL_BLOCKS_Q2_K = 64 };
+
+typedef struct blm_avx512_two_mins {
+    float min[2][2][16]; /* [half of the block][half of the panel] */
+} blm_avx512_two_mins;
+
+typedef char
+    blm_avx512_q2_k_fits[BLM_AVX512_PANEL_BLOCKS_Q2_K *
+                                     (sizeof(blm_avx512_panel) + sizeof(blm_avx512_two_mins)) <=
+                                 BLM_MATMUL_PANEL_BYTES
+                             ? 1
+                             : -1];
+
+BLM_AVX512_INLINE uint32_t blm_avx512_panel_blocks(uint32_t type)
 {
+    return type == BLM_Q2_K ? BLM_AVX512_PANEL_BLOCKS_Q2_K : BLM_AVX512_PANEL_BLOCKS;
+}
+
+/* The scales of the block of 256 at byte k of 16 rows, half h of the panel. */
+BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const uint8_t *const *rows,
+                                              size_t k, uint32_t h, blm_avx512_panel *panel,
+                                              blm_avx512_two_mins *mins)
+{
+    blm_avx512_k_head head;
+    blm_avx512_head(type, rows, k, &head);
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < 8; i++) {
-        __m512 scale, more;
-        if (type == BLM_Q4_K) { /* eight scales, eight mins */
-            scale = blm_avx512_byte(type, a[i / 4], i % 4);
-            more = blm_avx512_byte(type, b[i / 4], i % 4);
-        } else { /* sixteen scales, two to a block of 32 */
-            scale = blm_avx512_byte(type, a[i / 2], i % 2 * 2);
-            more = blm_avx512_byte(type, a[i / 2], i % 2 * 2 + 1);
-        }
-        _mm512_storeu_ps(panel[i].scale[h], _mm512_mul_ps(scale, d));
-        _mm512_storeu_ps(panel[i].more[h], _mm512_mul_ps(more, dmin));
+        _mm512_storeu_ps(panel[i].scale[h], blm_avx512_k_scale(type, &head, i, 0));
+        if (blm_type_is_halved(type))
+            _mm512_storeu_ps(panel[i].more[h], blm_avx512_k_scale(type, &head, i, 1));
+        else if (blm_type_has_min(type))
+            _mm512_storeu_ps(panel[i].more[h], blm_avx512_k_min(type, &head, i, 0));
+        if (type != BLM_Q2_K) continue;
+        _mm512_storeu_ps(mins[i].min[0][h], blm_avx512_k_min(type, &head, i, 0));
+        _mm512_storeu_ps(mins[i].min[1][h], blm_avx512_k_min(type, &head, i, 1));
     }
 }
 
-/* The 256 columns of Q4_K from byte k of 16 rows, half h of the panel. */
-BLM_AVX512_INLINE void blm_avx512_fill_q4_k(const uint8_t *const *rows, size_t k, uint32_t h,
+/* The 256 columns of Q4_K or Q5_K, whose nibbles begin at byte `low` and Q5_K's fifth bits at
+ * byte `high` of 16 rows, half h of the panel. */
+BLM_AVX512_INLINE void blm_avx512_fill_q4_k(uint32_t type, const uint8_t *const *rows,
+                                            size_t low, size_t high, uint32_t h,
                                             blm_avx512_panel *panel)
 {
-    const __m512i four = _mm512_set1_epi8(0x0F);
-    __m512i v[8];
-    __m512 d, dmin;
-    blm_avx512_scales_q4_k(rows, k, v, v + 2, &d, &dmin);
-    blm_avx512_fill_scales(BLM_Q4_K, v, v + 2, d, dmin, h, panel);
+    const __m512i four = _mm512_set1_epi8(0x0F), sixteen = _mm512_set1_epi8(16);
+    __m512i v[8], bits[8];
+    if (type == BLM_Q5_K) {
+        blm_avx512_pieces(rows, high, 16, bits);
+        blm_avx512_pieces(rows, high + 16, 16, bits + 4);
+    }
     for (uint32_t i = 0; i < 8; i += 2) {
-        blm_avx512_pieces(rows, k + 16 + i * 16, 16, v);
-        blm_avx512_pieces(rows, k + 32 + i * 16, 16, v + 4);
+        const __m512i even = _mm512_set1_epi8((char)(1u << i));
+        const __m512i odd = _mm512_set1_epi8((char)(2u << i));
+        blm_avx512_pieces(rows, low + i * 16, 16, v);
+        blm_avx512_pieces(rows, low + i * 16 + 16, 16, v + 4);
         BLM_AVX512_UNROLL
         for (int g = 0; g < 8; g++) {
-            __m512i high = _mm512_and_si512(_mm512_srli_epi16(v[g], 4), four);
-            _mm512_storeu_si512(panel[i].q[g][h], _mm512_and_si512(v[g], four));
-            _mm512_storeu_si512(panel[i + 1].q[g][h], high);
+            __m512i first = _mm512_and_si512(v[g], four);
+            __m512i second = _mm512_and_si512(_mm512_srli_epi16(v[g], 4), four);
+            if (type == BLM_Q5_K) {
+                __mmask64 set = _mm512_test_epi8_mask(bits[g], even);
+                first = _mm512_mask_add_epi8(first, set, first, sixteen);
+                set = _mm512_test_epi8_mask(bits[g], odd);
+                second = _mm512_mask_add_epi8(second, set, second, sixteen);
+            }
+            _mm512_storeu_si512(panel[i].q[g][h], first);
+            _mm512_storeu_si512(panel[i + 1].q[g][h], second);
         }
     }
 }
@@ -93,36 +124,47 @@ BLM_AVX512_INLINE void blm_avx512_fill_q6_k_half(const uint8_t *const *rows, siz
         }
     }
 }
-/* The 256 columns of Q6_K from byte k of 16 rows, half h of the panel. */
-BLM_AVX512_INLINE void blm_avx512_fill_q6_k(const uint8_t *const *rows, size_t k, uint32_t h,
-                                            blm_avx512_panel *panel)
+/* The q of the block of 256 that holds block i, half h of the panel; those of Q4_K, Q5_K and
+ * Q6_K so that nothing is read twice. */
+BLM_AVX512_INLINE void blm_avx512_fill_256(uint32_t type, const uint8_t *const *rows,
+                                           uint32_t i, uint32_t h, blm_avx512_panel *panel)
 {
-    __m512i scales[4];
-    __m512 d = blm_avx512_halves(rows, k + 208);
-    blm_avx512_pieces(rows, k + 192, 16, scales);
-    blm_avx512_fill_scales(BLM_Q6_K, scales, scales, d, d, h, panel);
-    blm_avx512_fill_q6_k_half(rows, k, k + 128, h, panel);
-    blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, h, panel + 4);
+    const size_t k = (size_t)(i / 8) * blm_type_bytes(type);
+    if (type == BLM_Q4_K) {
+        blm_avx512_fill_q4_k(type, rows, k + 16, 0, h, panel);
+    } else if (type == BLM_Q5_K) {
+        blm_avx512_fill_q4_k(type, rows, k + 48, k + 16, h, panel);
+    } else if (type == BLM_Q6_K) {
+        blm_avx512_fill_q6_k_half(rows, k, k + 128, h, panel);
+        blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, h, panel + 4);
+    } else {
+        for (uint32_t j = 0; j < 8; j++) {
+            __m512i q[8];
+            blm_avx512_unpack16(type, rows, i + j, q);
+            BLM_AVX512_UNROLL
+            for (int g = 0; g < 8; g++)
+                _mm512_storeu_si512(panel[j].q[g][h], q[g]);
+        }
+    }
 }
 
 /* Blocks of 32 columns in a block of the file. */
 BLM_AVX512_INLINE uint32_t blm_avx512_unit(uint32_t type)
 {
-    uint32_t values, bytes;
-    blm_type_layout(type, &values, &bytes);
-    return values / 32;
+    return blm_avx512_in_256(type) ? 8 : 1;
 }
 
 /* Blocks [i0, i1) of 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows, uint32_t h,
                                        uint32_t i0, uint32_t i1, blm_avx512_panel *panel)
 {
-    if (type == BLM_Q4_K || type == BLM_Q6_K) {
-        for (uint32_t i = i0 / 8; i < i1 / 8; i++, panel += 8) {
-            if (type == BLM_Q4_K)
-                blm_avx512_fill_q4_k(rows, (size_t)i * 144, h, panel);
-            else
-                blm_avx512_fill_q6_k(rows, (size_t)i * 210, h, panel);
+    const size_t bytes = blm_type_bytes(type);
+    if (blm_avx512_in_256(type)) {
+        blm_avx512_two_mins *mins =
+            (blm_avx512_two_mins *)(void *)(panel + BLM_AVX512_PANEL_BLOCKS_Q2_K);
+        for (uint32_t i = i0; i < i1; i += 8, panel += 8, mins += 8) {
+            blm_avx512_fill_scales(type, rows, i / 8 * bytes, h, panel, mins);
+            blm_avx512_fill_256(type, rows, i, h, panel);
         }
         return;
     }
@@ -132,8 +174,11 @@ BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows
         BLM_AVX512_UNROLL
         for (int g = 0; g < 8; g++)
             _mm512_storeu_si512(panel->q[g][h], q[g]);
-        _mm512_storeu_ps(panel->scale[h],
-                         blm_avx512_halves(rows, (size_t)i * blm_type_bytes(type)));
+        _mm512_storeu_ps(panel->scale[h], blm_avx512_factors(type, rows, i * bytes));
+        if (blm_type_has_min(type))
+            _mm512_storeu_ps(
+                panel->more[h],
+                _mm512_sub_ps(_mm512_setzero_ps(), blm_avx512_halves(rows, i * bytes + 2)));
     }
 }
 
@@ -158,11 +203,31 @@ BLM_AVX512_INLINE int32_t blm_avx512_offset(uint32_t type, const blm_acts *x, si
     return -zero * (part ? x->sum[at] - first : first);
 }
 
+/* Takes off the mins of the two halves of a block: each times its half of the activations. */
+BLM_AVX512_INLINE void blm_avx512_block_mins(const blm_avx512_two_mins *mins, const blm_acts *x,
+                                             const size_t *at, uint32_t tokens,
+                                             const int8_t *const *q,
+                                             __m512 sum[2][BLM_AVX512_TOKENS])
+{
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        int32_t first = blm_avx512_sum_q16(q[t]), second = x->sum[at[t]] - first;
+        __m512 a = _mm512_set1_ps((float)first * x->scale[at[t]]);
+        __m512 b = _mm512_set1_ps((float)second * x->scale[at[t]]);
+        BLM_AVX512_UNROLL
+        for (uint32_t h = 0; h < 2; h++) {
+            sum[h][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(mins->min[0][h]), a, sum[h][t]);
+            sum[h][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(mins->min[1][h]), b, sum[h][t]);
+        }
+    }
+}
+
 /* One block of the panel with `tokens` tokens: their activations are at q[token], what goes
  * with them at x->scale[at[token]] and x->sum. A part is what shares a scale: the block, or
  * half of it. */
 BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w,
-                                        const blm_acts *x, const size_t *at, uint32_t tokens,
+                                        const blm_avx512_two_mins *mins, const blm_acts *x,
+                                        const size_t *at, uint32_t tokens,
                                         const int8_t *const *q,
                                         __m512 sum[2][BLM_AVX512_TOKENS])
 {
@@ -197,6 +262,10 @@ BLM_AVX512_INLINE void blm_avx512_block(uint32_t type, const blm_avx512_panel *w
         }
     }
     if (!blm_type_has_min(type)) return;
+    if (type == BLM_Q2_K) {
+        blm_avx512_block_mins(mins, x, at, tokens, q, sum);
+        return;
+    }
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         __m512 v = _mm512_cvtepi32_ps(_mm512_set1_epi32(x->sum[at[t]]));
@@ -241,6 +310,8 @@ BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, 
                                        uint32_t t1, uint32_t tokens, int first)
 {
     const blm_avx512_panel *w = (const blm_avx512_panel *)a->scratch;
+    const blm_avx512_two_mins *mins =
+        (const blm_avx512_two_mins *)(const void *)(w + BLM_AVX512_PANEL_BLOCKS_Q2_K);
     const int8_t *q[BLM_AVX512_TOKENS];
     size_t at[BLM_AVX512_TOKENS];
     __m512 sum[2][BLM_AVX512_TOKENS];
@@ -251,9 +322,9 @@ BLM_AVX512_INLINE void blm_avx512_tile(uint32_t type, const blm_matmul_args *a, 
         at[t] = token * a->x->block_stride + i0;
         sum[0][t] = sum[1][t] = _mm512_setzero_ps();
     }
-    for (uint32_t i = i0; i < i1; i++, w++) {
+    for (uint32_t i = i0; i < i1; i++, w++, mins++) {
         if (first) blm_avx512_panel_ahead(type, a->w, r + 32, i);
-        blm_avx512_block(type, w, a->x, at, tokens, q, sum);
+        blm_avx512_block(type, w, mins, a->x, at, tokens, q, sum);
         BLM_AVX512_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
             q[t] += 32, at[t]++;
@@ -298,7 +369,8 @@ BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0,
 {
     const uint32_t unit = blm_avx512_unit(type);
     uint32_t blocks = a->x->cols / 32;
-    uint32_t stretches = (blocks + BLM_AVX512_PANEL_BLOCKS - 1) / BLM_AVX512_PANEL_BLOCKS;
+    const uint32_t most = blm_avx512_panel_blocks(type);
+    uint32_t stretches = (blocks + most - 1) / most;
     blm_avx512_panel *panel = (blm_avx512_panel *)a->scratch;
     for (uint32_t s = 0; s < stretches; s++) {
         uint32_t i0 = blm_avx512_cut(blocks, unit, s, stretches);
@@ -316,7 +388,8 @@ BLM_AVX512_INLINE void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0,
 BLM_AVX512_INLINE void blm_avx512_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                          uint32_t type)
 {
-    uint32_t tokens = a->x->tokens, stretch = BLM_MIN(a->x->cols, BLM_AVX512_PANEL_BLOCKS * 32);
+    uint32_t tokens = a->x->tokens,
+             stretch = BLM_MIN(a->x->cols, blm_avx512_panel_blocks(type) * 32);
     uint32_t most = BLM_AVX512_NEAR_BYTES / stretch / BLM_AVX512_TOKENS * BLM_AVX512_TOKENS;
     for (uint32_t t = 0; t < tokens; t += most)
         blm_avx512_chunk(a, row0, row1, type, t, t + BLM_MIN(tokens - t, most));

@@ -11,13 +11,14 @@
 /* Whether each half of 32 weights has a scale of its own. */
 static inline BLM_UNUSED int blm_type_is_halved(uint32_t type)
 {
-    return type == BLM_Q6_K;
+    return type == BLM_Q2_K || type == BLM_Q3_K || type == BLM_Q6_K;
 }
 
 /* Whether the file has a minimum for each scale: w = scale q - min. */
 static inline BLM_UNUSED int blm_type_has_min(uint32_t type)
 {
-    return type == BLM_Q4_K;
+    return type == BLM_Q4_1 || type == BLM_Q5_1 || type == BLM_Q2_K || type == BLM_Q4_K ||
+           type == BLM_Q5_K;
 }
 
 /* ---- Scales in few bits ---------------------------------------------------------------- */
@@ -49,11 +50,25 @@ static inline BLM_UNUSED void blm_scales_q3_k(const uint8_t *p, uint32_t out[4])
     out[3] = (b >> 4 & four) | (c >> 6 & two) << 4;
 }
 
-/* Scale i of eight of IQ4_XS, -32..31; p: at the two bytes of high pairs. */
+/* Eight scales of IQ4_XS, 6 bits each, as bytes that are 32 too large; p: at the two bytes of
+ * high pairs, which four bytes of nibbles follow. */
+static inline BLM_UNUSED void blm_scales_iq4_xs(const uint8_t *p, uint32_t out[2])
+{
+    const uint32_t high = blm_load_u16(p), low = blm_load_u32(p + 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t nibbles = low >> (16 * i) & 0xFFFFu, pairs = high >> (8 * i) & 0xFFu;
+        nibbles = (nibbles | nibbles << 8) & 0x00FF00FFu; /* spread, each to a byte */
+        nibbles = (nibbles | nibbles << 4) & 0x0F0F0F0Fu;
+        pairs = (pairs | pairs << 12) & 0x000F000Fu;
+        pairs = (pairs | pairs << 6) & 0x03030303u;
+        out[i] = nibbles | pairs << 4;
+    }
+}
+
+/* Scale i of them, -32..31. */
 static inline BLM_UNUSED int blm_scale_iq4_xs(const uint8_t *p, uint32_t i)
 {
-    uint32_t low = (uint32_t)p[2 + i / 2] >> (i % 2 * 4) & 15u;
-    uint32_t high = (uint32_t)blm_load_u16(p) >> (2 * i) & 3u;
+    uint32_t low = blm_load_u32(p + 2) >> (4 * i) & 15, high = blm_load_u16(p) >> (2 * i) & 3;
     return (int)(low | high << 4) - 32;
 }
 

@@ -39,16 +39,16 @@ BLM_SSE41_INLINE __m128 blm_sse41_floats8(const int8_t *p)
 
 /* ---- Unpacking the file's blocks ----------------------------------------------------- */
 
-/* 32 weights: w[j] = scale[j / 16] q[j] - min. */
+/* 32 weights: w[j] = scale[j / 16] q[j] - min[j / 16]. */
 typedef struct blm_sse41_block {
     int8_t q[32];
-    float scale[2], min;
+    float scale[2], min[2];
 } blm_sse41_block;
 
 BLM_SSE41_INLINE void blm_sse41_put_scale(blm_sse41_block *out, float scale, float min)
 {
     out->scale[0] = out->scale[1] = scale;
-    out->min = min;
+    out->min[0] = out->min[1] = min;
 }
 
 /* 16 bytes' nibbles, the low ones first, less `zero`. */
@@ -71,6 +71,37 @@ BLM_SSE41_INLINE void blm_sse41_add_bits(blm_sse41_block *out, const uint8_t *p,
         v = _mm_cmpeq_epi8(_mm_and_si128(v, bit), bit);
         v = _mm_and_si128(v, _mm_set1_epi8(size));
         blm_sse41_store(out->q + h * 16, _mm_add_epi8(blm_sse41_load(out->q + h * 16), v));
+    }
+}
+
+/* q becomes what the nibbles in it stand for. */
+BLM_SSE41_INLINE void blm_sse41_look_up(blm_sse41_block *out, __m128i values)
+{
+    blm_sse41_store(out->q, _mm_shuffle_epi8(values, blm_sse41_load(out->q)));
+    blm_sse41_store(out->q + 16, _mm_shuffle_epi8(values, blm_sse41_load(out->q + 16)));
+}
+
+/* Adds `size` to q[j] where bit i of byte j at p is set. */
+BLM_SSE41_INLINE void blm_sse41_add_layer(blm_sse41_block *out, const uint8_t *p, uint32_t i,
+                                          char size)
+{
+    const __m128i bit = _mm_set1_epi8((char)(1u << i));
+    for (uint32_t h = 0; h < 32; h += 16) {
+        __m128i v = _mm_cmpeq_epi8(_mm_and_si128(blm_sse41_load(p + h), bit), bit);
+        v = _mm_and_si128(v, _mm_set1_epi8(size));
+        blm_sse41_store(out->q + h, _mm_add_epi8(blm_sse41_load(out->q + h), v));
+    }
+}
+
+/* Bit pair i of each of 32 bytes, less `zero`. */
+BLM_SSE41_INLINE void blm_sse41_put_pairs(blm_sse41_block *out, const uint8_t *p, uint32_t i,
+                                          char zero)
+{
+    const __m128i shift = _mm_cvtsi32_si128((int)(i * 2)), less = _mm_set1_epi8(zero);
+    for (uint32_t h = 0; h < 32; h += 16) {
+        __m128i v = _mm_srl_epi16(blm_sse41_load(p + h), shift);
+        v = _mm_sub_epi8(_mm_and_si128(v, _mm_set1_epi8(3)), less);
+        blm_sse41_store(out->q + h, v);
     }
 }
 
@@ -111,19 +142,83 @@ BLM_SSE41_INLINE void blm_sse41_unpack_q6_k(const uint8_t *b, uint32_t i, blm_ss
     float d = blm_f32_of_f16(blm_load_u16(b + 208));
     out->scale[0] = d * (float)(int8_t)b[192 + i * 2];
     out->scale[1] = d * (float)(int8_t)b[193 + i * 2];
-    out->min = 0;
+    out->min[0] = out->min[1] = 0;
+}
+
+/* Block i of 8 in a Q2_K block. */
+BLM_SSE41_INLINE void blm_sse41_unpack_q2_k(const uint8_t *b, uint32_t i, blm_sse41_block *out)
+{
+    float d = blm_f32_of_f16(blm_load_u16(b + 80)), dmin = blm_f32_of_f16(blm_load_u16(b + 82));
+    for (uint32_t h = 0; h < 2; h++) {
+        out->scale[h] = d * (float)(b[i * 2 + h] & 15);
+        out->min[h] = dmin * (float)(b[i * 2 + h] >> 4);
+    }
+    blm_sse41_put_pairs(out, b + 16 + i / 4 * 32, i % 4, 0);
+}
+
+/* Block i of 8 in a Q3_K block. */
+BLM_SSE41_INLINE void blm_sse41_unpack_q3_k(const uint8_t *b, uint32_t i, blm_sse41_block *out)
+{
+    uint32_t words[4];
+    blm_scales_q3_k(b + 96, words);
+    uint32_t two = words[i / 2] >> (i % 2 * 16);
+    float d = blm_f32_of_f16(blm_load_u16(b + 108));
+    out->scale[0] = d * (float)((int)(two & 63) - 32);
+    out->scale[1] = d * (float)((int)(two >> 8 & 63) - 32);
+    out->min[0] = out->min[1] = 0;
+    blm_sse41_put_pairs(out, b + 32 + i / 4 * 32, i % 4, 4);
+    blm_sse41_add_layer(out, b, i, 4);
 }
 
 /* Block i of a row. The places of the bits: see scalar.c. */
 BLM_SSE41_INLINE void blm_sse41_unpack(uint32_t type, const uint8_t *row, uint32_t i,
                                        blm_sse41_block *out)
 {
+    const __m128i iq4 = _mm_setr_epi8(BLM_IQ4_VALUES), mxfp4 = _mm_setr_epi8(BLM_MXFP4_VALUES);
     const uint8_t *b = row + (size_t)i * blm_type_bytes(type); /* blocks of 32 */
     const uint8_t *k = row + (size_t)(i / 8) * blm_type_bytes(type);
     switch ((blm_type)type) {
     case BLM_Q4_0:
         blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
         blm_sse41_put_nibbles(out, b + 2, 8);
+        break;
+    case BLM_Q4_1:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)),
+                            -blm_f32_of_f16(blm_load_u16(b + 2)));
+        blm_sse41_put_nibbles(out, b + 4, 0);
+        break;
+    case BLM_Q5_1:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)),
+                            -blm_f32_of_f16(blm_load_u16(b + 2)));
+        blm_sse41_put_nibbles(out, b + 8, 0);
+        blm_sse41_add_bits(out, b + 4, 16);
+        break;
+    case BLM_IQ4_NL:
+        blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
+        blm_sse41_put_nibbles(out, b + 2, 0);
+        blm_sse41_look_up(out, iq4);
+        break;
+    case BLM_MXFP4:
+        blm_sse41_put_scale(out, blm_scale_mxfp4(b[0]), 0);
+        blm_sse41_put_nibbles(out, b + 1, 0);
+        blm_sse41_look_up(out, mxfp4);
+        break;
+    case BLM_Q2_K:
+        blm_sse41_unpack_q2_k(k, i % 8, out);
+        break;
+    case BLM_Q3_K:
+        blm_sse41_unpack_q3_k(k, i % 8, out);
+        break;
+    case BLM_Q5_K:
+        blm_sse41_put_k_scale(out, k, i % 8);
+        blm_sse41_put_part(out, k + 48 + i % 8 / 2 * 32, i % 2);
+        blm_sse41_add_layer(out, k + 16, i % 8, 16);
+        break;
+    case BLM_IQ4_XS:
+        blm_sse41_put_scale(
+            out, blm_f32_of_f16(blm_load_u16(k)) * (float)blm_scale_iq4_xs(k + 2, i % 8), 0);
+        blm_sse41_put_nibbles(out, k + 8 + i % 8 * 16, 0);
+        blm_sse41_look_up(out, iq4);
         break;
     case BLM_Q5_0:
         blm_sse41_put_scale(out, blm_f32_of_f16(blm_load_u16(b)), 0);
@@ -159,7 +254,17 @@ BLM_SSE41_INLINE __m128i blm_sse41_products(const int8_t *w, const int8_t *x)
     return _mm_madd_epi16(pairs, _mm_set1_epi16(1));
 }
 
-BLM_SSE41_INLINE float blm_sse41_dot8(const blm_sse41_block *w, const blm_acts *x, uint32_t t)
+/* What two mins take off a block of 32: each the sum of its half of the activations. */
+BLM_SSE41_INLINE float blm_sse41_mins(const float *min, const int8_t *q, int32_t sum)
+{
+    __m128i v = _mm_sad_epu8(_mm_xor_si128(blm_sse41_load(q), _mm_set1_epi8(-128)),
+                             _mm_setzero_si128());
+    int32_t first = _mm_cvtsi128_si32(v) + _mm_extract_epi32(v, 2) - 16 * 128;
+    return (float)first * min[0] + (float)(sum - first) * min[1];
+}
+
+BLM_SSE41_INLINE float blm_sse41_dot8(uint32_t type, const blm_sse41_block *w,
+                                      const blm_acts *x, uint32_t t)
 {
     const int8_t *q = (const int8_t *)x->q + t * x->q_stride;
     const float *scale = x->scale + t * x->block_stride;
@@ -172,7 +277,10 @@ BLM_SSE41_INLINE float blm_sse41_dot8(const blm_sse41_block *w, const blm_acts *
         a = _mm_add_ps(_mm_mul_ps(a, _mm_set1_ps(w->scale[0])),
                        _mm_mul_ps(b, _mm_set1_ps(w->scale[1])));
         sum = _mm_add_ps(sum, _mm_mul_ps(a, _mm_set1_ps(scale[i])));
-        mins += (float)x_sum[i] * w->min * scale[i];
+        if (type == BLM_Q2_K)
+            mins += blm_sse41_mins(w->min, q, x_sum[i]) * scale[i];
+        else
+            mins += (float)x_sum[i] * w->min[0] * scale[i];
     }
     return blm_sse41_sum(sum) - mins;
 }
@@ -186,7 +294,7 @@ BLM_SSE41_INLINE void blm_sse41_matmul(uint32_t type, const blm_matmul_args *a, 
         for (uint32_t i = 0; i < a->x->cols / 32; i++)
             blm_sse41_unpack(type, row, i, w + i);
         for (uint32_t t = 0; t < a->x->tokens; t++)
-            a->y[t * a->y_stride + r] = blm_sse41_dot8(w, a->x, t);
+            a->y[t * a->y_stride + r] = blm_sse41_dot8(type, w, a->x, t);
     }
 }
 

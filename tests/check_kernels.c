@@ -18,7 +18,7 @@
 /* ---- A second opinion on what weights mean ------------------------------------------- */
 
 /* sizes: of the two terms of a weight, of which the smaller one may be left. */
-static void reference_q4_k(const uint8_t *b, double *out, double *sizes)
+static void reference_q4_k(uint32_t type, const uint8_t *b, double *out, double *sizes)
 {
     double d = f16_value(b), dmin = f16_value(b + 2);
     for (int s = 0; s < 8; s++) {
@@ -26,7 +26,9 @@ static void reference_q4_k(const uint8_t *b, double *out, double *sizes)
         int sc = s < 4 ? p[s] & 63 : (p[s + 4] & 15) | (p[s - 4] >> 6 << 4);
         int mn = s < 4 ? p[s + 4] & 63 : p[s + 4] >> 4 | (p[s] >> 6 << 4);
         for (int j = 0; j < 32; j++) {
-            int byte = b[16 + s / 2 * 32 + j], q = s % 2 ? byte >> 4 : byte & 15;
+            int byte = b[(type == BLM_Q5_K ? 48 : 16) + s / 2 * 32 + j];
+            int q = s % 2 ? byte >> 4 : byte & 15;
+            if (type == BLM_Q5_K) q += (b[16 + j] >> s & 1) * 16;
             out[s * 32 + j] = d * sc * q - dmin * mn;
             sizes[s * 32 + j] = fabs(d * sc * q) + fabs(dmin * mn);
         }
@@ -47,38 +49,113 @@ static void reference_q6_k(const uint8_t *b, double *out)
     }
 }
 
+/* Value j of 32 in nibbles, the first 16 in the low ones. */
+static int reference_nibble(const uint8_t *p, unsigned j)
+{
+    return j < 16 ? p[j] & 15 : p[j - 16] >> 4;
+}
+
+static int reference_bit(const uint8_t *p, unsigned j)
+{
+    return p[j / 8] >> j % 8 & 1;
+}
+
+static const int reference_iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+static const double reference_mxfp4[8] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+
+/* a + more, and how large the two are. */
+static double reference_sum(double a, double more, double *size)
+{
+    *size = fabs(a) + fabs(more);
+    return a + more;
+}
+
+/* Value j of the block of 32 at b. */
+static double reference_32(blm_type type, const uint8_t *b, unsigned j, double *size)
+{
+    switch (type) {
+    case BLM_Q4_0:
+        return f16_value(b) * (reference_nibble(b + 2, j) - 8);
+    case BLM_Q4_1:
+        return reference_sum(f16_value(b) * reference_nibble(b + 4, j), f16_value(b + 2), size);
+    case BLM_Q5_0:
+        return f16_value(b) * (reference_nibble(b + 6, j) + 16 * reference_bit(b + 2, j) - 16);
+    case BLM_Q5_1:
+        return reference_sum(f16_value(b) *
+                                 (reference_nibble(b + 8, j) + 16 * reference_bit(b + 4, j)),
+                             f16_value(b + 2), size);
+    case BLM_Q8_0:
+        return f16_value(b) * (int8_t)b[2 + j];
+    case BLM_IQ4_NL:
+        return f16_value(b) * reference_iq4[reference_nibble(b + 2, j)];
+    case BLM_MXFP4: {
+        int q = reference_nibble(b + 1, j);
+        return ldexp(q < 8 ? reference_mxfp4[q] : -reference_mxfp4[q - 8], b[0] - 127);
+    }
+    case BLM_Q2_K:
+    case BLM_Q3_K:
+    case BLM_Q4_K:
+    case BLM_Q5_K:
+    case BLM_Q6_K:
+    case BLM_IQ4_XS:
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16:
+        break;
+    }
+    abort();
+}
+
+/* Value j of the Q2_K, Q3_K or IQ4_XS block of 256 at b. */
+static double reference_256(blm_type type, const uint8_t *b, unsigned j, double *size)
+{
+    unsigned half = j / 128, shift = j % 128 / 32 * 2, l = j % 32, group = j / 16;
+    if (type == BLM_Q2_K) {
+        int q = b[16 + half * 32 + l] >> shift & 3, scale = b[group];
+        return reference_sum(f16_value(b + 80) * (scale & 15) * q,
+                             -f16_value(b + 82) * (scale >> 4), size);
+    }
+    if (type == BLM_Q3_K) {
+        const uint8_t *p = b + 96;
+        int q = (b[32 + half * 32 + l] >> shift & 3) - (b[l] >> j / 32 & 1 ? 0 : 4);
+        int low = group < 8 ? p[group] & 15 : p[group - 8] >> 4;
+        int scale = low | (p[8 + group % 4] >> (group / 4 * 2) & 3) << 4;
+        return f16_value(b + 108) * (scale - 32) * q;
+    }
+    unsigned i = j / 32;
+    int scale = b[4 + i / 2] >> (i % 2 * 4) & 15;
+    scale |= ((b[2] | b[3] << 8) >> (2 * i) & 3) << 4;
+    return f16_value(b) * (scale - 32) * reference_iq4[reference_nibble(b + 8 + i * 16, l)];
+}
+
 /* And the sizes that errors are measured by. */
 static void reference_row(uint32_t type, const uint8_t *row, uint32_t cols, double *out,
                           double *sizes)
 {
+    uint32_t values, bytes;
+    blm_type_block(type, &values, &bytes);
     for (uint32_t k = 0; k < cols; k++) {
+        const uint8_t *b = row + (size_t)(k / values) * bytes;
+        double size = -1;
         if (type == BLM_F32) {
-            out[k] = (double)blm_load_f32(row + k * 4);
+            out[k] = (double)blm_load_f32(b);
         } else if (type == BLM_F16) {
-            out[k] = f16_value(row + k * 2);
+            out[k] = f16_value(b);
         } else if (type == BLM_BF16) {
-            out[k] = (double)blm_f32_of_bits((uint32_t)blm_load_u16(row + k * 2) << 16);
-        } else if (type == BLM_Q4_0) {
-            const uint8_t *b = row + k / 32 * 18;
-            unsigned j = k % 32;
-            int q = j < 16 ? b[2 + j] & 15 : b[2 + j - 16] >> 4;
-            out[k] = f16_value(b) * (q - 8);
-        } else if (type == BLM_Q5_0) {
-            const uint8_t *b = row + k / 32 * 22;
-            unsigned j = k % 32;
-            int q = j < 16 ? b[6 + j] & 15 : b[6 + j - 16] >> 4;
-            q += (b[2 + j / 8] >> j % 8 & 1) * 16;
-            out[k] = f16_value(b) * (q - 16);
-        } else if (type == BLM_Q8_0) {
-            const uint8_t *b = row + k / 32 * 34;
-            out[k] = f16_value(b) * (int8_t)b[2 + k % 32];
-        } else if (k % 256 == 0) {
-            if (type == BLM_Q4_K) reference_q4_k(row + k / 256 * 144, out + k, sizes + k);
-            if (type == BLM_Q6_K) reference_q6_k(row + k / 256 * 210, out + k);
+            out[k] = (double)blm_f32_of_bits((uint32_t)blm_load_u16(b) << 16);
+        } else if (type == BLM_Q4_K || type == BLM_Q5_K) {
+            if (k % 256 == 0) reference_q4_k(type, b, out + k, sizes + k);
+            continue;
+        } else if (type == BLM_Q6_K) {
+            if (k % 256 == 0) reference_q6_k(b, out + k);
+        } else if (values == 32) {
+            out[k] = reference_32((blm_type)type, b, k % 32, &size);
+        } else {
+            out[k] = reference_256((blm_type)type, b, k % 256, &size);
         }
+        sizes[k] = size < 0 ? fabs(out[k]) : size;
     }
-    for (uint32_t k = 0; k < cols && type != BLM_Q4_K; k++)
-        sizes[k] = fabs(out[k]);
 }
 
 /* ---- Products ------------------------------------------------------------------------ */

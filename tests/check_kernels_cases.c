@@ -111,6 +111,38 @@ static void make_float(uint8_t *p, uint32_t type, int pattern)
     }
 }
 
+/* q as low or as high as they go, scales as large as they go. */
+static void extreme_block(uint8_t *p, uint32_t type, uint32_t size, int pattern)
+{
+    uint8_t low = type == BLM_Q8_0 ? 0x80 : 0, high = type == BLM_Q8_0 ? 0x7F : 0xFF;
+    memset(p, pattern == LOWEST ? low : high, size);
+    if (type == BLM_Q6_K) memset(p + 192, pattern == LOWEST ? 0x80 : 0x7F, 16);
+    if (pattern != LOWEST) return;
+    if (type == BLM_Q4_K || type == BLM_Q5_K) memset(p + 4, 0xFF, 12);
+    if (type == BLM_Q2_K) memset(p, 0xFF, 16);
+    if (type == BLM_IQ4_XS && random_u32() % 2) memset(p + 2, 0xFF, 6);
+    if (type == BLM_Q3_K && random_u32() % 2) memset(p + 96, 0xFF, 12);
+}
+
+/* What multiplies the block, and the minimum beside it. */
+static void scale_block(uint8_t *p, uint32_t type, int pattern)
+{
+    uint8_t *d = p;
+    if (type == BLM_MXFP4) { /* 2^(p - 127) */
+        *p = (uint8_t)(pattern == ZERO_SCALES   ? random_u32() % 3
+                       : pattern == HUGE_SCALES ? 140
+                                                : 120 + random_u32() % 5);
+        return;
+    }
+    if (type == BLM_Q6_K) d = p + 208;
+    if (type == BLM_Q3_K) d = p + 108;
+    if (type == BLM_Q2_K) d = p + 80;
+    put_u16(d, pattern_scale(pattern));
+    if (type == BLM_Q4_1 || type == BLM_Q5_1 || type == BLM_Q2_K || type == BLM_Q4_K ||
+        type == BLM_Q5_K)
+        put_u16(d + 2, pattern_scale(pattern));
+}
+
 void make_weights(uint8_t *data, uint32_t type, uint64_t bytes, int pattern)
 {
     uint32_t values, size;
@@ -122,16 +154,8 @@ void make_weights(uint8_t *data, uint32_t type, uint64_t bytes, int pattern)
         }
         for (uint32_t i = 0; i < size; i++)
             p[i] = (uint8_t)random_u32();
-        if (pattern == LOWEST || pattern == HIGHEST) {
-            /* nibbles 0 or 15; int8 -128 or 127 */
-            uint8_t low = type == BLM_Q8_0 ? 0x80 : 0, high = type == BLM_Q8_0 ? 0x7F : 0xFF;
-            memset(p, pattern == LOWEST ? low : high, size);
-        }
-        if (type == BLM_Q6_K && pattern == LOWEST) memset(p + 192, 0x80, 16);
-        if (type == BLM_Q6_K && pattern == HIGHEST) memset(p + 192, 0x7F, 16);
-        if (type == BLM_Q4_K && pattern == LOWEST) memset(p + 4, 0xFF, 12);
-        put_u16(type == BLM_Q6_K ? p + 208 : p, pattern_scale(pattern));
-        if (type == BLM_Q4_K) put_u16(p + 2, pattern_scale(pattern));
+        if (pattern == LOWEST || pattern == HIGHEST) extreme_block(p, type, size, pattern);
+        scale_block(p, type, pattern);
     }
 }
 

@@ -90,20 +90,50 @@ static double single(uint32_t bits)
     return (double)value;
 }
 
+/* Value i of 32 in nibbles: those of 16 to 31 are the high ones. */
+static int nibble(const uint8_t *p, size_t i)
+{
+    return p[i % 16] >> (i / 16 * 4) & 15;
+}
+
+static int bit(const uint8_t *p, size_t i)
+{
+    return p[i / 8] >> (i % 8) & 1;
+}
+
+static const int8_t iq4_values[] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                    1,    13,   25,  38,  53,  69,  89,  113};
+
+/* Scale and offset of 6 bits of sub-block j of 8. */
+static void six_bits(const uint8_t *s, size_t j, int *scale, int *offset)
+{
+    if (j < 4) {
+        *scale = s[j] & 63;
+        *offset = s[j + 4] & 63;
+    } else {
+        *scale = (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
+        *offset = s[j + 4] >> 4 | s[j] >> 6 << 4;
+    }
+}
+
 /* Value i of a block of 256: sub-block j = i / 32 has a scale and an offset of 6 bits. */
 static double q4_k(const uint8_t *block, size_t i)
 {
-    const uint8_t *s = block + 4, *q = block + 16;
+    const uint8_t *q = block + 16;
     size_t j = i / 32, pair = i / 64;
-    int scale, offset, nibble = q[pair * 32 + i % 32] >> (j % 2 * 4) & 15;
-    if (j < 4) {
-        scale = s[j] & 63;
-        offset = s[j + 4] & 63;
-    } else {
-        scale = (s[j + 4] & 15) | s[j - 4] >> 6 << 4;
-        offset = s[j + 4] >> 4 | s[j] >> 6 << 4;
-    }
-    return half(block) * scale * nibble - half(block + 2) * offset;
+    int scale, offset, low = q[pair * 32 + i % 32] >> (j % 2 * 4) & 15;
+    six_bits(block + 4, j, &scale, &offset);
+    return half(block) * scale * low - half(block + 2) * offset;
+}
+
+/* The same with 32 bytes of fifth bits before the nibbles: one byte for each i % 32. */
+static double q5_k(const uint8_t *block, size_t i)
+{
+    size_t j = i / 32, pair = i / 64;
+    int scale, offset, q = block[48 + pair * 32 + i % 32] >> (j % 2 * 4) & 15;
+    q += (block[16 + i % 32] >> j & 1) * 16;
+    six_bits(block + 4, j, &scale, &offset);
+    return half(block) * scale * q - half(block + 2) * offset;
 }
 
 /* Value i of a block of 256: 4 low bits, 2 high bits, a scale for 16 values. */
@@ -116,52 +146,116 @@ static double q6_k(const uint8_t *block, size_t i)
     return half(block + 208) * scale * ((low | high << 4) - 32);
 }
 
-static double value_at(const uint8_t *data, uint32_t type, size_t i)
+/* Value i of 256 in pairs of bits. */
+static int two_bits(const uint8_t *p, size_t i)
 {
-    const uint8_t *b;
+    return p[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+}
+
+static double q2_k(const uint8_t *block, size_t i)
+{
+    int scales = block[i / 16];
+    return half(block + 80) * (scales & 15) * two_bits(block + 16, i) -
+           half(block + 82) * (scales >> 4);
+}
+
+/* Scales of 6 bits: nibbles in bytes 0 to 7, pairs in bytes 8 to 11. */
+static double q3_k(const uint8_t *block, size_t i)
+{
+    const uint8_t *s = block + 96;
+    size_t j = i / 16;
+    int scale = (s[j % 8] >> (j / 8 * 4) & 15) | (s[8 + j % 4] >> (j / 4 * 2) & 3) << 4;
+    int q = two_bits(block + 32, i) - (block[i % 32] >> (i / 32) & 1 ? 0 : 4);
+    return half(block + 108) * (scale - 32) * q;
+}
+
+static double iq4_xs(const uint8_t *block, size_t i)
+{
+    size_t j = i / 32;
+    int high = (block[2] | block[3] << 8) >> (2 * j) & 3;
+    int scale = (block[4 + j / 2] >> (j % 2 * 4) & 15) | high << 4;
+    return half(block) * (scale - 32) * iq4_values[nibble(block + 8 + j * 16, i % 32)];
+}
+
+static double mxfp4(const uint8_t *block, size_t i)
+{
+    static const double sizes4[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    int q = nibble(block + 1, i);
+    return ldexp(q & 8 ? -sizes4[q & 7] : sizes4[q], block[0] - 127);
+}
+
+/* Value i of the block at b. */
+static double block_value(const uint8_t *b, uint32_t type, size_t i)
+{
     switch (type) {
     case 0:
-        return single((uint32_t)data[4 * i] | (uint32_t)data[4 * i + 1] << 8 |
-                      (uint32_t)data[4 * i + 2] << 16 | (uint32_t)data[4 * i + 3] << 24);
+        return single((uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 |
+                      (uint32_t)b[3] << 24);
     case 1:
-        return half(data + 2 * i);
-    case 30:
-        return single((uint32_t)data[2 * i] << 16 | (uint32_t)data[2 * i + 1] << 24);
+        return half(b);
     case 2:
-        b = data + i / 32 * 18;
-        return half(b) * ((b[2 + i % 16] >> (i % 32 / 16 * 4) & 15) - 8);
+        return half(b) * (nibble(b + 2, i) - 8);
+    case 3:
+        return half(b) * nibble(b + 4, i) + half(b + 2);
+    case 6:
+        return half(b) * (nibble(b + 6, i) + 16 * bit(b + 2, i) - 16);
+    case 7:
+        return half(b) * (nibble(b + 8, i) + 16 * bit(b + 4, i)) + half(b + 2);
     case 8:
-        b = data + i / 32 * 34;
-        return half(b) * (int8_t)b[2 + i % 32];
+        return half(b) * (int8_t)b[2 + i];
+    case 10:
+        return q2_k(b, i);
+    case 11:
+        return q3_k(b, i);
     case 12:
-        return q4_k(data + i / 256 * 144, i % 256);
+        return q4_k(b, i);
+    case 13:
+        return q5_k(b, i);
     case 14:
-        return q6_k(data + i / 256 * 210, i % 256);
+        return q6_k(b, i);
+    case 20:
+        return half(b) * iq4_values[nibble(b + 2, i)];
+    case 23:
+        return iq4_xs(b, i);
+    case 30:
+        return single((uint32_t)b[0] << 16 | (uint32_t)b[1] << 24);
+    case 39:
+        return mxfp4(b, i);
     default:
         abort();
     }
 }
 
+/* Values and bytes of a block. */
+static size_t block_of(uint32_t type, size_t *bytes)
+{
+    static const struct {
+        uint32_t type;
+        size_t values, bytes;
+    } blocks[] = {{0, 1, 4},      {1, 1, 2},      {30, 1, 2},     {2, 32, 18},
+                  {3, 32, 20},    {6, 32, 22},    {7, 32, 24},    {8, 32, 34},
+                  {10, 256, 84},  {11, 256, 110}, {12, 256, 144}, {13, 256, 176},
+                  {14, 256, 210}, {20, 32, 18},   {23, 256, 136}, {39, 32, 17}};
+    size_t i;
+    for (i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        if (blocks[i].type != type) continue;
+        *bytes = blocks[i].bytes;
+        return blocks[i].values;
+    }
+    abort();
+}
+
+static double value_at(const uint8_t *data, uint32_t type, size_t i)
+{
+    size_t bytes, values = block_of(type, &bytes);
+    return block_value(data + i / values * bytes, type, i % values);
+}
+
 /* Bytes of `count` values, so that a short file is noticed here. */
 static size_t packed_bytes(uint32_t type, size_t count)
 {
-    switch (type) {
-    case 0:
-        return count * 4;
-    case 1:
-    case 30:
-        return count * 2;
-    case 2:
-        return count / 32 * 18;
-    case 8:
-        return count / 32 * 34;
-    case 12:
-        return count / 256 * 144;
-    case 14:
-        return count / 256 * 210;
-    default:
-        abort();
-    }
+    size_t bytes, values = block_of(type, &bytes);
+    return count / values * bytes;
 }
 
 /* Reads an entry of the tensor table: whether it has the name. */

@@ -23,7 +23,8 @@ static FILE *open_file(const char *folder, const char *name)
     const char *shared = getenv("BLUELM_SHARED");
     char path[512];
     FILE *f;
-    snprintf(path, sizeof path, "tests/data/%s", name);
+    snprintf(path, sizeof path, "tests/data/%s%s", strcmp(folder, "llm2") ? "" : "families/",
+             name);
     f = fopen(path, "rb");
     if (f != NULL) return f;
     snprintf(path, sizeof path, "%s/reference/%s/%s", shared != NULL ? shared : "../shared",
@@ -89,7 +90,13 @@ static tiny_file model_file(const char *folder, const char *model)
 typedef struct reference {
     const char *name;
     int quantised;
+    const char *folder; /* NULL: "llm" or "mmproj" */
 } reference;
+
+static const char *folder_of(const reference *r)
+{
+    return r->folder != NULL ? r->folder : "llm";
+}
 
 /* What is allowed: about twice what is measured, well inside the references' README. */
 enum { FLOATS = 0, INT8 = 1, INT16 = 2 };
@@ -118,7 +125,7 @@ static prompt read_prompt(const reference *r, size_t count, size_t n_vocab)
     prompt p;
     size_t i;
     snprintf(name, sizeof name, "tokens_%u.i32", (unsigned)count);
-    file = read_file("llm", name);
+    file = read_file(folder_of(r), name);
     assert_int_equal(file.bytes, count * 4);
     assert_true(count <= COUNT(p.tokens));
     for (i = 0; i < count; i++)
@@ -128,7 +135,7 @@ static prompt read_prompt(const reference *r, size_t count, size_t n_vocab)
     snprintf(name, sizeof name, "%s.%u.exact.f32", r->name, (unsigned)count);
     p.count = count;
     p.n_vocab = n_vocab;
-    p.exact = read_exact("llm", name, n_vocab);
+    p.exact = read_exact(folder_of(r), name, n_vocab);
     return p;
 }
 
@@ -197,7 +204,7 @@ static void language_model_agrees_with_its_reference(void **state)
 {
     static const size_t counts[] = {1, 17, 200};
     const reference *r = (const reference *)*state;
-    tiny_file file = model_file("llm", r->name);
+    tiny_file file = model_file(folder_of(r), r->name);
     double_llm m;
     size_t i;
     double_llm_open(&m, file.data, file.bytes);
@@ -319,12 +326,30 @@ static void a_png_gives_the_tokens_of_its_rows(void **state)
 int main(void)
 {
     static reference llms[] = {
-        {"llama-f32", 0},  {"llama-f16", 0},  {"llama-bf16", 0}, {"qwen2-f32", 0},
-        {"llama-q4_0", 1}, {"llama-q8_0", 1}, {"llama-q4_k", 1}, {"llama-q6_k", 1},
+        {"llama-f32", 0, NULL},
+        {"llama-f16", 0, NULL},
+        {"llama-bf16", 0, NULL},
+        {"qwen2-f32", 0, NULL},
+        {"llama-q4_0", 1, NULL},
+        {"llama-q8_0", 1, NULL},
+        {"llama-q4_k", 1, NULL},
+        {"llama-q6_k", 1, NULL},
+        {"llama-q4_1", 1, "llm2"},
+        {"llama-q5_0", 1, "llm2"},
+        {"llama-q5_1", 1, "llm2"},
+        {"llama-q2_k", 1, "llm2"},
+        {"llama-q3_k", 1, "llm2"},
+        {"llama-q5_k", 1, "llm2"},
+        {"llama-iq4_nl", 1, "llm2"},
+        {"llama-iq4_xs", 1, "llm2"},
+        {"llama-mxfp4", 1, "llm2"},
+        {"llama-q4_k_m-fallback", 1, "llm2"},
+        {"qwen2-q4_0-imatrix", 1, "llm2"},
     };
     static reference mmprojs[] = {
-        {"mmproj-lfm2-f32", 0},     {"mmproj-lfm2-f16", 0}, {"mmproj-lfm2-q8_0", 1},
-        {"mmproj-idefics3-f32", 0}, {"mmproj-mlp-f32", 0},
+        {"mmproj-lfm2-f32", 0, NULL},  {"mmproj-lfm2-f16", 0, NULL},
+        {"mmproj-lfm2-q8_0", 1, NULL}, {"mmproj-idefics3-f32", 0, NULL},
+        {"mmproj-mlp-f32", 0, NULL},
     };
     struct CMUnitTest tests[COUNT(llms) + COUNT(mmprojs) + 1];
     size_t count = 0, i;
