@@ -18,35 +18,42 @@ static int32_t blm_jpeg_descale(uint32_t sum, uint32_t shift)
     return (int32_t)(sum + (1u << (shift - 1))) >> shift;
 }
 
-/* Eight values out of eight; in and out may be the same. */
-static inline void blm_jpeg_idct_8(const int32_t in[8], int32_t out[8], uint32_t shift)
+/* Eight values, each `step` from the one before, become eight others in their place. Those
+ * from the `used`-th on are zeros: it is a constant where it is called, which leaves sums
+ * out. Without loops, so that a compiler keeps all of it in registers. */
+static inline void blm_jpeg_idct_8(int32_t *p, size_t step, int used, uint32_t shift)
 {
-    uint32_t v[8], even[4], odd[4];
-    for (int i = 0; i < 8; i++)
-        v[i] = (uint32_t)in[i];
+    uint32_t v0 = (uint32_t)p[0], v1 = (uint32_t)p[step];
+    uint32_t v2 = (uint32_t)p[2 * step], v3 = (uint32_t)p[3 * step];
+    uint32_t v4 = used > 4 ? (uint32_t)p[4 * step] : 0,
+             v5 = used > 4 ? (uint32_t)p[5 * step] : 0;
+    uint32_t v6 = used > 4 ? (uint32_t)p[6 * step] : 0,
+             v7 = used > 4 ? (uint32_t)p[7 * step] : 0;
 
-    uint32_t turn = blm_jpeg_scaled(v[2] + v[6], 4433);
-    uint32_t side = turn + blm_jpeg_scaled(v[6], -15137);
-    uint32_t straight = turn + blm_jpeg_scaled(v[2], 6270);
-    uint32_t sum = (v[0] + v[4]) << 13, difference = (v[0] - v[4]) << 13;
-    even[0] = sum + straight;
-    even[1] = difference + side;
-    even[2] = difference - side;
-    even[3] = sum - straight;
+    uint32_t turn = blm_jpeg_scaled(v2 + v6, 4433);
+    uint32_t side = turn + blm_jpeg_scaled(v6, -15137);
+    uint32_t straight = turn + blm_jpeg_scaled(v2, 6270);
+    uint32_t sum = (v0 + v4) << 13, difference = (v0 - v4) << 13;
+    uint32_t even0 = sum + straight, even1 = difference + side;
+    uint32_t even2 = difference - side, even3 = sum - straight;
 
-    uint32_t all = blm_jpeg_scaled(v[7] + v[3] + v[5] + v[1], 9633);
-    uint32_t a = blm_jpeg_scaled(v[7] + v[1], -7373), b = blm_jpeg_scaled(v[5] + v[3], -20995);
-    uint32_t c = blm_jpeg_scaled(v[7] + v[3], -16069) + all;
-    uint32_t d = blm_jpeg_scaled(v[5] + v[1], -3196) + all;
-    odd[3] = blm_jpeg_scaled(v[7], 2446) + a + c;
-    odd[2] = blm_jpeg_scaled(v[5], 16819) + b + d;
-    odd[1] = blm_jpeg_scaled(v[3], 25172) + b + c;
-    odd[0] = blm_jpeg_scaled(v[1], 12299) + a + d;
+    uint32_t all = blm_jpeg_scaled(v7 + v3 + v5 + v1, 9633);
+    uint32_t a = blm_jpeg_scaled(v7 + v1, -7373), b = blm_jpeg_scaled(v5 + v3, -20995);
+    uint32_t c = blm_jpeg_scaled(v7 + v3, -16069) + all;
+    uint32_t d = blm_jpeg_scaled(v5 + v1, -3196) + all;
+    uint32_t odd0 = blm_jpeg_scaled(v1, 12299) + a + d;
+    uint32_t odd1 = blm_jpeg_scaled(v3, 25172) + b + c;
+    uint32_t odd2 = blm_jpeg_scaled(v5, 16819) + b + d;
+    uint32_t odd3 = blm_jpeg_scaled(v7, 2446) + a + c;
 
-    for (int i = 0; i < 4; i++) {
-        out[i] = blm_jpeg_descale(even[i] + odd[i], shift);
-        out[7 - i] = blm_jpeg_descale(even[i] - odd[i], shift);
-    }
+    p[0] = blm_jpeg_descale(even0 + odd0, shift);
+    p[step] = blm_jpeg_descale(even1 + odd1, shift);
+    p[2 * step] = blm_jpeg_descale(even2 + odd2, shift);
+    p[3 * step] = blm_jpeg_descale(even3 + odd3, shift);
+    p[4 * step] = blm_jpeg_descale(even3 - odd3, shift);
+    p[5 * step] = blm_jpeg_descale(even2 - odd2, shift);
+    p[6 * step] = blm_jpeg_descale(even1 - odd1, shift);
+    p[7 * step] = blm_jpeg_descale(even0 - odd0, shift);
 }
 
 static uint8_t blm_jpeg_clamp(int32_t value)
@@ -54,60 +61,60 @@ static uint8_t blm_jpeg_clamp(int32_t value)
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
 }
 
-/* A column of a block. Most have nothing but their first coefficient. */
-static inline void blm_jpeg_idct_column(const int16_t *block, const uint16_t *quant,
-                                        int32_t *out)
-{
-    int32_t column[8];
-    int rest = 0;
-    for (int i = 1; i < 8; i++)
-        rest |= block[8 * i];
-    if (rest == 0) {
-        int32_t flat = (int16_t)(block[0] * quant[0]) * 4;
-        for (int i = 0; i < 8; i++)
-            out[8 * i] = flat;
-        return;
-    }
-    for (int i = 0; i < 8; i++) /* 16 bits, as vector instructions multiply */
-        column[i] = (int16_t)(block[8 * i] * quant[8 * i]);
-    blm_jpeg_idct_8(column, column, 11);
-    for (int i = 0; i < 8; i++)
-        out[8 * i] = column[i];
-}
-
-/* Whether a block is one level, as most are where a picture is smooth. */
-static int blm_jpeg_is_flat(const int16_t *block)
-{
-    uint64_t four, rest = 0;
-    for (int i = 4; i < 64; i += 4) {
-        memcpy(&four, block + i, sizeof four);
-        rest |= four;
-    }
-    return rest == 0 && (block[1] | block[2] | block[3]) == 0;
-}
-
+/* A block of one level, as most are where a picture is smooth. */
 static void blm_jpeg_flat_samples(int32_t level, uint8_t *out, size_t stride)
 {
-    int32_t row[8] = {level};
-    blm_jpeg_idct_8(row, row, 18);
+    int32_t row[8] = {level * 4};
+    blm_jpeg_idct_8(row, 1, 4, 18);
     for (int y = 0; y < 8; y++, out += stride)
         memset(out, blm_jpeg_clamp(row[0] + 128), 8);
+}
+
+/* Which quarters of a block hold other than zeros: right of the fourth column, below the
+ * fourth row, and the first besides the level. */
+typedef struct blm_jpeg_extent {
+    uint64_t right, below, first;
+} blm_jpeg_extent;
+
+static blm_jpeg_extent blm_jpeg_extent_of(const int16_t *block)
+{
+    blm_jpeg_extent e = {0, 0, 0};
+    uint64_t left, right;
+    for (int y = 0; y < 8; y++) {
+        memcpy(&left, block + 8 * y, sizeof left);
+        memcpy(&right, block + 8 * y + 4, sizeof right);
+        e.right |= right;
+        if (y >= 4) e.below |= left | right;
+        if (y >= 1 && y < 4) e.first |= left;
+    }
+    e.first |= (uint64_t)(block[1] != 0 || block[2] != 0 || block[3] != 0);
+    return e;
 }
 
 BLM_PRIVATE void blm_jpeg_block_samples(const int16_t *block, const uint16_t *quant,
                                         uint8_t *out, size_t stride)
 {
-    int32_t half[64], row[8];
-    if (blm_jpeg_is_flat(block)) {
-        blm_jpeg_flat_samples((int16_t)(block[0] * quant[0]) * 4, out, stride);
+    int32_t v[64];
+    const blm_jpeg_extent e = blm_jpeg_extent_of(block);
+    if (!e.right && !e.below && !e.first) {
+        blm_jpeg_flat_samples((int16_t)(block[0] * quant[0]), out, stride);
         return;
     }
-    for (int i = 0; i < 8; i++)
-        blm_jpeg_idct_column(block + i, quant + i, half + i);
+    for (int i = 0; i < 64; i++) /* 16 bits, as vector instructions multiply */
+        v[i] = (int16_t)(block[i] * quant[i]);
+    for (int x = 0; x < (e.right ? 8 : 4); x++) {
+        if (e.below)
+            blm_jpeg_idct_8(v + x, 8, 8, 11);
+        else
+            blm_jpeg_idct_8(v + x, 8, 4, 11);
+    }
     for (int y = 0; y < 8; y++, out += stride) {
-        blm_jpeg_idct_8(half + 8 * y, row, 18);
-        for (int i = 0; i < 8; i++)
-            out[i] = blm_jpeg_clamp(row[i] + 128);
+        if (e.right)
+            blm_jpeg_idct_8(v + 8 * y, 1, 8, 18);
+        else
+            blm_jpeg_idct_8(v + 8 * y, 1, 4, 18);
+        for (int x = 0; x < 8; x++)
+            out[x] = blm_jpeg_clamp(v[8 * y + x] + 128);
     }
 }
 
