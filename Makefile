@@ -24,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 demo bench bench-peer models test check \
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 install dist demo bench bench-peer models test check \
         sanitize test-arm test-32 run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
@@ -77,6 +77,17 @@ $(BUILD)/bluelm: $(APP_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
 $(BUILD)/bench: $(BENCH_OBJ) $(PORT_OBJ) $(BUILD)/libbluelm.a
 	$(call say,LD $@)
 	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
+
+$(BUILD)/libbluelm_posix.a: $(PORT_OBJ)
+	$(call say,AR $@)
+	$(Q)$(AR) rcs $@ $^
+
+PREFIX ?= /usr/local
+install: all $(BUILD)/libbluelm_posix.a ## install library, header, port and command under PREFIX (default /usr/local)
+	@tools/install.sh $(BUILD) $(abspath $(PREFIX)) $(DESTDIR)
+
+dist: ## write the whole library as two files, dist/bluelm.h and dist/bluelm.c
+	@tools/dist.sh dist
 
 demo: deps all ## answer questions on the three pictures in demo/images
 	@apps/demo.sh $(BUILD)/bluelm $(DEMO)
