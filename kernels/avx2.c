@@ -226,6 +226,41 @@ BLM_AVX2 void blm_avx2_axpy_f32(float *y, float a, const float *x, size_t n)
     }
 }
 
+/* One row of a memory: row = keep * row + change * k. Returns its product with q. */
+BLM_AVX2_INLINE float blm_avx2_delta_row(float *row, const float *q, const float *k,
+                                         __m256 keep, __m256 change, uint32_t n)
+{
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    uint32_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        BLM_AVX2_UNROLL
+        for (uint32_t j = 0; j < 2; j++) {
+            uint32_t at = i + 8 * j;
+            __m256 w = _mm256_mul_ps(keep, _mm256_loadu_ps(row + at));
+            w = _mm256_fmadd_ps(change, _mm256_loadu_ps(k + at), w);
+            _mm256_storeu_ps(row + at, w);
+            sum[j] = _mm256_fmadd_ps(w, _mm256_loadu_ps(q + at), sum[j]);
+        }
+    }
+    for (; i < n; i += 8) {
+        __m256 w = _mm256_mul_ps(keep, blm_avx2_get(row, i, n));
+        w = _mm256_fmadd_ps(change, blm_avx2_get(k, i, n), w);
+        blm_avx2_put(row, i, n, w);
+        sum[0] = _mm256_fmadd_ps(w, blm_avx2_get(q, i, n), sum[0]);
+    }
+    return blm_avx2_sum(_mm256_add_ps(sum[0], sum[1]));
+}
+
+BLM_AVX2 void blm_avx2_delta_step(float *memory, const float *q, const float *k, const float *v,
+                                  float keep, float rate, uint32_t n, float *out)
+{
+    for (uint32_t j = 0; j < n; j++) {
+        float *row = memory + (size_t)j * n;
+        float change = rate * (v[j] - keep * blm_avx2_dot_f32(row, k, n));
+        out[j] = blm_avx2_delta_row(row, q, k, _mm256_set1_ps(keep), _mm256_set1_ps(change), n);
+    }
+}
+
 BLM_AVX2 void blm_avx2_add(float *x, const float *y, size_t n)
 {
     for (size_t i = 0; i < n; i += 8)
@@ -334,6 +369,7 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
     k->silu_mul = blm_avx2_silu_mul;
     k->dot_f32 = blm_avx2_dot_f32;
     k->axpy_f32 = blm_avx2_axpy_f32;
+    k->delta_step = blm_avx2_delta_step;
 }
 
 #endif

@@ -612,6 +612,37 @@ static void check_adds(const blm_kernels *k, uint32_t n)
     free(x), free(y), free(odd);
 }
 
+/* One step of the delta rule against double precision; the numbers are near 1, so that 1e-5
+ * of them covers n rounding errors. */
+static void check_delta(const blm_kernels *k, uint32_t n)
+{
+    guarded g, go;
+    float *memory = guard(&g, (size_t)n * n * sizeof *memory),
+          *out = guard(&go, n * sizeof *out);
+    float *before = take_random(n * n), *q = take_random(n), *key = take_random(n);
+    float *v = take_random(n);
+    const double keep = 0.875, rate = 0.75;
+    double worst = 0;
+    memcpy(memory, before, (size_t)n * n * sizeof *memory);
+    k->delta_step(memory, q, key, v, (float)keep, (float)rate, n, out);
+    for (uint32_t j = 0; j < n; j++) {
+        double known = 0, got = 0;
+        for (uint32_t i = 0; i < n; i++)
+            known += keep * (double)before[j * n + i] * (double)key[i];
+        for (uint32_t i = 0; i < n; i++) {
+            double change = rate * ((double)v[j] - known) * (double)key[i];
+            double want = keep * (double)before[j * n + i] + change;
+            worst = fmax(worst, fabs(want - (double)memory[j * n + i]));
+            got += want * (double)q[i];
+        }
+        worst = fmax(worst, fabs(got - (double)out[j]) / n);
+    }
+    report(worst <= 1e-5, "delta_step", "is inexact", worst, n);
+    unguard(&g, "delta_step");
+    unguard(&go, "delta_step");
+    free(before), free(q), free(key), free(v);
+}
+
 /* Tolerance 5e-6 of the largest output. */
 static void check_norms(const blm_kernels *k, uint32_t n, int in_place)
 {
@@ -938,6 +969,7 @@ static void check_set(const blm_kernels *k, const blm_kernels *scalar)
     check_activations(k);
     for (uint32_t n = 1; n < 70; n++) {
         check_adds(k, n);
+        if (n < 40) check_delta(k, n);
         check_norms(k, n, n & 1);
         check_softmax(k, n, n % 4 ? 3.0f : 60.0f);
         check_rope(k, n, 0);
