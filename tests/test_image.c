@@ -700,7 +700,7 @@ static void malformed_jpegs_are_refused_with_a_reason(void **state)
     bytes[6] = 0x10;
     test_refused(bytes, count, "quantization table");
     test_jpeg_header(bytes, 9, 9, 3, plain, 3);
-    bytes[75] = 1; /* another DC table */
+    bytes[count - 8] = 0x20; /* of the first component: DC table 2 */
     test_refused(bytes, count, "no huffman table");
     test_jpeg_header(bytes, 9, 9, 3, plain, 3);
     bytes[76] = 3; /* three codes of one bit */

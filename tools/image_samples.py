@@ -293,6 +293,8 @@ def jpegs(rng):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=92, **options)
         yield "jpeg-" + name, width, height, 1, buffer.getvalue()
+        if name == "422":
+            yield "jpeg-no-tables", width, height, 1, without_tables(buffer.getvalue())
     plain = (1, 1)
     sampled = [("1x2", 19, 35, [(1, 2), plain, plain]), ("2x2", 35, 21, [(2, 2), plain, plain]),
                ("2x1", 35, 9, [(2, 1), plain, plain]), ("4x1", 41, 9, [(4, 1), plain, plain]),
@@ -322,6 +324,16 @@ def jpegs(rng):
         exif = segment(0xE1, b"Exif\0\0" + tiff(number, "<>"[number % 2]))
         yield ("jpeg-exif-%d" % number, 12, 7, number,
                jpeg(12, 7, [plain] * 3, rng, extra=exif))
+
+
+def without_tables(data):
+    """A frame of a motion picture: the Huffman tables go without saying."""
+    out, at = data[:2], 2
+    while data[at + 1] != 0xDA:
+        end = at + 2 + struct.unpack(">H", data[at + 2:at + 4])[0]
+        out += b"" if data[at + 1] == 0xC4 else data[at:end]
+        at = end
+    return out + data[at:]
 
 
 def write(name, data):

@@ -49,6 +49,7 @@ static const test_picture test_pictures[] = {
     {"jpeg-grey.jpg", 37, 29, 1, 0, 0x5F91BE191AD67817ULL},
     {"jpeg-444.jpg", 37, 29, 1, 0, 0x44CF8F9A92845498ULL},
     {"jpeg-422.jpg", 37, 29, 1, 0, 0x370481A15B3BCCDAULL},
+    {"jpeg-no-tables.jpg", 37, 29, 1, 0, 0x370481A15B3BCCDAULL},
     {"jpeg-420.jpg", 37, 29, 1, 0, 0x753B38885A6D8AF7ULL},
     {"jpeg-444-progressive.jpg", 37, 29, 1, 1, 0x44CF8F9A92845498ULL},
     {"jpeg-420-progressive.jpg", 37, 29, 1, 1, 0x753B38885A6D8AF7ULL},
