@@ -322,6 +322,31 @@ BLM_AVX2 void blm_avx2_gelu_tanh(float *x, size_t n)
     }
 }
 
+/* x/2 (1 + erf(x / sqrt 2)), Abramowitz and Stegun 7.1.26: half the complement of erf, h, taken
+ * from x where it is above 0. The factor before it is bounded: infinity times 0 is no number. */
+BLM_AVX2_INLINE __m256 blm_avx2_erf_gate(__m256 x)
+{
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x);
+    const __m256 a = _mm256_mul_ps(size, _mm256_set1_ps(0.70710678f));
+    const __m256 one = _mm256_set1_ps(1);
+    __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(_mm256_set1_ps(0.3275911f), a, one));
+    __m256 h = _mm256_set1_ps(0.5307027145f);
+    h = _mm256_fmadd_ps(h, t, _mm256_set1_ps(-0.7265760135f));
+    h = _mm256_fmadd_ps(h, t, _mm256_set1_ps(0.7107068705f));
+    h = _mm256_fmadd_ps(h, t, _mm256_set1_ps(-0.142248368f));
+    h = _mm256_fmadd_ps(h, t, _mm256_set1_ps(0.127414796f));
+    __m256 minus_square = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), a), a);
+    h = _mm256_mul_ps(_mm256_mul_ps(h, t), blm_avx2_exp(minus_square));
+    return _mm256_fnmadd_ps(_mm256_min_ps(size, _mm256_set1_ps(64)), h,
+                            _mm256_max_ps(x, _mm256_setzero_ps()));
+}
+
+BLM_AVX2 void blm_avx2_gelu_erf(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 8)
+        blm_avx2_put(x, i, n, blm_avx2_erf_gate(blm_avx2_get(x, i, n)));
+}
+
 BLM_AVX2 void blm_avx2_gelu_quick(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i += 8) {
@@ -364,6 +389,7 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
     k->add = blm_avx2_add;
     k->add_bias = blm_avx2_add_bias;
     k->gelu_tanh = blm_avx2_gelu_tanh;
+    k->gelu_erf = blm_avx2_gelu_erf;
     k->gelu_quick = blm_avx2_gelu_quick;
     k->silu = blm_avx2_silu;
     k->silu_mul = blm_avx2_silu_mul;

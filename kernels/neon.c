@@ -215,6 +215,27 @@ static void blm_neon_gelu_tanh(float *x, size_t n)
     }
 }
 
+/* x/2 (1 + erf(x / sqrt 2)), Abramowitz and Stegun 7.1.26: half the complement of erf, h, taken
+ * from x where it is above 0. The factor before it is bounded: infinity times 0 is no number. */
+BLM_NEON_INLINE float32x4_t blm_neon_erf_gate(float32x4_t x)
+{
+    const float32x4_t size = vabsq_f32(x), one = vdupq_n_f32(1);
+    const float32x4_t a = vmulq_n_f32(size, 0.70710678f);
+    float32x4_t t = vdivq_f32(one, vfmaq_n_f32(one, a, 0.3275911f));
+    float32x4_t h = vfmaq_n_f32(vdupq_n_f32(-0.7265760135f), t, 0.5307027145f);
+    h = vfmaq_f32(vdupq_n_f32(0.7107068705f), h, t);
+    h = vfmaq_f32(vdupq_n_f32(-0.142248368f), h, t);
+    h = vfmaq_f32(vdupq_n_f32(0.127414796f), h, t);
+    h = vmulq_f32(vmulq_f32(h, t), blm_neon_exp(vnegq_f32(vmulq_f32(a, a))));
+    return vfmsq_f32(vmaxq_f32(x, vdupq_n_f32(0)), vminq_f32(size, vdupq_n_f32(64)), h);
+}
+
+static void blm_neon_gelu_erf(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i += 4)
+        blm_neon_put(x, i, n, blm_neon_erf_gate(blm_neon_get(x, i, n)));
+}
+
 static void blm_neon_gelu_quick(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i += 4) {
@@ -254,6 +275,7 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
     k->layer_norm = blm_neon_layer_norm;
     k->add_bias = blm_neon_add_bias;
     k->gelu_tanh = blm_neon_gelu_tanh;
+    k->gelu_erf = blm_neon_gelu_erf;
     k->gelu_quick = blm_neon_gelu_quick;
     k->silu = blm_neon_silu;
     k->silu_mul = blm_neon_silu_mul;
