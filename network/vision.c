@@ -53,13 +53,14 @@ static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const bl
                                               sizeof(uint16_t));
 }
 
-/* A coordinate goes up to max_patches / scale: the other side has `scale` patches at least. */
+/* A coordinate goes up to max_patches / scale, as the other side has `scale` patches at least,
+ * or up to the side of a tile of less. */
 static void blm_vision_take_turns(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                   const blm_compute *c, uint32_t max_patches)
 {
+    uint32_t side = BLM_MAX(max_patches / m->projector.scale, m->tile_px / m->patch_px);
     if (!m->rope) return;
-    w->turns = (float *)blm_arena_take(arena, max_patches / m->projector.scale,
-                                       m->head_dim / 2 * sizeof(float));
+    w->turns = (float *)blm_arena_take(arena, side, m->head_dim / 2 * sizeof(float));
     w->turn = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
 }
 

@@ -70,7 +70,10 @@ static double_block block_of(gguf_file f, const char *prefix, size_t i, const ch
     b.gate = linear_of(f, block_name(n, prefix, i, "ffn_gate"));
     b.up = linear_of(f, block_name(n, prefix, i, "ffn_up"));
     b.down = linear_of(f, block_name(n, prefix, i, "ffn_down"));
-    if (b.up.in != b.q.in) { /* old mmproj files: the names are swapped */
+    b.qkv = linear_of(f, block_name(n, prefix, i, "attn_qkv"));
+    b.scale1 = tensor(f, block_name(n, prefix, i, "ls1.weight"), "", NULL);
+    b.scale2 = tensor(f, block_name(n, prefix, i, "ls2.weight"), "", NULL);
+    if (b.up.in != b.o.out) { /* old mmproj files: the names are swapped */
         double_linear up = b.down;
         b.down = b.up;
         b.up = up;
@@ -98,6 +101,7 @@ static void free_blocks(double_block *blocks, size_t count)
         free_norm(&b->attn_norm), free_norm(&b->ffn_norm);
         free_linear(&b->q), free_linear(&b->k), free_linear(&b->v), free_linear(&b->o);
         free_linear(&b->gate), free_linear(&b->up), free_linear(&b->down);
+        free_linear(&b->qkv), free(b->scale1), free(b->scale2);
     }
     free(blocks);
 }
@@ -183,6 +187,11 @@ static double gelu(double x)
     return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1.0)) * (x + 0.044715 * x * x * x)));
 }
 
+static double gelu_erf(double x)
+{
+    return 0.5 * x * (1 + erf(x / sqrt(2)));
+}
+
 static double silu(double x)
 {
     return x / (1 + exp(-x));
@@ -197,6 +206,7 @@ typedef struct attention {
     size_t rows, n_head, n_head_kv, head_dim;
     int causal;
     const double *q, *k, *v; /* [rows][n_head * head_dim], 2x [rows][n_head_kv * head_dim] */
+    const size_t *group;     /* [rows]: rows see their own group alone; NULL: all          */
 } attention;
 
 /* out = sum over keys of softmax(q . k / sqrt(head_dim)) v, for one head of one row */
@@ -210,6 +220,7 @@ static void attend(const attention *a, size_t t, size_t h, double *out)
         const double *k = a->k + (j * a->n_head_kv + kv) * d;
         for (i = 0; i < d; i++)
             p[j] += q[i] * k[i] / sqrt((double)d);
+        if (a->group != NULL && a->group[j] != a->group[t]) p[j] = -HUGE_VAL;
         most = fmax(most, p[j]);
     }
     for (j = 0; j < keys; j++)
@@ -316,7 +327,7 @@ static void llm_attention(const double_llm *m, const double_block *b, double *x,
     double *in = rms_norm(&b->attn_norm, x, rows, m->n_embd, m->eps), *out;
     double *q = apply(&b->q, in, rows), *k = apply(&b->k, in, rows);
     double *v = apply(&b->v, in, rows);
-    attention a = {rows, m->n_head, m->n_head_kv, m->head_dim, 1, NULL, NULL, NULL};
+    attention a = {rows, m->n_head, m->n_head_kv, m->head_dim, 1, NULL, NULL, NULL, NULL};
     turn(m, q, rows, m->n_head);
     turn(m, k, rows, m->n_head_kv);
     a.q = q, a.k = k, a.v = v;
@@ -359,35 +370,112 @@ void double_llm_logits(const double_llm *m, const double *x, double *logits)
 
 /* ---- The vision encoder and projector -------------------------------------------------------- */
 
+/* What a name of clip.projector_type means. */
+static const struct vision_kind {
+    const char *name;
+    const char *norm, *first, *second;
+    int place, rope, erf_tower, erf_projector;
+    size_t merge; /* without a key */
+} vision_kinds[] = {
+    {"mlp", NULL, "mm.0", "mm.2", 'r', 0, 0, 0, 1},
+    {"lfm2", "mm.input_norm", "mm.1", "mm.2", 's', 0, 0, 0, 2},
+    {"idefics3", NULL, "mm.model.fc", NULL, 'r', 0, 0, 0, 2},
+    {"internvl", "mm.model.mlp.0", "mm.model.mlp.1", "mm.model.mlp.3", 'r', 0, 1, 1, 2},
+    {"qwen2vl_merger", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
+    {"qwen2.5vl_merger", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
+    {"qwen3vl_merger", NULL, "mm.0", "mm.2", 'c', 1, 0, 1, 2},
+    {"gemma3", "mm.soft_emb_norm", "mm.input_projection", NULL, 'r', 0, 0, 0, 4},
+};
+
+/* [in][out] in the file becomes [out][in]. */
+static void transpose(double_linear *l)
+{
+    size_t in = l->out, out = l->in, r, c;
+    double *w = doubles(in * out);
+    for (r = 0; r < out; r++)
+        for (c = 0; c < in; c++)
+            w[r * in + c] = l->w[c * out + r];
+    free(l->w);
+    l->w = w;
+    l->in = in;
+    l->out = out;
+}
+
+/* Which layers are run, and which outputs the projector reads. */
+static void read_features(double_vision *m, gguf_file f)
+{
+    double state;
+    size_t most = 0;
+    while (m->tap_count < 4 && test_key_to_double(f.data, f.bytes, "clip.vision.feature_layer",
+                                                  m->tap_count, &state)) {
+        if (state < 0) state += (double)m->n_layer + 1;
+        m->taps[m->tap_count++] = (size_t)state;
+        if ((size_t)state > most) most = (size_t)state;
+    }
+    if (m->tap_count > 0) {
+        m->n_layer = most;
+    } else if (!(m->class_token && m->n_layer % 2)) {
+        /* LLaVA: the output of the last block but one, which CLIP files of an odd number have
+         * left out already. */
+        m->n_layer--;
+    }
+}
+
+static void read_deepstack(double_vision *m, gguf_file f)
+{
+    char n[TENSOR_NAME];
+    size_t i;
+    for (i = 0; i < m->n_layer; i++) {
+        double_deep *d = &m->deep[m->deep_count];
+        d->norm = norm_of(f, block_name(n, "v.deepstack", i, "norm"));
+        if (d->norm.w == NULL) continue;
+        d->first = linear_of(f, block_name(n, "v.deepstack", i, "fc1"));
+        d->second = linear_of(f, block_name(n, "v.deepstack", i, "fc2"));
+        d->layer = i;
+        m->deep_count++;
+    }
+}
+
 static void read_projector(double_vision *m, gguf_file f)
 {
-    int lfm2 = test_key_is(f.data, f.bytes, "clip.projector_type", "lfm2");
-    int idefics3 = test_key_is(f.data, f.bytes, "clip.projector_type", "idefics3");
-    size_t tokens_side;
-    m->merge = lfm2 || idefics3 ? size_of(f, "clip.vision.projector", "scale_factor", 2) : 1;
-    tokens_side = (m->side + m->merge - 1) / m->merge;
-    m->tokens = tokens_side * tokens_side;
-    m->merged = norm_of(f, "mm.input_norm");
-    m->first = linear_of(f, idefics3 ? "mm.model.fc" : lfm2 ? "mm.1" : "mm.0");
-    memset(&m->second, 0, sizeof m->second);
-    if (!idefics3) m->second = linear_of(f, "mm.2");
-    m->n_embd = idefics3 ? m->first.out : m->second.out;
-    /* LLaVA: the output of the last block but one, which CLIP files of an odd number have
-     * left out already. */
-    if (!lfm2 && !idefics3 && !(m->class_token && m->n_layer % 2)) m->n_layer--;
+    static const char v[] = "clip.vision";
+    const struct vision_kind *kind = &vision_kinds[0];
+    size_t i, side;
+    for (i = 0; i < sizeof vision_kinds / sizeof vision_kinds[0]; i++)
+        if (test_key_is(f.data, f.bytes, "clip.projector_type", vision_kinds[i].name))
+            kind = &vision_kinds[i];
+    m->merge = kind->merge;
+    if (m->merge > 1) m->merge = size_of(f, v, "projector.scale_factor", m->merge);
+    if (m->merge > 1) m->merge = size_of(f, v, "spatial_merge_size", m->merge);
+    side = (m->tile_px / m->patch_px + m->merge - 1) / m->merge;
+    m->tokens = side * side;
+    m->place = m->class_token && kind->place == 's' ? 'r' : kind->place;
+    m->rope = kind->rope;
+    m->projector_activation = kind->erf_projector ? 'e' : 't';
+    if (m->activation == 't' && kind->erf_tower) m->activation = 'e';
+    m->window_pattern = size_of(f, v, "n_wa_pattern", 0);
+    if (kind->norm != NULL) m->merged = norm_of(f, kind->norm);
+    m->average = strcmp(kind->name, "gemma3") == 0;
+    m->merged_eps = m->average ? m->eps : 1e-5;
+    m->first = linear_of(f, kind->first);
+    if (m->average) transpose(&m->first);
+    if (kind->second != NULL) m->second = linear_of(f, kind->second);
+    m->n_embd = m->second.w == NULL ? m->first.out : m->second.out;
+    if (kind == &vision_kinds[0]) read_features(m, f);
+    read_deepstack(m, f);
 }
 
 void double_vision_open(double_vision *m, const void *file, size_t bytes)
 {
     static const char v[] = "clip.vision";
     gguf_file f;
+    uint64_t ne[4] = {0, 0, 0, 0};
     size_t i;
     f.data = file;
     f.bytes = bytes;
     memset(m, 0, sizeof *m);
     m->tile_px = size_of(f, v, "image_size", 0);
     m->patch_px = size_of(f, v, "patch_size", 0);
-    m->side = m->tile_px / m->patch_px;
     m->width = size_of(f, v, "embedding_length", 0);
     m->n_head = size_of(f, v, "attention.head_count", 0);
     m->n_layer = size_of(f, v, "block_count", 0);
@@ -397,16 +485,18 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
         test_key_to_double(file, bytes, "clip.vision.image_mean", i, &m->mean[i]);
         test_key_to_double(file, bytes, "clip.vision.image_std", i, &m->std[i]);
     }
-    m->activation = number_of(f, "clip", "use_gelu", 0) != 0   ? 'g'
+    m->activation = number_of(f, "clip", "use_gelu", 0) != 0   ? 't'
                     : number_of(f, "clip", "use_silu", 0) != 0 ? 's'
                                                                : 'q';
     m->class_embd = tensor(f, "v.class_embd", "", NULL);
     m->class_token = m->class_embd != NULL;
     read_projector(m, f);
     m->patch = linear_of(f, "v.patch_embd");
-    m->patch.in = 3 * m->patch_px * m->patch_px;
-    m->patch.out = m->width;
-    m->positions = tensor(f, "v.position_embd", ".weight", NULL);
+    m->twin.w = tensor(f, "v.patch_embd.weight.1", "", NULL);
+    m->patch.in = m->twin.in = 3 * m->patch_px * m->patch_px;
+    m->patch.out = m->twin.out = m->width;
+    m->positions = tensor(f, "v.position_embd", ".weight", ne);
+    m->table_side = (size_t)(sqrt((double)ne[1]) + 0.5);
     m->pre = norm_of(f, "v.pre_ln");
     m->post = norm_of(f, "v.post_ln");
     m->blocks = calloc(m->n_layer, sizeof *m->blocks);
@@ -417,116 +507,299 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
 
 void double_vision_close(double_vision *m)
 {
-    free_linear(&m->patch), free_linear(&m->first), free_linear(&m->second);
+    size_t i;
+    free_linear(&m->patch), free_linear(&m->twin);
+    free_linear(&m->first), free_linear(&m->second);
     free_norm(&m->pre), free_norm(&m->post), free_norm(&m->merged);
+    for (i = 0; i < m->deep_count; i++) {
+        free_norm(&m->deep[i].norm);
+        free_linear(&m->deep[i].first), free_linear(&m->deep[i].second);
+    }
     free(m->class_embd);
     free(m->positions);
     free_blocks(m->blocks, m->n_layer);
 }
 
-/* Patches as rows of [3][patch][patch]; rows and columns that fill no patch are left. */
-static double *cut_patches(const double_vision *m, const uint8_t *rgb)
+/* A picture on its way. */
+typedef struct frame {
+    const double_vision *m;
+    size_t columns, lines, width_px; /* of patches, row by row */
+    size_t rows;                     /* and the class token    */
+    double *x;                       /* [rows][width]          */
+} frame;
+
+static double activate(int kind, double x)
 {
-    size_t n = m->patch_px, py, px, c, y, x;
-    double *out = doubles(m->side * m->side * 3 * n * n), *at = out;
-    for (py = 0; py < m->side; py++)
-        for (px = 0; px < m->side; px++)
+    return kind == 't'   ? gelu(x)
+           : kind == 'e' ? gelu_erf(x)
+           : kind == 's' ? silu(x)
+                         : quick_gelu(x);
+}
+
+/* RMS norms have no bias. */
+static double *either_norm(const double_norm *n, const double *x, size_t rows, size_t width,
+                           double eps)
+{
+    return (n->b == NULL ? rms_norm : layer_norm)(n, x, rows, width, eps);
+}
+
+/* Patches as rows of [3][patch][patch]; rows and columns that fill no patch are left. */
+static double *cut_patches(const frame *p, const uint8_t *rgb)
+{
+    size_t n = p->m->patch_px, py, px, c, y, x;
+    double *out = doubles(p->lines * p->columns * 3 * n * n), *at = out;
+    for (py = 0; py < p->lines; py++)
+        for (px = 0; px < p->columns; px++)
             for (c = 0; c < 3; c++)
                 for (y = 0; y < n; y++)
                     for (x = 0; x < n; x++) {
-                        size_t pixel = (py * n + y) * m->tile_px + px * n + x;
-                        *at++ = (rgb[3 * pixel + c] / 255.0 - m->mean[c]) / m->std[c];
+                        size_t pixel = (py * n + y) * p->width_px + px * n + x;
+                        *at++ = (rgb[3 * pixel + c] / 255.0 - p->m->mean[c]) / p->m->std[c];
                     }
     return out;
 }
 
-/* Patches with their positions, the class embedding before them: [rows][width] */
-static double *embed(const double_vision *m, const uint8_t *rgb)
+/* How much of cell j of a table's side the i-th of n coordinates takes. */
+static double share_of_cell(const double_vision *m, size_t n, size_t i, size_t j)
 {
-    size_t patches = m->side * m->side, head = m->class_token ? m->width : 0, i;
-    size_t count = head + patches * m->width;
-    double *pixels = cut_patches(m, rgb), *embedded = apply(&m->patch, pixels, patches);
-    double *x = doubles(count);
-    if (head > 0) memcpy(x, m->class_embd, head * sizeof *x);
-    memcpy(x + head, embedded, patches * m->width * sizeof *x);
-    for (i = 0; i < count; i++)
-        x[i] += m->positions[i];
+    double side = (double)m->table_side, reach = 1, at, sum = 0, own = 0;
+    size_t k;
+    if (m->place == 'c') {
+        at = n > 1 ? (double)i * (side - 1) / (double)(n - 1) : 0;
+    } else {
+        at = ((double)i + 0.5) * side / (double)n - 0.5;
+        reach = fmax(1, side / (double)n);
+    }
+    for (k = 0; k < m->table_side; k++) {
+        double weight = fmax(0, 1 - fabs((double)k - at) / reach);
+        sum += weight;
+        if (k == j) own = weight;
+    }
+    return own / sum;
+}
+
+/* x += the table's cells around the patch */
+static void add_stretched(const frame *p, size_t py, size_t px, double *x)
+{
+    const double_vision *m = p->m;
+    size_t j, i, c;
+    for (j = 0; j < m->table_side; j++) {
+        double down = share_of_cell(m, p->lines, py, j);
+        for (i = 0; down > 0 && i < m->table_side; i++) {
+            double weight = down * share_of_cell(m, p->columns, px, i);
+            for (c = 0; c < m->width; c++)
+                x[c] += weight * m->positions[(j * m->table_side + i) * m->width + c];
+        }
+    }
+}
+
+/* Patches with their positions, the class embedding before them. */
+static void embed(frame *p, const uint8_t *rgb)
+{
+    const double_vision *m = p->m;
+    size_t patches = p->columns * p->lines, head = m->class_token ? m->width : 0, i;
+    double *pixels = cut_patches(p, rgb), *embedded = apply(&m->patch, pixels, patches);
+    if (m->twin.w != NULL) add(embedded, apply(&m->twin, pixels, patches), patches * m->width);
+    p->x = doubles(p->rows * m->width);
+    if (head > 0) memcpy(p->x, m->class_embd, head * sizeof *p->x);
+    memcpy(p->x + head, embedded, patches * m->width * sizeof *p->x);
+    for (i = 0; m->place == 'r' && i < p->rows * m->width; i++)
+        p->x[i] += m->positions[i];
+    for (i = 0; (m->place == 's' || m->place == 'c') && i < patches; i++)
+        add_stretched(p, i / p->columns, i % p->columns, p->x + i * m->width);
     free(pixels), free(embedded);
-    return x;
 }
 
-static void vision_block(const double_vision *m, const double_block *b, double *x, size_t rows)
+/* Turns the pairs (i, i + d/2) of every head: the first half of them by the patch's row, the
+ * second by its column. */
+static void turn_by_place(const frame *p, double *x)
 {
-    double *in = layer_norm(&b->attn_norm, x, rows, m->width, m->eps), *out, *hidden;
-    double *q = apply(&b->q, in, rows), *k = apply(&b->k, in, rows);
-    double *v = apply(&b->v, in, rows);
-    attention a = {rows, m->n_head, m->n_head, m->width / m->n_head, 0, NULL, NULL, NULL};
+    const double_vision *m = p->m;
+    size_t d = m->width / m->n_head, t, h, i;
+    for (t = 0; t < p->columns * p->lines; t++)
+        for (h = 0; h < m->n_head; h++)
+            for (i = 0; i < d / 2; i++) {
+                double *a = x + t * m->width + h * d + i, *b = a + d / 2;
+                size_t at = i < d / 4 ? t / p->columns : t % p->columns;
+                double angle =
+                    (double)at * pow(10000, -4.0 * (double)(i % (d / 4)) / (double)d);
+                double turned = *a * cos(angle) - *b * sin(angle);
+                *b = *a * sin(angle) + *b * cos(angle);
+                *a = turned;
+            }
+}
+
+/* Thirds of the fused rows, or three products. */
+static void project_qkv(const double_block *b, const double *in, size_t rows, size_t width,
+                        double *qkv[3])
+{
+    const double_linear *const three[3] = {&b->q, &b->k, &b->v};
+    double *fused = b->qkv.w != NULL ? apply(&b->qkv, in, rows) : NULL;
+    size_t which, t;
+    for (which = 0; which < 3; which++) {
+        qkv[which] = fused != NULL ? doubles(rows * width) : apply(three[which], in, rows);
+        for (t = 0; fused != NULL && t < rows; t++)
+            memcpy(qkv[which] + t * width, fused + (3 * t + which) * width,
+                   width * sizeof *fused);
+    }
+    free(fused);
+}
+
+/* x += y * scale */
+static void add_scaled(const frame *p, double *y, const double *scale)
+{
     size_t i;
-    a.q = q, a.k = k, a.v = v;
-    out = attend_all(&a);
-    add(x, apply(&b->o, out, rows), rows * m->width);
-    free(in), free(q), free(k), free(v), free(out);
-
-    in = layer_norm(&b->ffn_norm, x, rows, m->width, m->eps);
-    hidden = apply(&b->up, in, rows);
-    for (i = 0; i < rows * b->up.out; i++)
-        hidden[i] = m->activation == 'g'   ? gelu(hidden[i])
-                    : m->activation == 's' ? silu(hidden[i])
-                                           : quick_gelu(hidden[i]);
-    add(x, apply(&b->down, hidden, rows), rows * m->width);
-    free(in), free(hidden);
+    for (i = 0; scale != NULL && i < p->rows * p->m->width; i++)
+        y[i] *= scale[i % p->m->width];
+    add(p->x, y, p->rows * p->m->width);
 }
 
-/* Joins merge x merge neighbours, row by row; beyond the edge lie zeros.
- * [side^2][width] -> [tokens][merge^2 width] */
-static double *join(const double_vision *m, const double *x)
+/* The window of each row: 4 x 4 tokens, those at the edges smaller. */
+static size_t *windows_of(const frame *p)
 {
-    size_t n = m->merge, side = (m->side + n - 1) / n, ty, tx, dy, dx, i;
-    double *out = doubles(m->tokens * n * n * m->width), *at = out;
-    for (ty = 0; ty < side; ty++)
-        for (tx = 0; tx < side; tx++)
-            for (dy = 0; dy < n; dy++)
-                for (dx = 0; dx < n; dx++) {
-                    size_t py = ty * n + dy, px = tx * n + dx;
-                    int inside = py < m->side && px < m->side;
-                    for (i = 0; i < m->width; i++)
-                        *at++ = inside ? x[(py * m->side + px) * m->width + i] : 0;
-                }
+    size_t *group = calloc(p->rows, sizeof *group), side = 4 * p->m->merge, t;
+    if (group == NULL) abort();
+    for (t = 0; t < p->rows; t++)
+        group[t] = t / p->columns / side * p->columns + t % p->columns / side;
+    return group;
+}
+
+static void vision_block(const frame *p, size_t layer)
+{
+    const double_vision *m = p->m;
+    const double_block *b = &m->blocks[layer];
+    double *in = either_norm(&b->attn_norm, p->x, p->rows, m->width, m->eps), *out, *hidden;
+    double *qkv[3], *gate = NULL;
+    attention a = {p->rows, m->n_head, m->n_head, m->width / m->n_head, 0, NULL,
+                   NULL,    NULL,      NULL};
+    size_t i, *group = NULL;
+    project_qkv(b, in, p->rows, m->width, qkv);
+    if (m->rope) turn_by_place(p, qkv[0]), turn_by_place(p, qkv[1]);
+    if (m->window_pattern != 0 && (layer + 1) % m->window_pattern != 0) group = windows_of(p);
+    a.q = qkv[0], a.k = qkv[1], a.v = qkv[2], a.group = group;
+    out = attend_all(&a);
+    add_scaled(p, apply(&b->o, out, p->rows), b->scale1);
+    free(in), free(qkv[0]), free(qkv[1]), free(qkv[2]), free(out), free(group);
+
+    in = either_norm(&b->ffn_norm, p->x, p->rows, m->width, m->eps);
+    hidden = apply(&b->up, in, p->rows);
+    if (b->gate.w != NULL) gate = apply(&b->gate, in, p->rows);
+    for (i = 0; i < p->rows * b->up.out; i++)
+        hidden[i] = gate != NULL ? hidden[i] * activate(m->activation, gate[i])
+                                 : activate(m->activation, hidden[i]);
+    add_scaled(p, apply(&b->down, hidden, p->rows), b->scale2);
+    free(in), free(hidden), free(gate);
+}
+
+/* Joins merge x merge neighbours, row by row, or takes their mean; beyond the edge lie zeros.
+ * [patches][width] -> [tokens][merge^2 width], or [tokens][width] */
+static double *join(const frame *p, const double *x, size_t width, int average)
+{
+    size_t n = p->m->merge, columns = (p->columns + n - 1) / n, lines = (p->lines + n - 1) / n;
+    size_t count = average ? 1 : n * n, t, d, i;
+    double *out = doubles(columns * lines * count * width);
+    for (t = 0; t < columns * lines; t++)
+        for (d = 0; d < n * n; d++) {
+            size_t py = t / columns * n + d / n, px = t % columns * n + d % n;
+            double *at = out + (t * count + (average ? 0 : d)) * width;
+            if (py >= p->lines || px >= p->columns) continue;
+            for (i = 0; i < width; i++)
+                at[i] +=
+                    x[(py * p->columns + px) * width + i] / (average ? (double)(n * n) : 1);
+        }
     return out;
 }
 
-static void project(const double_vision *m, const double *x, double *tokens)
+/* Joined patches through a norm, one or two layers: [tokens][first or second .out] */
+static double *project(const frame *p, const double *x, size_t width, const double_norm *norm,
+                       double eps, const double_linear *first, const double_linear *second,
+                       size_t tokens)
 {
-    double *joined = join(m, x), *normed = NULL, *hidden, *out = NULL;
+    const double_vision *m = p->m;
+    double *joined = join(p, x, width, m->average), *hidden, *out;
     size_t i;
-    if (m->merged.w != NULL)
-        normed = layer_norm(&m->merged, joined, m->tokens, m->first.in, 1e-5);
-    hidden = apply(&m->first, normed != NULL ? normed : joined, m->tokens);
-    if (m->second.w != NULL) {
-        for (i = 0; i < m->tokens * m->first.out; i++)
-            hidden[i] = gelu(hidden[i]);
-        out = apply(&m->second, hidden, m->tokens);
+    if (norm->w != NULL) {
+        double *normed = either_norm(norm, joined, tokens, first->in, eps);
+        free(joined);
+        joined = normed;
     }
-    memcpy(tokens, out != NULL ? out : hidden, m->tokens * m->n_embd * sizeof *tokens);
-    free(joined), free(normed), free(hidden), free(out);
+    hidden = apply(first, joined, tokens);
+    free(joined);
+    if (second->w == NULL) return hidden;
+    for (i = 0; i < tokens * first->out; i++)
+        hidden[i] = activate(m->projector_activation, hidden[i]);
+    out = apply(second, hidden, tokens);
+    free(hidden);
+    return out;
+}
+
+/* Keeps hidden state `state` where the projector reads it. */
+static void keep_state(const frame *p, size_t state, double *features)
+{
+    const double_vision *m = p->m;
+    size_t tap, t, head = m->class_token ? 1 : 0;
+    for (tap = 0; tap < m->tap_count; tap++)
+        for (t = 0; m->taps[tap] == state && t < p->columns * p->lines; t++)
+            memcpy(features + (t * m->tap_count + tap) * m->width, p->x + (t + head) * m->width,
+                   m->width * sizeof *features);
+}
+
+static void norm_frame(frame *p, const double_norm *n)
+{
+    double *normed;
+    if (n->w == NULL) return;
+    normed = either_norm(n, p->x, p->rows, p->m->width, p->m->eps);
+    free(p->x);
+    p->x = normed;
+}
+
+/* Columns [part * n_embd, ...) of the tokens' rows. */
+static void put_part(const double_vision *m, double *from, size_t part, size_t tokens,
+                     double *rows)
+{
+    size_t t, row = m->n_embd * (1 + m->deep_count);
+    for (t = 0; t < tokens; t++)
+        memcpy(rows + t * row + part * m->n_embd, from + t * m->n_embd,
+               m->n_embd * sizeof *rows);
+    free(from);
+}
+
+void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t width_px,
+                           size_t height_px, double *tokens)
+{
+    size_t n = m->merge, count, i, deep = 0;
+    double *features, *patches;
+    frame p;
+    p.m = m;
+    p.columns = width_px / m->patch_px;
+    p.lines = height_px / m->patch_px;
+    p.width_px = width_px;
+    p.rows = p.columns * p.lines + (m->class_token ? 1 : 0);
+    count = (p.columns + n - 1) / n * ((p.lines + n - 1) / n);
+    features = doubles(p.rows * m->width * (m->tap_count + 1));
+    embed(&p, rgb);
+    norm_frame(&p, &m->pre);
+    keep_state(&p, 0, features);
+    for (i = 0; i < m->n_layer; i++) {
+        vision_block(&p, i);
+        keep_state(&p, i + 1, features);
+        if (deep < m->deep_count && m->deep[deep].layer == i) {
+            const double_deep *d = &m->deep[deep++];
+            put_part(m,
+                     project(&p, p.x, m->width, &d->norm, m->eps, &d->first, &d->second, count),
+                     deep, count, tokens);
+        }
+    }
+    if (m->tap_count == 0) norm_frame(&p, &m->post);
+    patches = m->tap_count > 0 ? features : p.x + (m->class_token ? m->width : 0);
+    put_part(m,
+             project(&p, patches, m->width * (m->tap_count > 0 ? m->tap_count : 1), &m->merged,
+                     m->merged_eps, &m->first, &m->second, count),
+             0, count, tokens);
+    free(features), free(p.x);
 }
 
 void double_vision_run(const double_vision *m, const uint8_t *rgb, double *tokens)
 {
-    size_t rows = m->side * m->side + (m->class_token ? 1 : 0), i;
-    double *x = embed(m, rgb);
-    if (m->pre.w != NULL) {
-        double *normed = layer_norm(&m->pre, x, rows, m->width, m->eps);
-        free(x);
-        x = normed;
-    }
-    for (i = 0; i < m->n_layer; i++)
-        vision_block(m, &m->blocks[i], x, rows);
-    if (m->post.w != NULL) {
-        double *normed = layer_norm(&m->post, x, rows, m->width, m->eps);
-        free(x);
-        x = normed;
-    }
-    project(m, x + (m->class_token ? m->width : 0), tokens);
-    free(x);
+    double_vision_picture(m, rgb, m->tile_px, m->tile_px, tokens);
 }

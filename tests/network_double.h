@@ -23,6 +23,8 @@ typedef struct double_norm {
 typedef struct double_block {
     double_norm attn_norm, ffn_norm;
     double_linear q, k, v, o, gate, up, down;
+    double_linear qkv;       /* q, k and v in one, which then are NULL */
+    double *scale1, *scale2; /* of what the two halves add             */
 } double_block;
 
 typedef struct double_llm {
@@ -50,15 +52,31 @@ void double_llm_run(const double_llm *m, double *x, size_t count);
 /* logits [n_vocab] of a row that double_llm_run made. */
 void double_llm_logits(const double_llm *m, const double *x, double *logits);
 
+/* A layer's output read apart: Qwen3-VL's deepstack. */
+typedef struct double_deep {
+    size_t layer;
+    double_norm norm;
+    double_linear first, second;
+} double_deep;
+
 typedef struct double_vision {
-    size_t tile_px, patch_px, side, width, n_head, n_layer; /* layers that are run */
-    size_t merge, tokens, n_embd;
-    int class_token, activation; /* 'g' tanh GELU, 's' SiLU, 'q' quick GELU */
-    double eps, mean[3], std[3];
-    double_linear patch, first, second; /* second.w NULL: one layer alone */
+    size_t tile_px, patch_px, width, n_head, n_layer; /* layers that are run */
+    size_t merge, tokens, n_embd;                     /* tokens of a tile    */
+    size_t table_side;     /* of the positions                                           */
+    size_t window_pattern; /* layers whose number from 1 it divides see everything; 0: all */
+    size_t taps[4], tap_count;
+    int class_token, activation; /* 't' tanh GELU, 'e' erf GELU, 's' SiLU, 'q' quick GELU */
+    int projector_activation;
+    int place; /* of positions: 'r' rows, 's' stretched, 'c' between the
+                                  * corners, 'n' none                                      */
+    int rope, average;
+    double eps, merged_eps, mean[3], std[3];
+    double_linear patch, twin, first, second; /* second.w NULL: one layer alone */
     double *class_embd, *positions;
     double_norm pre, post, merged;
     double_block *blocks;
+    double_deep deep[4];
+    size_t deep_count;
 } double_vision;
 
 void double_vision_open(double_vision *m, const void *file, size_t bytes);
@@ -66,5 +84,9 @@ void double_vision_close(double_vision *m);
 
 /* One tile, [tile_px][tile_px][3], into image tokens [tokens][n_embd]. */
 void double_vision_run(const double_vision *m, const uint8_t *rgb, double *tokens);
+
+/* A picture of another size, into [tokens][n_embd * (1 + deep_count)]. */
+void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t width_px,
+                           size_t height_px, double *tokens);
 
 #endif

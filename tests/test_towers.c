@@ -15,6 +15,7 @@
 #include "../families/vision.h"
 #include "../ports/posix/posix.h"
 #include "network_aid.h"
+#include "network_double.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define ANY_SIZE 4096 /* bytes more than a plan, for alignment */
@@ -198,6 +199,38 @@ static double error_of(const reference *r, tower *t, uint32_t width, uint32_t he
     return error;
 }
 
+/* The rewrite in double precision that random models are held to, held to the reference. */
+static void check_rewrite(const reference *r, const tiny_file *file)
+{
+    uint32_t width = r->sizes[0][0], height = r->sizes[0][1];
+    tiny_file rgb = read_picture(width, height), exact;
+    int tanh = strcmp(r->kind, "lfm2") == 0 || strcmp(r->kind, "mlp") == 0;
+    double_vision m;
+    double *tokens, error;
+    char name[96];
+    float *want;
+    if (width * height > 120000) { /* slow */
+        tiny_free(&rgb);
+        return;
+    }
+    snprintf(name, sizeof name, "%s.%ux%u.exact.f32", r->name, (unsigned)width,
+             (unsigned)height);
+    exact = read_file(name);
+    assert_true(rgb.data != NULL && exact.data != NULL);
+    tokens = malloc(exact.bytes / sizeof(float) * sizeof *tokens);
+    want = malloc(exact.bytes);
+    assert_true(tokens != NULL && want != NULL);
+    memcpy(want, exact.data, exact.bytes);
+    double_vision_open(&m, file->data, file->bytes);
+    double_vision_picture(&m, rgb.data, width, height, tokens);
+    error = relative_error(want, tokens, exact.bytes / sizeof(float));
+    printf("  rewrite: %.2g\n", error);
+    assert_true(error <= (tanh ? 3e-4 : 1e-7));
+    double_vision_close(&m);
+    free(tokens), free(want);
+    tiny_free(&rgb), tiny_free(&exact);
+}
+
 static uint32_t patches_of(const reference *r, uint32_t patch_px)
 {
     uint32_t most = 0, i;
@@ -220,6 +253,7 @@ static void tower_agrees_with_its_reference(void **state)
         print_message("%s is not here\n", name);
         skip();
     }
+    check_rewrite(r, &file);
     for (i = 0; i < 4; i++) {
         bluelm_config run;
         uint32_t size;
@@ -242,6 +276,123 @@ static void tower_agrees_with_its_reference(void **state)
     tiny_free(&file);
 }
 
+/* ---- Random towers -------------------------------------------------------------------------- */
+
+static tally tallies[] = {
+    {"float weights", 2e-6, 0, 0},
+    {"deepstack in half precision", 3e-4, 0, 0},
+    {"quantised weights, int8 acts", 2.5e-2, 0, 0},
+    {"quantised weights, int16 acts", 3e-4, 0, 0},
+};
+
+static uint32_t pick(tiny_random *r, const uint32_t *from, size_t count)
+{
+    return from[tiny_next(r) % count];
+}
+
+static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
+{
+    static const uint32_t widths[] = {32, 64, 96, 160}, ffn[] = {80, 50, 272, 64, 33};
+    static const uint32_t heads[] = {1, 2, 4}, types[] = {TINY_F32, TINY_F16, TINY_Q8_0};
+    static const uint32_t sides[] = {4, 8, 12};
+    tiny_vision_config c = tiny_vision_default();
+    tiny_random r;
+    r.state = seed;
+    c.seed = seed;
+    c.projector = projector;
+    c.patch_px = 4 + (uint32_t)(tiny_next(&r) % 5);
+    c.image_px = c.patch_px * pick(&r, sides, COUNT(sides));
+    c.width = pick(&r, widths, COUNT(widths));
+    c.n_head = pick(&r, heads, COUNT(heads));
+    c.n_layer = 2 + (uint32_t)(tiny_next(&r) % 3);
+    c.n_ff = pick(&r, ffn, COUNT(ffn));
+    c.n_embd = projector == TINY_GEMMA3 ? 288 : 64;
+    c.hidden = (uint32_t)(tiny_next(&r) % 2) * 96;
+    c.type = pick(&r, types, COUNT(types));
+    c.down_type = c.type;
+    c.patch_type = (uint32_t)(tiny_next(&r) % 2);
+    c.merge = projector == TINY_GEMMA3 ? 4 : 2;
+    c.activation =
+        projector == TINY_QWEN25VL ? TINY_SILU : (tiny_activation)(tiny_next(&r) % 3);
+    c.fused = (int)(tiny_next(&r) % 2);
+    c.old_names = c.n_ff != c.width && tiny_next(&r) % 4 == 0;
+    c.uneven_pixels = 1;
+    if (projector == TINY_QWEN25VL) c.window_pattern = (uint32_t)(tiny_next(&r) % 4);
+    if (projector == TINY_QWEN3VL) c.deepstack = (uint32_t)(tiny_next(&r) % 4);
+    if (projector == TINY_MLP && tiny_next(&r) % 2) {
+        c.feature_count = 1 + (uint32_t)(tiny_next(&r) % 2);
+        c.features[0] = (int32_t)c.n_layer - 1;
+        c.features[1] = -1 - (int32_t)c.n_layer; /* what the first layer reads */
+    }
+    if (projector == TINY_MLP) c.clip = (int)(tiny_next(&r) % 2);
+    return c;
+}
+
+/* The error of one random picture: of the tile's size, or of any a dynamic tower takes. */
+static double random_error(tower *t, const tiny_vision_config *c, uint64_t seed)
+{
+    uint32_t width = c->image_px, height = c->image_px, i;
+    size_t floats;
+    uint16_t *rows;
+    uint8_t *rgb;
+    double *want, error;
+    double_vision exact;
+    tiny_random r;
+    r.state = seed;
+    if (t->model.dynamic && tiny_next(&r) % 4) {
+        width = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % 10));
+        height = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % 7));
+    }
+    rgb = malloc((size_t)width * height * 3);
+    assert_non_null(rgb);
+    for (i = 0; i < width * height * 3; i++)
+        rgb[i] = (uint8_t)tiny_next(&r);
+    rows = tower_run(t, rgb, width, height, 1, &floats);
+    want = malloc(floats * sizeof *want);
+    assert_non_null(want);
+    double_vision_open(&exact, t->file.data, t->file.bytes);
+    double_vision_picture(&exact, rgb, width, height, want);
+    error = relative_error(t->work.projector.out, want, floats);
+    double_vision_close(&exact);
+    free(rgb), free(rows), free(want);
+    return error;
+}
+
+static void check_random(tiny_projector projector, uint64_t seed)
+{
+    tiny_vision_config c = random_tower(projector, seed);
+    tiny_file file = tiny_mmproj(&c);
+    uint32_t i;
+    for (i = 0; i < 3; i++) {
+        bluelm_config run;
+        tower t;
+        size_t kind;
+        memset(&run, 0, sizeof run);
+        run.activation_type = i == 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        run.cpu_mask = i == 0 ? BLUELM_CPU_NONE : 0;
+        run.workers = 1 + i;
+        tower_open(&t, file, &run, 1, 400);
+        kind = c.type == TINY_Q8_0 ? (i == 2 ? 3 : 2) : t.model.deepstack_count ? 1 : 0;
+        if (!tally_note(&tallies[kind], random_error(&t, &c, seed)))
+            fail_msg("%s, seed %u", t.model.projector.name, (unsigned)seed);
+        tower_close(&t);
+    }
+    tiny_free(&file);
+}
+
+static void random_towers_agree_with_double_precision(void **state)
+{
+    const char *from = getenv("BLUELM_SEED");
+    uint64_t first = from != NULL ? strtoull(from, NULL, 10) : 7000, seed;
+    uint32_t projector;
+    (void)state;
+    print_message("seeds %u to %u\n", (unsigned)first, (unsigned)first + 9);
+    for (projector = 0; projector < TINY_PROJECTORS; projector++)
+        for (seed = first; projector != TINY_IDEFICS3 && seed < first + 10; seed++)
+            check_random((tiny_projector)projector, seed);
+    tally_print(tallies, COUNT(tallies));
+}
+
 /* ---- What must not matter ------------------------------------------------------------------ */
 
 /* Three different pictures of one size. */
@@ -255,9 +406,10 @@ static uint8_t *three_pictures(uint32_t width, uint32_t height)
     return rgb;
 }
 
-static void check_batches(const reference *r, const tiny_file *file, uint32_t width,
-                          uint32_t height, const uint8_t *rgb, uint32_t patches)
+static void check_batches(const tiny_file *file, uint32_t width, uint32_t height,
+                          uint32_t patches)
 {
+    uint8_t *rgb = three_pictures(width, height);
     bluelm_config run;
     uint16_t *one[3], *all;
     size_t floats, i;
@@ -272,14 +424,32 @@ static void check_batches(const reference *r, const tiny_file *file, uint32_t wi
     all = tower_run(&t, rgb, width, height, 3, &floats);
     for (i = 0; i < 3; i++) {
         if (memcmp(all + i * floats, one[i], floats * sizeof *all) != 0)
-            fail_msg("%s: tile %u", r->name, (unsigned)i);
+            fail_msg("%s: tile %u", t.model.projector.name, (unsigned)i);
         free(one[i]);
     }
-    free(all);
+    free(all), free(rgb);
     tower_close(&t);
 }
 
 static void batches_and_workers_change_no_bit(void **state)
+{
+    uint32_t projector, type;
+    (void)state;
+    for (projector = 0; projector < TINY_PROJECTORS; projector++)
+        for (type = 0; type < 2; type++) {
+            tiny_vision_config c = random_tower((tiny_projector)projector, 40 + type);
+            uint32_t side = c.image_px / c.patch_px;
+            tiny_file file;
+            c.type = c.down_type = type ? TINY_Q8_0 : TINY_F32;
+            c.deepstack = projector == TINY_QWEN3VL ? 2 : 0;
+            c.window_pattern = projector == TINY_QWEN25VL ? 2 : 0;
+            file = tiny_mmproj(&c);
+            check_batches(&file, c.image_px, c.image_px, side * side);
+            tiny_free(&file);
+        }
+}
+
+static void batches_of_published_sizes_change_no_bit(void **state)
 {
     size_t i, seen = 0;
     (void)state;
@@ -288,16 +458,13 @@ static void batches_and_workers_change_no_bit(void **state)
         uint32_t size = r->sizes[1][0] ? 1 : 0;
         uint32_t width = r->sizes[size][0], height = r->sizes[size][1];
         uint32_t patch = strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14;
-        uint8_t *rgb;
         char name[64];
         tiny_file file;
         if (width * height > 120000) continue; /* slow, and of a kind seen before */
         snprintf(name, sizeof name, "%s.gguf", r->name);
         file = read_file(name);
         if (file.data == NULL) continue;
-        rgb = three_pictures(width, height);
-        check_batches(r, &file, width, height, rgb, patches_of(r, patch));
-        free(rgb);
+        check_batches(&file, width, height, patches_of(r, patch));
         tiny_free(&file);
         seen++;
     }
@@ -305,9 +472,65 @@ static void batches_and_workers_change_no_bit(void **state)
     if (seen == 0) skip();
 }
 
+/* ---- Files that ask for what is not there -------------------------------------------------- */
+
+typedef struct wish {
+    tiny_projector projector;
+    const char *key; /* a number, or "" */
+    uint32_t value;
+    int32_t feature; /* of clip.vision.feature_layer, 99: no key */
+    const char *subject;
+} wish;
+
+static void add_wish(tiny_writer *w, void *user)
+{
+    const wish *asked = (const wish *)user;
+    if (asked->key[0] != 0) tiny_key_u32(w, asked->key, asked->value);
+}
+
+static void what_is_not_there_is_refused_by_name(void **state)
+{
+    static const wish wishes[] = {
+        {TINY_QWEN25VL, "clip.vision.n_wa_pattern", 1025, 99, "clip.vision.n_wa_pattern"},
+        {TINY_QWEN25VL, "clip.use_silu", 1, 99, "clip.use_silu"},
+        {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
+        {TINY_MLP, "", 0, -4, "clip.vision.feature_layer"},
+        {TINY_MLP, "", 0, 0, "clip.vision.feature_layer"},
+        {TINY_MLP, "", 0, -2147483647, "clip.vision.feature_layer"},
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT(wishes); i++) {
+        tiny_vision_config c = tiny_vision_default();
+        wish asked = wishes[i];
+        bluelm_error err;
+        blm_arena arena;
+        blm_vision m;
+        tiny_file file;
+        blm_gguf g;
+        c.projector = asked.projector;
+        c.extra = add_wish;
+        c.extra_user = &asked;
+        c.feature_count = asked.feature != 99;
+        c.features[0] = asked.feature;
+        file = tiny_mmproj(&c);
+        blm_arena_start(&arena, NULL, UINT64_MAX);
+        assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", &err), BLUELM_OK);
+        assert_true(blm_vision_open(&m, &g, &arena, &err) < 0);
+        if (strstr(err.subject, asked.subject) == NULL) fail_msg("%s", err.subject);
+        tiny_free(&file);
+    }
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[COUNT(references) + 1];
+    static const struct CMUnitTest more[] = {
+        cmocka_unit_test(random_towers_agree_with_double_precision),
+        cmocka_unit_test(batches_and_workers_change_no_bit),
+        cmocka_unit_test(batches_of_published_sizes_change_no_bit),
+        cmocka_unit_test(what_is_not_there_is_refused_by_name),
+    };
+    struct CMUnitTest tests[COUNT(references) + COUNT(more)];
     size_t i;
     memset(tests, 0, sizeof tests);
     for (i = 0; i < COUNT(references); i++) {
@@ -315,7 +538,6 @@ int main(void)
         tests[i].test_func = tower_agrees_with_its_reference;
         tests[i].initial_state = (void *)(uintptr_t)&references[i];
     }
-    tests[i].name = "batches_and_workers_change_no_bit";
-    tests[i].test_func = batches_and_workers_change_no_bit;
+    memcpy(tests + COUNT(references), more, sizeof more);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -133,7 +133,17 @@ enum {
 tiny_llm_config tiny_llm_default(void);
 tiny_file tiny_llm(const tiny_llm_config *config);
 
-typedef enum tiny_projector { TINY_LFM2, TINY_IDEFICS3, TINY_MLP } tiny_projector;
+typedef enum tiny_projector {
+    TINY_LFM2,
+    TINY_IDEFICS3,
+    TINY_MLP,
+    TINY_INTERNVL,
+    TINY_QWEN2VL,
+    TINY_QWEN25VL,
+    TINY_QWEN3VL,
+    TINY_GEMMA3,
+    TINY_PROJECTORS
+} tiny_projector;
 typedef enum tiny_activation { TINY_GELU, TINY_SILU, TINY_QUICK_GELU } tiny_activation;
 
 typedef struct tiny_vision_config {
@@ -147,11 +157,16 @@ typedef struct tiny_vision_config {
     uint32_t patch_type; /* v.patch_embd: F32 or F16                                  */
     tiny_projector projector;
     tiny_activation activation;
-    int input_norm;    /* mm.input_norm, lfm2 only                                       */
-    int clip;          /* as in CLIP: a class embedding, a norm before the blocks and none
+    int input_norm; /* mm.input_norm, lfm2 only                                       */
+    int clip;       /* as in CLIP: a class embedding, a norm before the blocks and none
                        after them, no bias of the patches                             */
-    int old_names;     /* ffn_up is named ffn_down and the other way round               */
-    int uneven_pixels; /* mean and std differ between the channels; else 0.5          */
+    int old_names;  /* ffn_up is named ffn_down and the other way round               */
+    int fused;      /* attn_qkv in place of attn_q, attn_k, attn_v                    */
+    uint32_t window_pattern; /* clip.vision.n_wa_pattern, 0: no key                   */
+    uint32_t deepstack;      /* bit i: layer i, TINY_QWEN3VL only                     */
+    int32_t features[4];     /* clip.vision.feature_layer                             */
+    uint32_t feature_count;  /* 0: no key                                             */
+    int uneven_pixels;       /* mean and std differ between the channels; else 0.5          */
     float eps;
     uint64_t seed;
     tiny_extra extra;
@@ -159,7 +174,8 @@ typedef struct tiny_vision_config {
 } tiny_vision_config;
 
 /* 24 px in patches of 8 (3x3, padded to 4x4, 4 tokens), 2 layers, width 48, 3 heads, FFN 80,
- * lfm2 with its norm, tanh GELU, into width 64, all F32. */
+ * lfm2 with its norm, tanh GELU, into width 64, all F32. The other projectors bring their own
+ * tower along: heads of a multiple of 4 for Qwen's. */
 tiny_vision_config tiny_vision_default(void);
 tiny_file tiny_mmproj(const tiny_vision_config *config);
 
