@@ -3,7 +3,7 @@
  *   bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k]
  *             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] [--weights map|read]
  *             [--only TEXT] [--small]
- *   bench DIR --serve [--family NAME] [--threads N] [--llm NAME]
+ *   bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]
  *                                         obeys tools/bench_peer; see bench_serve
  *   bench DIR --write-models [--family NAME]    writes the files and prints their names
  *   bench DIR --models                          prints docs/models.md
@@ -348,7 +348,7 @@ int main(int argc, char **argv)
     }
     bench_start_sides(&s);
     if (options.job == BENCH_SERVE) {
-        bench_open(&s, options.llms[0], options.mmprojs[0]);
+        bench_open(&s, options.llms[0], options.pictures ? options.mmprojs[0] : NULL);
         bench_serve(&s);
         return 0;
     }

@@ -18,6 +18,7 @@ typedef struct bench_options {
     const char *cpus; /* for bluelm_posix_pool_start_on */
     const char *only; /* scenes whose names hold this   */
     int json, read;   /* read: bluelm_posix_read, not _map */
+    int pictures;     /* --mmproj was given, which --serve takes for a wish */
     enum bench_job { BENCH_TIME, BENCH_SERVE, BENCH_WRITE, BENCH_MODELS } job;
 } bench_options;
 

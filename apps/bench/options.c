@@ -7,14 +7,15 @@
 static void bench_usage(void)
 {
     const bench_family *f;
-    fputs("usage: bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] "
-          "[--llm q4_0,q4_k]\n             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] "
-          "[--weights map|read]\n             [--only TEXT] [--small]\n"
-          "       bench DIR --serve [--family NAME] [--threads N] [--llm NAME]\n"
-          "       bench DIR --write-models [--family NAME]\n"
-          "       bench DIR --models\n"
-          "families:",
-          stderr);
+    fputs(
+        "usage: bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] "
+        "[--llm q4_0,q4_k]\n             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] "
+        "[--weights map|read]\n             [--only TEXT] [--small]\n"
+        "       bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]\n"
+        "       bench DIR --write-models [--family NAME]\n"
+        "       bench DIR --models\n"
+        "families:",
+        stderr);
     for (uint32_t i = 0; (f = bench_family_at(i)); i++)
         fprintf(stderr, "%s %s", i % 6 || !i ? "" : "\n         ", f->name);
     fputs("\n", stderr);
@@ -65,7 +66,8 @@ static void bench_choose(bench_options *o)
     snprintf(llms, sizeof llms, "%s", o->family->llm);
     snprintf(mmprojs, sizeof mmprojs, "%s", o->family->mmproj);
     if (!o->pair_count) o->pair_count = bench_parse_names(llms, o->llms);
-    if (!o->mmprojs[0]) bench_parse_names(mmprojs, o->mmprojs);
+    o->pictures = o->mmprojs[0] != NULL;
+    if (!o->pictures) bench_parse_names(mmprojs, o->mmprojs);
     for (uint32_t i = 1; i < o->pair_count; i++)
         if (!o->mmprojs[i]) o->mmprojs[i] = o->mmprojs[i - 1];
     o->context_tokens = first ? 2560 : 4096;

@@ -13,30 +13,53 @@ static uint32_t bench_likeliest(const bench_state *s)
     return best;
 }
 
-/* Answers each line of input, "reset 0", "read N" (a prompt of N tokens) or "decode N" (one
- * by one), with the seconds it took and the likeliest next token. The tokens depend on
- * their place alone. The first line of output says who this is. */
+/* Runs one order. Returns what it answers beside the time. */
+static uint32_t bench_obey(bench_state *s, const char *order, uint32_t count)
+{
+    static uint32_t at;
+    bench_side *side = &s->sides[0];
+    double seconds;
+    if (!strcmp(order, "reset")) {
+        bluelm_reset(s->engine);
+        at = 0;
+        return 0;
+    }
+    if (!strcmp(order, "picture")) {
+        bench_picture(s, side, &seconds);
+        return s->grid.tokens;
+    }
+    if (!strcmp(order, "answer")) {
+        bench_answer(s, side, &seconds);
+        return bench_likeliest(s);
+    }
+    uint32_t step = strcmp(order, "decode") ? count : 1;
+    for (uint32_t end = at + count; at < end; at += step) {
+        bench_add_tokens(s, step, at);
+        bench_steps(s, BLUELM_EVENT_END);
+    }
+    return bench_likeliest(s);
+}
+
+/* Answers each line of input, "reset 0", "read N" (a prompt of N tokens), "decode N" (one by
+ * one), "picture 0" (encodes it) or "answer 0" (a picture's first token), with the seconds it
+ * took and the likeliest next token, or the picture's tokens. Tokens depend on their place
+ * alone. The first line of output says who this is. */
 void bench_serve(bench_state *s)
 {
-    char order[16];
-    uint32_t count, at = 0;
+    const bench_options *o = s->options;
     const bench_side *side = &s->sides[0];
-    printf("{\"kernels\":\"%s\",\"arena_bytes\":%" PRIu64 "}\n", s->kernels,
-           side->memory.total_bytes);
+    char order[16];
+    uint32_t count;
+    printf("{\"kernels\":\"%s\",\"arena_bytes\":%" PRIu64 ",\"n_vocab\":%" PRIu32
+           ",\"context_tokens\":%" PRIu32 ",\"picture\":[%" PRIu32 ",%" PRIu32 "]}\n",
+           s->kernels, side->memory.total_bytes, o->family->language->n_vocab,
+           o->context_tokens, o->picture_w, o->picture_h);
     fflush(stdout);
     while (scanf("%15s %" SCNu32, order, &count) == 2) {
-        uint32_t step = strcmp(order, "decode") ? count : 1;
         uint64_t begun = side->port.now_us(side->port.user);
-        if (!strcmp(order, "reset")) {
-            bluelm_reset(s->engine);
-            at = 0;
-        }
-        for (uint32_t end = at + count; at < end; at += step) {
-            bench_add_tokens(s, step, at);
-            bench_steps(s, BLUELM_EVENT_END);
-        }
+        uint32_t said = bench_obey(s, order, count);
         uint64_t took = side->port.now_us(side->port.user) - begun;
-        printf("%.6f %" PRIu32 "\n", (double)took / 1e6, bench_likeliest(s));
+        printf("%.6f %" PRIu32 "\n", (double)took / 1e6, said);
         fflush(stdout);
     }
 }
