@@ -36,7 +36,7 @@
 #include "../tiler/grid.h"
 
 /* Reads a model's tiling rule; config (may be NULL) overrides rule and alpha and gives
- * max_tiles.
+ * the caps max_tiles and max_image_tokens.
  *   mmproj           opened and checked; pinpoints keep pointing into it
  *   tokens_per_tile  that the projector makes of image_size x image_size
  * Errors: BLUELM_E_FORMAT and BLUELM_E_UNSUPPORTED name the key (the value too where it

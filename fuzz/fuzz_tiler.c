@@ -1,6 +1,7 @@
 /* The tiler: the input's bytes become a rule, a picture's size, and a cap. Chooses the
- * grid of any size; cuts every tile when picture and tiles are small. */
-#include "../tiler/resize.h"
+ * grid of any size; reads the picture into its canvases when they are small, in memory of
+ * just the size that is stated, in bites that the input gives. */
+#include "../tiler/picture.h"
 
 #include <stdlib.h>
 
@@ -48,7 +49,7 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
     r.tokens_per_tile = 1 + fuzz_take(in, 1000);
     r.patch_px = 1 + fuzz_take(in, 40);
     r.align_px = r.patch_px * (1 + fuzz_take(in, 3));
-    r.min_pixels = fuzz_take(in, 65535);
+    r.min_pixels = 1 + fuzz_take(in, 65534);
     r.max_pixels = r.align_px * r.align_px + 1000 * fuzz_take(in, 65535);
     r.ratio_limit = fuzz_take(in, 1) ? 200 : 0;
     r.raise_sides = fuzz_take(in, 1);
@@ -67,24 +68,32 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
     return r;
 }
 
-static void fuzz_extract(const blm_tile_rule *r, const bluelm_tile_grid *grid, uint32_t width,
-                         uint32_t height)
+static void fuzz_read(const blm_tile_rule *r, const bluelm_tile_grid *grid, uint32_t width,
+                      uint32_t height, uint32_t rows)
 {
     bluelm_image im = {NULL, width, height, 0, NULL, 0};
-    size_t tile = (size_t)r->tile_px * r->tile_px * 3, picture = (size_t)width * height * 3;
-    uint64_t room = blm_resize_scratch_bytes(r->tile_px);
-    uint8_t *rgb = (uint8_t *)malloc(picture), *out = (uint8_t *)malloc(tile);
-    void *scratch = malloc((size_t)room);
-    if (rgb && out && scratch) {
+    size_t picture = (size_t)width * height * 3;
+    uint8_t *rgb = (uint8_t *)malloc(picture);
+    uint64_t canvas_bytes, scratch_bytes;
+    im.rgb = rgb;
+    if (!rgb) return;
+    fuzz_require(blm_picture_need(r, grid, &im, &canvas_bytes, &scratch_bytes, NULL) == 0);
+    fuzz_require(canvas_bytes <= blm_picture_canvas_bytes(r));
+    fuzz_require(scratch_bytes <= blm_picture_scratch_bytes(r, width));
+    void *canvas = malloc((size_t)canvas_bytes), *scratch = malloc((size_t)scratch_bytes);
+    if (canvas && scratch) {
+        blm_picture p;
+        int more;
         for (size_t i = 0; i < picture; i++)
             rgb[i] = (uint8_t)(i * 2654435761u >> 24);
-        im.rgb = rgb;
-        for (uint32_t t = 0; t < grid->tiles; t++)
-            fuzz_require(blm_tile_extract(&im, r, grid, t, out, scratch, room, NULL) == 0);
-        fuzz_require(blm_tile_extract(&im, r, grid, grid->tiles, out, scratch, room, NULL) < 0);
+        fuzz_require(blm_picture_begin(&p, r, grid, &im, canvas, canvas_bytes, scratch,
+                                       scratch_bytes, NULL) == 0);
+        while ((more = blm_picture_read(&p, rows, NULL)) > 0)
+            continue;
+        fuzz_require(more == 0);
     }
     free(rgb);
-    free(out);
+    free(canvas);
     free(scratch);
 }
 
@@ -105,8 +114,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     fuzz_require(grid.tokens <= cap && (!r.max_tokens || grid.tokens <= r.max_tokens));
     fuzz_require((uint32_t)tiles <= most.tiles && grid.tokens <= most.tokens);
     if (r.max_tiles) fuzz_require((uint32_t)tiles <= r.max_tiles);
-    if (r.tile_px <= 48 && tiles <= 40 && (uint64_t)width * height <= 100000 &&
-        r.rule < BLM_TILES_LFM2 && r.fit != BLM_FIT_PAD_SQUARE)
-        fuzz_extract(&r, &grid, width, height);
+    if (blm_picture_canvas_bytes(&r) <= 400000 && (uint64_t)width * height <= 100000)
+        fuzz_read(&r, &grid, width, height, fuzz_take(&in, 300));
     return 0;
 }

@@ -521,7 +521,9 @@ static uint32_t blm_tile_most_local(const blm_tile_rule *r, uint32_t *side)
         most = BLM_MIN(listed, most);
         *side = BLM_MIN(longest, most);
     } else if (r->rule == BLM_TILES_IDEFICS3) {
-        *side = (r->longest_edge_px + r->tile_px - 1) / r->tile_px;
+        /* The other side of a square picture is made even too. */
+        uint32_t edge = r->longest_edge_px + (r->longest_edge_px & 1);
+        *side = (edge + r->tile_px - 1) / r->tile_px;
         most = BLM_MIN(most, *side * *side);
     }
     return most;

@@ -41,7 +41,7 @@ typedef struct blm_tile_rule {
     uint32_t longest_edge_px; /* idefics3                                            */
     /* A size of its own: sides are multiples of align_px, a token is align_px squared. */
     uint32_t align_px, patch_px;
-    uint32_t min_pixels, max_pixels; /* its area, where the sides' rounding allows          */
+    uint32_t min_pixels, max_pixels; /* its area, 1.., where the rounding of sides allows   */
     uint32_t ratio_limit;            /* of the sides; more is refused. 0: none              */
     uint32_t raise_sides;            /* 1: to align_px before the area is looked at         */
     const uint8_t *pinpoints;        /* llava-next: i32 pairs w, h, little endian           */

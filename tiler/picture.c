@@ -94,7 +94,7 @@ static blm_picture_steps blm_picture_plan_steps(const blm_tile_rule *r,
     }
     s.tiles = blm_picture_plan(r, turn, before, blm_picture_resized_size(r, g));
     if (r->fit == BLM_FIT_PAD_SQUARE) {
-        s.tiles.square_px = BLM_MAX(shown.width, shown.height);
+        s.tiles.square_px = BLM_MAX(before.width, before.height);
         s.tiles.pad_color = r->pad_color;
     }
     s.thumb = s.thumb_of_canvas
@@ -195,15 +195,12 @@ static void blm_picture_drain(blm_picture *p)
     const blm_picture_target canvas = blm_picture_canvas(p);
     const uint8_t *line;
     uint32_t index;
-    if (p->has_edge) {
-        while ((line = blm_resizer_pull(&p->edge, &index)) != NULL) {
-            blm_resizer_push(&p->tiles, line);
-            blm_picture_pull(&p->tiles, &canvas);
-        }
-        return;
-    }
     blm_picture_pull(&p->tiles, &canvas);
-    if (!p->has_thumb) return;
+    while (p->has_edge && (line = blm_resizer_pull(&p->edge, &index)) != NULL) {
+        blm_resizer_push(&p->tiles, line);
+        blm_picture_pull(&p->tiles, &canvas);
+    }
+    if (!p->has_thumb || p->thumb_of_canvas) return;
     const blm_picture_target thumbnail = blm_picture_thumbnail(p);
     blm_picture_pull(&p->thumb, &thumbnail);
 }
