@@ -62,6 +62,23 @@ static void save_models(const char *folder)
     tiny_free(&file);
 }
 
+/* Language models of two layers, one of each kind that the family has. */
+static void save_families(const char *folder)
+{
+    static const char *const names[] = {"qwen3vl", "qwen35", "lfm2", "gemma3", "phi3"};
+    size_t i;
+    for (i = 0; i < sizeof names / sizeof names[0]; i++) {
+        tiny_llm_config llm = small_llm();
+        char name[64];
+        tiny_file file;
+        llm.arch = names[i], llm.n_layer = 2;
+        file = tiny_llm(&llm);
+        snprintf(name, sizeof name, "language_%s.gguf", names[i]);
+        save(folder, name, &file, file.bytes);
+        tiny_free(&file);
+    }
+}
+
 /* A key of every type and an array of two of each, and a tensor. */
 static tiny_file every_type(void)
 {
@@ -118,6 +135,7 @@ int main(int argc, char **argv)
 {
     if (argc != 2) return 1;
     save_models(argv[1]);
+    save_families(argv[1]);
     save_broken(argv[1]);
     return 0;
 }
