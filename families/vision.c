@@ -353,8 +353,8 @@ static int blm_vision_has_deepstack(const blm_gguf *g, const blm_array *flags, u
     return layer < flags->count && flags->data[layer] != 0;
 }
 
-static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g, blm_arena *arena,
-                                     float eps, bluelm_error *err)
+BLM_COLD static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g,
+                                              blm_arena *arena, float eps, bluelm_error *err)
 {
     blm_array flags = {0};
     uint32_t count = 0;
@@ -380,8 +380,10 @@ static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g, blm_arena
 
 /* ---- All of it ----------------------------------------------------------------------------- */
 
-static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm, uint32_t pattern,
-                                  const blm_gguf *g, blm_arena *arena, bluelm_error *err)
+/* Not within its caller: a layer's tensors take room on the stack. */
+BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm,
+                                           uint32_t pattern, const blm_gguf *g,
+                                           blm_arena *arena, bluelm_error *err)
 {
     m->layers = (blm_vision_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_layer));
     for (uint32_t i = 0; i < m->n_layer; i++) {

@@ -31,11 +31,16 @@ typedef struct tower {
     bluelm_error err;
 } tower;
 
-static void tower_lay_out(tower *t, blm_arena *arena, uint32_t tiles, uint32_t max_patches)
+static int tower_read(tower *t, blm_arena *arena)
 {
     blm_gguf g;
-    if (blm_gguf_open(&g, t->file.data, t->file.bytes, "mmproj", &t->err) < 0 ||
-        blm_vision_open(&t->model, &g, arena, &t->err) < 0)
+    int code = blm_gguf_open(&g, t->file.data, t->file.bytes, "mmproj", &t->err);
+    return code < 0 ? code : blm_vision_open(&t->model, &g, arena, &t->err);
+}
+
+static void tower_lay_out(tower *t, blm_arena *arena, uint32_t tiles, uint32_t max_patches)
+{
+    if (tower_read(t, arena) < 0)
         fail_msg("%s: need %u, have %u", t->err.subject, (unsigned)t->err.need,
                  (unsigned)t->err.have);
     if (!max_patches) max_patches = t->model.patches;
@@ -522,6 +527,129 @@ static void what_is_not_there_is_refused_by_name(void **state)
     }
 }
 
+/* Where the weights begin. */
+static size_t header_bytes(const tiny_file *file)
+{
+    blm_gguf g;
+    blm_tensor t;
+    assert_int_equal(blm_gguf_open(&g, file->data, file->bytes, "mmproj", NULL), BLUELM_OK);
+    assert_int_equal(blm_gguf_tensor(&g, "v.patch_embd.weight", &t, NULL), 1);
+    return (size_t)(t.data - file->data);
+}
+
+/* A tower that the changed file still describes encodes a tile. Returns whether it does. */
+static int tower_survives(const tiny_file *file)
+{
+    static uint8_t rgb[3 * 256 * 256];
+    bluelm_config run;
+    blm_arena counting;
+    size_t floats;
+    tower t;
+    memset(&t, 0, sizeof t);
+    t.file = *file;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    if (tower_read(&t, &counting) < 0) {
+        assert_true(t.err.subject[0] != 0);
+        return 0;
+    }
+    if (t.model.patches > 100 || t.model.tile_px > 256 || t.model.row_floats > 4096) return 1;
+    memset(&run, 0, sizeof run);
+    tower_open(&t, *file, &run, 1, 0);
+    free(tower_run(&t, rgb, t.model.tile_px, t.model.tile_px, 1, &floats));
+    tower_close(&t);
+    return 1;
+}
+
+static void header_with_any_byte_changed_does_no_harm(void **state)
+{
+    unsigned refused = 0, held = 0;
+    uint32_t projector;
+    (void)state;
+    for (projector = 0; projector < TINY_PROJECTORS; projector++) {
+        tiny_vision_config c = tiny_vision_default();
+        tiny_random r = {projector};
+        tiny_file file;
+        size_t at, bytes;
+        c.projector = (tiny_projector)projector;
+        c.image_px = 16, c.patch_px = 4;
+        c.width = 16, c.n_head = 2, c.n_layer = 2, c.n_ff = 24, c.n_embd = 32;
+        c.merge = projector == TINY_GEMMA3 ? 4 : 2;
+        c.deepstack = 1;
+        c.window_pattern = 2;
+        c.feature_count = 2, c.features[0] = 0, c.features[1] = 2;
+        file = tiny_mmproj(&c);
+        bytes = header_bytes(&file);
+        for (at = 0; at < bytes; at++) {
+            uint8_t before = file.data[at];
+            file.data[at] = (uint8_t)(before ^ (1 + tiny_next(&r) % 255));
+            *(tower_survives(&file) ? &held : &refused) += 1;
+            file.data[at] = before;
+        }
+        tiny_free(&file);
+    }
+    print_message("%u headers refused, %u held\n", refused, held);
+    assert_true(refused > 1000);
+    assert_true(held > 100);
+}
+
+/* ---- Texts around pictures ------------------------------------------------------------------- */
+
+static int is(blm_string got, const char *want)
+{
+    return got.bytes == strlen(want) && memcmp(got.text, want, strlen(want)) == 0;
+}
+
+/* A key of the file goes before the projector's own text. */
+static void add_begin(tiny_writer *w, void *user)
+{
+    tiny_key_string(w, "bluelm.image.begin", (const char *)user);
+}
+
+static void pictures_stand_in_their_familys_texts(void **state)
+{
+    static const struct {
+        tiny_projector projector;
+        const char *begin, *end, *tile, *thumbnail;
+    } texts[] = {
+        {TINY_LFM2, "<|image_start|>", "<|image_end|>", "<|img_row_{row}_col_{col}|>",
+         "<|img_thumbnail|>"},
+        {TINY_MLP, "", "", "", ""},
+        {TINY_IDEFICS3, "", "<fake_token_around_image>",
+         "<fake_token_around_image><row_{row}_col_{col}>",
+         "\n<fake_token_around_image><global-img>"},
+        {TINY_INTERNVL, "<img>", "</img>", "", ""},
+        {TINY_QWEN2VL, "<|vision_start|>", "<|vision_end|>", "", ""},
+        {TINY_QWEN25VL, "<|vision_start|>", "<|vision_end|>", "", ""},
+        {TINY_QWEN3VL, "<|vision_start|>", "<|vision_end|>", "", ""},
+        {TINY_GEMMA3, "\n\n<start_of_image>", "<end_of_image>\n\n", "", ""},
+    };
+    static char own[] = "[IMG]";
+    size_t i;
+    (void)state;
+    for (i = 0; i < 2 * COUNT(texts); i++) {
+        tiny_vision_config c = tiny_vision_default();
+        blm_projector_type type;
+        blm_projector p;
+        blm_image_markup m;
+        bluelm_error err;
+        tiny_file file;
+        blm_gguf g;
+        c.projector = texts[i / 2].projector;
+        if (i % 2) c.extra = add_begin, c.extra_user = own;
+        file = tiny_mmproj(&c);
+        assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", &err), BLUELM_OK);
+        assert_int_equal(blm_projector_find(&g, &type, &err), BLUELM_OK);
+        memset(&p, 0, sizeof p);
+        p.type = type;
+        assert_int_equal(blm_image_markup_read(&m, &g, &p, &err), BLUELM_OK);
+        assert_true(is(m.begin, i % 2 ? own : texts[i / 2].begin));
+        assert_true(is(m.end, texts[i / 2].end));
+        assert_true(is(m.tile, texts[i / 2].tile));
+        assert_true(is(m.thumbnail, texts[i / 2].thumbnail));
+        tiny_free(&file);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest more[] = {
@@ -529,6 +657,8 @@ int main(void)
         cmocka_unit_test(batches_and_workers_change_no_bit),
         cmocka_unit_test(batches_of_published_sizes_change_no_bit),
         cmocka_unit_test(what_is_not_there_is_refused_by_name),
+        cmocka_unit_test(header_with_any_byte_changed_does_no_harm),
+        cmocka_unit_test(pictures_stand_in_their_familys_texts),
     };
     struct CMUnitTest tests[COUNT(references) + COUNT(more)];
     size_t i;
