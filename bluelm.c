@@ -44,6 +44,7 @@
 #include "text/pieces.c"
 #include "text/presplit.c"
 #include "text/sampler.c"
+#include "text/stop.c"
 #include "text/tokenizer.c"
 #include "text/unicode.c"
 #include "text/utf8.c"

@@ -132,10 +132,9 @@ enum {
 #define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
 #define BLUELM_NO_MARKS               UINT32_MAX
 
-/* A chat template of the caller's own: trusted markup around each turn, by bluelm_role; NULL
- * is nothing, 120 bytes are the most. An answer is asked for by before[BLUELM_ASSISTANT]. */
+/* A chat template of the caller's own: trusted markup around each turn. */
 typedef struct bluelm_chat_texts {
-    const char *before[3], *after[3];
+    const char *before[3], *after[3]; /* by bluelm_role; NULL: nothing; at most 120 bytes each */
 } bluelm_chat_texts;
 
 /* Everything is optional: 0 is the default that the field's comment gives. */
@@ -176,14 +175,12 @@ typedef struct bluelm_config {
      * whose layers have states or windows, a copy of them. Default 1, at most 16;
      * BLUELM_NO_MARKS takes none. */
     uint32_t marks;
-    /* The chat template by name (bluelm_chat_template_name), or by its texts, for files that
-     * have none or one that is not known. "none": completion alone. Default: the file's.
-     * These texts stay readable for the engine's life. */
+    /* The chat template by name (bluelm_chat_template_name; "none": completion alone), or by
+     * its texts. Default: the file's. All three stay readable for the engine's life. */
     const char *chat_template;
     const bluelm_chat_texts *chat_texts;
-    /* Today, as the model's template writes it ("21 Nov 2026"): some begin a conversation
-     * with it. Default: the template's own fixed date, or no such line. */
-    const char *date;
+    const char *date; /* today as the model's template writes it, where it does; default: its
+                         own fixed date, or no such line                                 */
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
@@ -311,9 +308,9 @@ typedef struct bluelm_tile_grid {
 int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err);
 
 /* Queues text. It is never parsed for special tokens: what a user types cannot become one,
- * nor a marker of the template. Where markers are plain words (the templates vicuna, llava,
- * llama-2, mistral-v1, deepseek, bluelm without its tokens), text can imitate them. Spaces and
- * line breaks at the ends of a turn go where the model's own template drops them.
+ * nor a marker of the template; where those are plain words (vicuna, llava, llama-2, mistral-v1,
+ * deepseek) text can imitate them. Spaces and line breaks at the ends of a turn go where the
+ * model's own template drops them.
  *   utf8  `bytes` bytes; invalid UTF-8 is tokenized byte by byte
  * Errors: BLUELM_E_BUDGET (longer than config text_bytes), BLUELM_E_CONTEXT. */
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
@@ -358,7 +355,8 @@ typedef enum bluelm_event_type {
 enum {
     BLUELM_END_OF_TURN = 0,    /* the model ended it                        */
     BLUELM_END_MAX_TOKENS = 1, /* max_tokens were made                      */
-    BLUELM_END_CONTEXT = 2     /* the context is full; bluelm_reset or end  */
+    BLUELM_END_CONTEXT = 2,    /* the context is full; bluelm_reset or end  */
+    BLUELM_END_STOP_STRING = 3 /* see bluelm_set_stop                       */
 };
 
 typedef struct bluelm_event {
@@ -411,6 +409,11 @@ typedef struct bluelm_sampling {
 /* Sets the sampler and restarts its random sequence. BLUELM_E_ARG names the field. */
 int bluelm_set_sampling(bluelm *engine, const bluelm_sampling *sampling, bluelm_error *err);
 
+/* Answers end before any of these strings, at most 8 of 1 .. 63 bytes of UTF-8; copied. Text
+ * that may become one is held back: past max_tokens it comes with the next bluelm_generate.
+ * The string's own tokens stay in the context. BLUELM_E_ARG. */
+int bluelm_set_stop(bluelm *engine, const char *const *strings, size_t count, bluelm_error *err);
+
 /* ---- Looking inside --------------------------------------------------------------- */
 
 /* Tokens of a text, without BOS or EOS.
@@ -428,10 +431,8 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 /* Queues token ids as they are. */
 int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err);
 
-/* Tokens of the conversation so far, read and queued; those of what waits as text are as they
- * would be if nothing followed. An image token is -1 - the index of its tile.
- *   tokens  out [max_tokens], may be NULL when max_tokens is 0
- * Returns their number (more than max_tokens: only max_tokens were written). */
+/* Tokens of the conversation so far, read, queued and of waiting text as if nothing followed;
+ * an image token is -1 - the index of its tile. Arguments and result as bluelm_tokenize. */
 int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens);
 
 /* The logits after the last token read, [n_vocab]; NULL before the first. They come

@@ -21,6 +21,7 @@ BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e)
     before->turns = e->turns;
     before->generating = e->generating;
     before->stream = e->stream;
+    before->held = e->stops.held;
     before->text_end = blm_trims(e) ? blm_text_end(&e->input) : e->input.text_bytes;
     memcpy(before->spaces, e->input.text + before->text_end,
            BLM_MIN(sizeof before->spaces, e->input.text_bytes - before->text_end));
@@ -32,6 +33,7 @@ BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code)
         e->turns = before->turns;
         e->generating = before->generating;
         e->stream = before->stream;
+        e->stops.held = before->held;
         memcpy(e->input.text + before->text_end, before->spaces,
                BLM_MIN(sizeof before->spaces, before->input.text_bytes - before->text_end));
     }
@@ -65,11 +67,17 @@ static int blm_add_template(bluelm *e, const char *text, bluelm_error *err)
     return code;
 }
 
+BLM_PRIVATE void blm_stream_clear(bluelm *e)
+{
+    memset(&e->stream, 0, sizeof e->stream);
+    memset(&e->stops.held, 0, sizeof e->stops.held);
+}
+
 /* What comes next is not the rest of an answer. */
 static void blm_answer_close(bluelm *e)
 {
     e->generating = 0;
-    memset(&e->stream, 0, sizeof e->stream);
+    blm_stream_clear(e);
 }
 
 BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err)
@@ -245,6 +253,7 @@ int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err)
         code = blm_fail(err, BLUELM_E_STATE, "generate: nothing was added", 1, 0, 0);
     if (blm_call_end(engine, &before, code) < 0) return code;
     engine->generating = 1;
+    engine->stops.held.found = 0;
     engine->made_tokens = 0;
     engine->max_new_tokens = max_tokens;
     return BLUELM_OK;

@@ -8,6 +8,7 @@
 #include "../families/tiling.h"
 #include "../families/vision.h"
 #include "../text/sampler.h"
+#include "../text/stop.h"
 #include "../text/utf8.h"
 #include "../tiler/image.h"
 #include "../tiler/resize.h"
@@ -134,7 +135,8 @@ struct bluelm {
     uint32_t made_tokens, max_new_tokens;
     blm_sampler sampler;
     blm_utf8_stream stream;
-    char *token_text; /* [BLM_TOKEN_TEXT_ROOM]: of the event given last              */
+    blm_stops stops;
+    char *token_text; /* [BLM_STOP_BYTES + 1 + BLM_TOKEN_TEXT_ROOM]: of the event given last */
 
     bluelm_stats stats;
 };
@@ -184,6 +186,7 @@ typedef struct blm_call {
     blm_turns turns;
     int generating;
     blm_utf8_stream stream;
+    blm_stop_held held;
     uint32_t text_end;             /* of the waiting text without the spaces that end it */
     char spaces[BLM_MARKUP_BYTES]; /* behind it: closing a turn writes markup over them  */
 } blm_call;
@@ -195,6 +198,9 @@ BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
  * input was put back to what it was before the call. */
 BLM_PRIVATE void blm_begin_picture(bluelm *e, const blm_call *before);
 BLM_PRIVATE void blm_end_picture(bluelm *e);
+
+/* Forgets what is held of an answer's text. */
+BLM_PRIVATE void blm_stream_clear(bluelm *e);
 
 /* Begins input: ends an answer that is being made, and begins the conversation. */
 BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err);

@@ -208,7 +208,7 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     e->positions = (uint32_t *)blm_arena_take(arena, in->capacity + 1u, sizeof(uint32_t));
     e->images =
         (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES, sizeof *e->images);
-    e->token_text = (char *)blm_arena_take(arena, BLM_TOKEN_TEXT_ROOM, 1);
+    e->token_text = (char *)blm_arena_take(arena, BLM_STOP_BYTES + 1 + BLM_TOKEN_TEXT_ROOM, 1);
     m->engine_bytes += blm_layout_part(arena, &mark);
 
     if ((code = blm_vocab_init(&e->vocab, &llm, arena, in->text_capacity, err)) < 0)

@@ -18,7 +18,7 @@ BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count)
     blm_input_cut(&e->input, 0);
     e->generating = 0;
     e->made_tokens = 0;
-    memset(&e->stream, 0, sizeof e->stream);
+    blm_stream_clear(e);
     for (uint32_t i = 0; i < e->config.marks; i++)
         e->marks[i].set &= e->marks[i].count <= count;
 }

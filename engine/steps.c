@@ -133,9 +133,13 @@ static int blm_end_answer(bluelm *e, bluelm_event *event, int reason)
     event->type = BLUELM_EVENT_END;
     event->end_reason = reason;
     event->text = e->token_text;
-    /* A character that max_tokens cut may be completed by another bluelm_generate. */
-    if (reason != BLUELM_END_MAX_TOKENS)
-        event->text_bytes = blm_utf8_flush(&e->stream, e->token_text, BLM_TOKEN_TEXT_ROOM);
+    /* What max_tokens cut may be completed by another bluelm_generate. */
+    if (reason == BLUELM_END_OF_TURN || reason == BLUELM_END_CONTEXT) {
+        char *text = e->token_text + BLM_STOP_BYTES + 1;
+        size_t bytes = blm_utf8_flush(&e->stream, text, BLM_TOKEN_TEXT_ROOM);
+        bytes = blm_stops_push(&e->stops, text, bytes, e->token_text);
+        event->text_bytes = bytes + blm_stops_flush(&e->stops, e->token_text + bytes);
+    }
     e->generating = 0;
     return 0;
 }
@@ -163,14 +167,16 @@ static void blm_token_event(bluelm *e, int32_t token, bluelm_event *event)
     event->type = BLUELM_EVENT_TOKEN;
     event->token = token;
     event->text = e->token_text;
-    event->text_bytes = blm_utf8_push(&e->stream, piece + skip, bytes - skip, e->token_text,
-                                      BLM_TOKEN_TEXT_ROOM);
+    char *text = e->token_text + BLM_STOP_BYTES + 1;
+    bytes = blm_utf8_push(&e->stream, piece + skip, bytes - skip, text, BLM_TOKEN_TEXT_ROOM);
+    event->text_bytes = blm_stops_push(&e->stops, text, bytes, e->token_text);
 }
 
 static int blm_step_token(bluelm *e, bluelm_event *event)
 {
     uint64_t begun = blm_workers_now_us(&e->compute.workers);
     blm_input *in = &e->input;
+    if (e->stops.held.found) return blm_end_answer(e, event, BLUELM_END_STOP_STRING);
     if (e->max_new_tokens && e->made_tokens == e->max_new_tokens)
         return blm_end_answer(e, event, BLUELM_END_MAX_TOKENS);
     if (e->read_tokens < in->count) {
@@ -229,12 +235,18 @@ BLM_PRIVATE void blm_engine_clear(bluelm *e)
     if (e->positions) e->positions[0] = 0;
     e->generating = 0;
     e->made_tokens = 0;
-    memset(&e->stream, 0, sizeof e->stream);
+    blm_stream_clear(e);
 }
 
 void bluelm_reset(bluelm *engine)
 {
     blm_engine_clear(engine);
+}
+
+int bluelm_set_stop(bluelm *engine, const char *const *strings, size_t count, bluelm_error *err)
+{
+    if (count && !strings) return blm_fail_null(err, "strings");
+    return blm_stops_set(&engine->stops, strings, count, err);
 }
 
 int bluelm_set_sampling(bluelm *engine, const bluelm_sampling *sampling, bluelm_error *err)
