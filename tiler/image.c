@@ -215,8 +215,8 @@ BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
      * a side rounded to 32 grows by at most 31. */
     uint64_t padded = n + 31 * (17 * blm_image_root(n) / 4 + 1) + 31 * 31;
     /* The worst is four components without subsampling, two bytes a coefficient; their
-     * strips are of 4 x 4 blocks each at most, and two. */
-    return 8 * padded + 256 * (across + 31) + blm_image_scratch_bytes((uint32_t)across);
+     * strips are 1 + 8 x 4 rows each at most. */
+    return 8 * padded + 4 * 33 * (across + 31) + blm_image_scratch_bytes((uint32_t)across);
 }
 
 BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)

@@ -5,10 +5,11 @@
 
 #ifndef BLUELM_NO_IMAGE_DECODE
 
-/* A component's samples: two strips, each as high as a row of MCUs, so that rows at the
- * seam have both their neighbours. */
+/* A component's samples: a strip as high as a row of MCUs, below the last row of the strip
+ * before it. So the first rows of a strip have what lies above them; the last row of a
+ * strip waits for the next one. */
 typedef struct blm_jpeg_plane {
-    uint8_t *samples; /* [2][8 down][stride] */
+    uint8_t *samples; /* [1 + 8 down][stride] */
     size_t stride;
     uint8_t *line;         /* [stride, widened]: a row as wide as the picture */
     int16_t *coefficients; /* [stored_y][stored_x][64], NULL where strips are decoded at once */
@@ -49,9 +50,9 @@ static int blm_jpeg_whole_picture(const blm_jpeg *j)
     return j->progressive || j->scanned_count < j->components;
 }
 
-static uint64_t blm_jpeg_strip_bytes(const blm_jpeg_component *c)
+static uint64_t blm_jpeg_plane_bytes(const blm_jpeg_component *c)
 {
-    return (uint64_t)c->stored_x * 8 * c->down * 8;
+    return (uint64_t)c->stored_x * 8 * (1 + 8 * c->down);
 }
 
 static uint64_t blm_jpeg_line_bytes(const blm_jpeg *j)
@@ -69,7 +70,7 @@ static uint64_t blm_jpeg_bytes(const blm_jpeg *j)
     uint64_t bytes = blm_jpeg_round(sizeof(blm_jpeg_state));
     for (uint32_t i = 0; i < j->components; i++) {
         const blm_jpeg_component *c = &j->component[i];
-        bytes += blm_jpeg_round(2 * blm_jpeg_strip_bytes(c));
+        bytes += blm_jpeg_round(blm_jpeg_plane_bytes(c));
         bytes += blm_jpeg_round(blm_jpeg_line_bytes(j));
         if (blm_jpeg_whole_picture(j)) bytes += blm_jpeg_round(blm_jpeg_coefficient_bytes(c));
     }
@@ -94,7 +95,7 @@ static void blm_jpeg_lay_out(blm_jpeg_state *s)
         blm_jpeg_plane *p = &s->planes[i];
         memset(p, 0, sizeof *p);
         p->stride = (size_t)c->stored_x * 8;
-        p->samples = blm_jpeg_carve(&memory, 2 * blm_jpeg_strip_bytes(c));
+        p->samples = blm_jpeg_carve(&memory, blm_jpeg_plane_bytes(c));
         p->line = blm_jpeg_carve(&memory, blm_jpeg_line_bytes(j));
         if (!blm_jpeg_whole_picture(j)) continue;
         uint64_t bytes = blm_jpeg_coefficient_bytes(c);
@@ -112,13 +113,13 @@ static int16_t *blm_jpeg_stored_block(const blm_jpeg_state *s, uint32_t componen
     return s->planes[component].coefficients + (y * across + x) * 64;
 }
 
-/* Where block (x, y) of a component's samples begins. */
+/* Where block (x, y) of a component's samples begins, in the strip that holds it. */
 static uint8_t *blm_jpeg_place_of(const blm_jpeg_state *s, uint32_t component, uint32_t x,
                                   uint32_t y)
 {
     const blm_jpeg_plane *p = &s->planes[component];
-    uint32_t rows = 2 * s->jpeg.component[component].down;
-    return p->samples + (size_t)(y % rows) * 8 * p->stride + (size_t)x * 8;
+    uint32_t row = 1 + y % s->jpeg.component[component].down * 8;
+    return p->samples + row * p->stride + (size_t)x * 8;
 }
 
 /* Reads a block of the scan's n-th component: into its place among the coefficients, or at
@@ -226,6 +227,11 @@ static void blm_jpeg_show_strip(blm_jpeg_state *s, uint32_t strip)
 static int blm_jpeg_next_strip(blm_jpeg_state *s, bluelm_error *err)
 {
     uint32_t strip = s->strips++;
+    for (uint32_t i = 0; strip > 0 && i < s->jpeg.components; i++) {
+        const blm_jpeg_plane *p = &s->planes[i];
+        size_t last = (size_t)8 * s->jpeg.component[i].down;
+        memcpy(p->samples, p->samples + last * p->stride, p->stride);
+    }
     if (s->planes[0].coefficients) {
         blm_jpeg_show_strip(s, strip);
         return 0;
@@ -233,10 +239,12 @@ static int blm_jpeg_next_strip(blm_jpeg_state *s, bluelm_error *err)
     return blm_jpeg_read_mcu_row(s, strip) ? 0 : blm_jpeg_failed(&s->scan, err);
 }
 
+/* Row y of a component's samples: in the strip decoded last, or the one above it. */
 static const uint8_t *blm_jpeg_samples(const blm_jpeg_state *s, uint32_t component, uint32_t y)
 {
     const blm_jpeg_plane *p = &s->planes[component];
-    return p->samples + (size_t)(y % (16 * s->jpeg.component[component].down)) * p->stride;
+    uint32_t rows = 8 * s->jpeg.component[component].down;
+    return p->samples + (y / rows + 1 == s->strips ? 1 + y % rows : 0) * p->stride;
 }
 
 /* The row of a component's samples that picture row y lies in, and the other one that is
@@ -250,7 +258,8 @@ static uint32_t blm_jpeg_row_of(const blm_jpeg *j, const blm_jpeg_component *c, 
     return row;
 }
 
-/* Decodes the strips that picture row y is made of. */
+/* Decodes the strips that picture row y is made of. Where one component makes it go on to
+ * the next strip, y is the last row of its own, for the others too. */
 static int blm_jpeg_reach(blm_jpeg_state *s, uint32_t y, bluelm_error *err)
 {
     const blm_jpeg *j = &s->jpeg;
@@ -259,7 +268,8 @@ static int blm_jpeg_reach(blm_jpeg_state *s, uint32_t y, bluelm_error *err)
     for (uint32_t i = 0; i < j->components; i++) {
         const blm_jpeg_component *c = &j->component[i];
         uint32_t row = blm_jpeg_row_of(j, c, y, &beside, &lower);
-        strips = BLM_MAX(strips, BLM_MAX(row, beside) / (8 * c->down) + 1);
+        if (blm_jpeg_looks_beside(j, c)) row = BLM_MAX(row, beside);
+        strips = BLM_MAX(strips, row / (8 * c->down) + 1);
     }
     while (status == 0 && s->strips < strips)
         status = blm_jpeg_next_strip(s, err);
@@ -326,12 +336,13 @@ BLM_PRIVATE int blm_jpeg_need(const uint8_t *file, size_t bytes, uint64_t *need,
     return 0;
 }
 
-/* An MCU is 10 blocks at most and 8 pixels wide at least; a line may be wider than the
- * picture by an MCU of 32 pixels. */
+/* An MCU is 8 pixels wide at least, and 10 blocks at most: samples, and of each block at
+ * most its width once more for the row above. A line may be wider than the picture by an
+ * MCU of 32 pixels. */
 BLM_PRIVATE uint64_t blm_jpeg_scratch_bytes(uint32_t max_width_px)
 {
     uint64_t mcus = ((uint64_t)max_width_px + 7) / 8;
-    uint64_t strips = 2 * mcus * BLM_JPEG_MCU_BLOCKS * 64;
+    uint64_t strips = mcus * BLM_JPEG_MCU_BLOCKS * (64 + 8);
     uint64_t lines = 4 * blm_jpeg_round((uint64_t)max_width_px + 32 + 8);
     return blm_jpeg_round(sizeof(blm_jpeg_state)) + strips + 4 * 16 + lines;
 }

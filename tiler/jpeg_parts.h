@@ -110,6 +110,9 @@ BLM_PRIVATE void blm_jpeg_block_samples(const int16_t *block, const uint16_t *qu
 enum { BLM_JPEG_NEAREST, BLM_JPEG_AS_IS, BLM_JPEG_WIDER, BLM_JPEG_HIGHER, BLM_JPEG_BOTH };
 BLM_PRIVATE int blm_jpeg_stretching(const blm_jpeg *j, const blm_jpeg_component *c);
 
+/* Whether rows are made of two rows of samples. */
+BLM_PRIVATE int blm_jpeg_looks_beside(const blm_jpeg *j, const blm_jpeg_component *c);
+
 /* A row as wide as the picture, from the row of samples under it and the one that is
  * nearest besides. `lower` is 1 where that one lies below. */
 BLM_PRIVATE void blm_jpeg_stretch(const blm_jpeg *j, const blm_jpeg_component *c,

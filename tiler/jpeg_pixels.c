@@ -132,6 +132,12 @@ BLM_PRIVATE int blm_jpeg_stretching(const blm_jpeg *j, const blm_jpeg_component 
     return BLM_JPEG_NEAREST;
 }
 
+BLM_PRIVATE int blm_jpeg_looks_beside(const blm_jpeg *j, const blm_jpeg_component *c)
+{
+    int stretching = blm_jpeg_stretching(j, c);
+    return stretching == BLM_JPEG_HIGHER || stretching == BLM_JPEG_BOTH;
+}
+
 static void blm_jpeg_stretch_nearest(const blm_jpeg *j, const blm_jpeg_component *c,
                                      const uint8_t *row, uint8_t *out)
 {
