@@ -1,6 +1,8 @@
 /* The whole library in one source: compile this file, or include it in a program of your
  * own. Internals are static, every name begins bluelm_ or blm_. Defines it heeds:
- *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding out */
+ *   BLUELM_NO_IMAGE_DECODE  leave PNG and JPEG decoding out
+ *   BLUELM_NO_SIMD          leave all kernels but the portable ones out
+ *   BLUELM_NO_ERROR_TEXT    leave the words of errors out: their codes and numbers remain */
 #define BLM_UNITY 1
 
 #include "base/error.c"

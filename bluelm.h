@@ -76,7 +76,8 @@ const char *bluelm_version(void);
  * "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
  *   text  out, at most `bytes` bytes, always 0-terminated if bytes > 0
  * Returns the length of the whole line without its terminator; a line longer
- * than bytes - 1 was cut. */
+ * than bytes - 1 was cut. Built with BLUELM_NO_ERROR_TEXT, errors have no subject, and the
+ * line is the code and the numbers. */
 size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes);
 
 /* ---- What the engine is given -------------------------------------------- */

@@ -114,6 +114,12 @@ static inline BLM_UNUSED int blm_string_is(blm_string s, const char *text)
 BLM_PRIVATE BLM_COLD int blm_fail(bluelm_error *err, int code, const char *subject,
                                   uint64_t need, uint64_t have, uint64_t at);
 
+/* Without texts an error is its code and numbers. In parentheses the function is meant. */
+#ifdef BLUELM_NO_ERROR_TEXT
+#define blm_fail(err, code, subject, need, have, at)                                           \
+    ((void)(subject), (blm_fail)(err, code, "", need, have, at))
+#endif
+
 /* Fails with BLUELM_E_ARG: a value below 0, a number that is outside its range, a pointer
  * that is NULL. */
 BLM_PRIVATE BLM_COLD int blm_fail_negative(bluelm_error *err, const char *subject,

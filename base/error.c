@@ -19,8 +19,8 @@ static int blm_cause(int code, uint64_t need, uint64_t have)
     return BLUELM_CAUSE_OTHER;
 }
 
-BLM_PRIVATE int blm_fail(bluelm_error *err, int code, const char *subject, uint64_t need,
-                         uint64_t have, uint64_t at)
+BLM_PRIVATE int(blm_fail)(bluelm_error *err, int code, const char *subject, uint64_t need,
+                          uint64_t have, uint64_t at)
 {
     size_t length = 0;
     if (err == NULL) return code;
@@ -97,6 +97,26 @@ static void blm_line_number(blm_line *line, const char *before, uint64_t value)
         blm_line_byte(line, digits[--count]);
 }
 
+/* " at byte 12 (need 8, have 5)", as far as there is something to tell */
+static void blm_line_details(blm_line *line, const bluelm_error *err)
+{
+    if (err->at != 0) blm_line_number(line, " at byte ", err->at);
+    if (err->need == 0 && err->have == 0) return;
+    blm_line_number(line, " (need ", err->need);
+    blm_line_number(line, ", have ", err->have);
+    blm_line_text(line, ")");
+}
+
+#ifdef BLUELM_NO_ERROR_TEXT
+
+static void blm_line_error(blm_line *line, const bluelm_error *err)
+{
+    blm_line_number(line, "error -", 0 - (uint64_t)(int64_t)err->code);
+    blm_line_details(line, err);
+}
+
+#else
+
 /* Bytes of the printable UTF-8 character at s, of which `room` bytes are there; 0 when
  * there is none: control characters, overlong forms, surrogates, stray bytes. */
 static size_t blm_line_character(const uint8_t *s, size_t room)
@@ -148,16 +168,6 @@ static void blm_line_shortage(blm_line *line, const char *unit, const bluelm_err
         blm_line_number(line, " (short ", err->need - err->have);
         blm_line_text(line, ")");
     }
-}
-
-/* " at byte 12 (need 8, have 5)", as far as there is something to tell */
-static void blm_line_details(blm_line *line, const bluelm_error *err)
-{
-    if (err->at != 0) blm_line_number(line, " at byte ", err->at);
-    if (err->need == 0 && err->have == 0) return;
-    blm_line_number(line, " (need ", err->need);
-    blm_line_number(line, ", have ", err->have);
-    blm_line_text(line, ")");
 }
 
 /* A number that is no whole one, to three places. */
@@ -251,6 +261,8 @@ static void blm_line_error(blm_line *line, const bluelm_error *err)
     }
     blm_line_details(line, err);
 }
+
+#endif
 
 size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes)
 {

@@ -1,7 +1,7 @@
 /* AVX2: what goes value by value, products with float weights, and the table. */
 #include "avx2.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* ---- Products with float weights ----------------------------------------------------- */
 

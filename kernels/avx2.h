@@ -7,7 +7,7 @@
 
 #include "kernels.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 #include <immintrin.h>
 

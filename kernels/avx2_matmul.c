@@ -5,7 +5,7 @@
 #include "avx2.h"
 #include "blocks.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* ---- Unpacking the file's blocks ----------------------------------------------------- */
 

@@ -2,7 +2,7 @@
  * Products and attention have files of their own. */
 #include "avx512.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* ---- Quantising activations ---------------------------------------------------------- */
 

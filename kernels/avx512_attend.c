@@ -1,7 +1,7 @@
 /* AVX-512 softmax and attention. */
 #include "avx512.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* Lanes past the end take part as -infinity, whose exponential is 0. */
 BLM_AVX512_INLINE __m512 blm_avx512_get_or_lowest(const float *x, size_t i, size_t n)

@@ -9,7 +9,7 @@
  * bits, the more the fewer of them matter. */
 #include "avx512.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 enum { BLM_AVX512_BLOCK = BLM_ATTEND_BLOCK, BLM_AVX512_TILE = 4 };
 

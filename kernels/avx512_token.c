@@ -4,7 +4,7 @@
  * take the zero off again. */
 #include "avx512.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* The sums over the lanes of four vectors. */
 BLM_AVX512_INLINE __m128 blm_avx512_sum4(const __m512 *v)

@@ -5,7 +5,7 @@
 
 #include "avx512.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 /* The f16 at one place of 16 rows. Put together four at a time outside the vector units, which
  * have enough to do. */

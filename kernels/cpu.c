@@ -1,7 +1,7 @@
 /* What the processor can do. x86 is asked directly; elsewhere the port tells. */
 #include "kernels.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 typedef struct blm_cpuid {
     uint32_t a, b, c, d;

@@ -13,7 +13,7 @@ typedef struct blm_kernel_set {
  * such processors have too. */
 static const blm_kernel_set blm_kernel_sets[] = {
     {0, 0, "scalar", blm_kernels_scalar},
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
     {BLUELM_CPU_SSE41, 0, "sse41", blm_kernels_sse41},
     {BLUELM_CPU_AVX2, 0, "avx2", blm_kernels_avx2},
     {BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX, 0, "avx512", blm_kernels_avx512},
@@ -42,6 +42,9 @@ BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32
         set->fill(k);
         k->name = set->name;
     }
+#ifndef BLUELM_NO_SIMD
+    if (mask != BLUELM_CPU_NONE) k->panel_bytes = BLM_MATMUL_PANEL_BYTES;
+#endif
 }
 
 BLM_PRIVATE void blm_acts_take(blm_acts *x, blm_arena *arena, uint32_t max_tokens,

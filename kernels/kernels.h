@@ -15,6 +15,20 @@
 #include "../base/tensor.h"
 #include "../base/math.h"
 
+/* The families of instruction sets that are compiled. AMX: by compilers that know the assembly
+ * of tiles. */
+#ifndef BLUELM_NO_SIMD
+#if defined(__x86_64__) || defined(__i386__)
+#define BLM_HAVE_X86 1
+#endif
+#if defined(__x86_64__) && (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#define BLM_HAVE_AMX 1
+#endif
+#if defined(__aarch64__) && defined(__ARM_NEON)
+#define BLM_HAVE_NEON 1
+#endif
+#endif
+
 #define BLM_BLOCK        32   /* activations that share one scale */
 #define BLM_ATTEND_GROUP 4    /* queries that attend works on at once        */
 #define BLM_ATTEND_PASS  1024 /* queries that meet a block of keys in one go */
@@ -46,21 +60,22 @@ typedef struct blm_matmul_args {
     const blm_acts *x;   /* cols = w->ne[0]                                         */
     float *y;            /* y[t * y_stride + r] = sum_k w[r][k] x[t][k]             */
     size_t y_stride;     /* floats from token to token                              */
-    void *scratch;       /* of this worker: blm_matmul_scratch_bytes(cols), 64-byte aligned */
+    void *scratch;       /* of this worker: blm_matmul_scratch_bytes, 64-byte aligned */
 } blm_matmul_args;
 
 /* Computes rows [row0, row1) of y for all tokens; row1 <= w->ne[1]. */
 typedef void (*blm_matmul_fn)(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
 
 /* Panels of 32 rows: 80 blocks of AVX-512's take 102,400 bytes, AMX and its tokens more. The
- * same everywhere, so that a plan does not depend on the machine. */
+ * same for all sets but scalar, so that a plan does not depend on the machine. */
 #define BLM_MATMUL_PANEL_BYTES 104448
 
 /* Bytes of scratch one worker needs for products of rows of up to `cols` values: for one row
- * unpacked, or for a panel. */
-static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t cols)
+ * unpacked, or for a panel.
+ *   panel_bytes  blm_kernels.panel_bytes */
+static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t panel_bytes, uint64_t cols)
 {
-    return BLM_MAX(24 * ((cols + 255) / 256 * 256) + 1024, BLM_MATMUL_PANEL_BYTES);
+    return BLM_MAX(24 * ((cols + 255) / 256 * 256) + 1024, panel_bytes);
 }
 
 /* Attention of one head for some queries over one run of keys and values.
@@ -100,6 +115,7 @@ static inline BLM_UNUSED uint64_t blm_attend_scratch_bytes(uint64_t queries, uin
 
 typedef struct blm_kernels {
     const char *name; /* of the best instruction set in use: "scalar" ... "amx" */
+    uint32_t panel_bytes; /* scratch that matmul unpacks panels into; 0: none does  */
 
     /* Products, by the weights' type. matmul8 reads x's int8, matmul16 its int16 q, scale
      * and sum. For F32, F16 and BF16 weights both read x->f32 and any cols will do; for
@@ -181,21 +197,16 @@ BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
 /* The instruction sets, each of which overwrites the entries it improves; kernels.c has the
  * table that names them. */
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k);
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512_vbmi(blm_kernels *k); /* after avx512 */
 #endif
-/* Compilers that know the assembly of tiles. */
-#if defined(__x86_64__)
-#if defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11
-#define BLM_HAVE_AMX 1
+#ifdef BLM_HAVE_AMX
 BLM_PRIVATE void blm_kernels_amx(blm_kernels *k); /* after avx512 */
 #endif
-#endif
-#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
-#define BLM_HAVE_NEON 1
+#ifdef BLM_HAVE_NEON
 BLM_PRIVATE void blm_kernels_neon(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k); /* after neon    */
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k);    /* after dotprod */

@@ -4,7 +4,7 @@
 #include "blocks.h"
 #include "kernels.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef BLM_HAVE_X86
 
 #include <smmintrin.h>
 

@@ -46,7 +46,8 @@ BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_comp
     uint64_t narrow_bytes =
         c->activation_bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
     blm_acts_take(&l->acts, arena, max_tokens, max_cols, c->activation_bits);
-    l->product_bytes = blm_linear_align(blm_matmul_scratch_bytes(max_cols));
+    l->product_bytes =
+        blm_linear_align(blm_matmul_scratch_bytes(c->kernels.panel_bytes, max_cols));
     l->scratch_bytes = l->product_bytes + blm_linear_align(narrow_bytes);
     l->scratch = (uint8_t *)blm_arena_take(arena, c->workers.count, l->scratch_bytes);
 }

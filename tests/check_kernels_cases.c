@@ -233,7 +233,7 @@ void product_free(product *p)
 /* 64-byte aligned scratch of exactly the size that the contract gives. */
 void *scratch_take(uint32_t cols, void **block)
 {
-    uint64_t bytes = blm_matmul_scratch_bytes(cols);
+    uint64_t bytes = blm_matmul_scratch_bytes(BLM_MATMUL_PANEL_BYTES, cols);
     *block = take((size_t)bytes + 63);
     uint8_t *end = (uint8_t *)*block + bytes + 63;
     return (uint8_t *)((uintptr_t)(end - bytes) & ~(uintptr_t)63);

@@ -141,6 +141,21 @@ static void plan_is_exact_for_every_shape_of_engine(void **state)
 }
 
 /* In blocks of malloc of each size, so that AddressSanitizer sees a byte too many. */
+/* Nobody unpacks panels there. */
+static void scalar_kernels_plan_no_panels(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    bluelm_memory fast, scalar;
+    c.workers = 3;
+    assert_int_equal(bluelm_plan(&m.weights, &c, &fast, NULL), 0);
+    c.cpu_mask = BLUELM_CPU_NONE;
+    assert_int_equal(bluelm_plan(&m.weights, &c, &scalar, NULL), 0);
+    assert_true(fast.total_bytes - scalar.total_bytes >= 3 * 90000);
+    aid_model_free(&m);
+}
+
 static void arena_of_every_size_below_the_plan_fails_cleanly(void **state)
 {
     (void)state;
@@ -382,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arena_of_exactly_the_plan_succeeds_at_every_alignment),
         cmocka_unit_test(plan_is_exact_for_every_shape_of_engine),
+        cmocka_unit_test(scalar_kernels_plan_no_panels),
         cmocka_unit_test(arena_of_every_size_below_the_plan_fails_cleanly),
         cmocka_unit_test(parts_of_the_plan_sum_to_its_total),
         cmocka_unit_test(each_budget_holds_at_need_and_fails_at_one_byte_less),

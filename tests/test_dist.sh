@@ -71,14 +71,15 @@ for cc in $compilers; do
     done
 done
 
-# left_out PART STATUS PATTERN
-left_out() {
-    make_one "without-$1" gcc -O1 "-DBLUELM_NO_$1"
-    lists="$lists $1"
+left_out() { # PART...
+    for part in "$@"; do
+        make_one "without-$part" gcc -O1 "-DBLUELM_NO_$part"
+    done
+    wait
 }
-lists=
-left_out IMAGE_DECODE
-wait
-says without-IMAGE_DECODE 1 '*picture*'
+left_out IMAGE_DECODE SIMD ERROR_TEXT
+says without-IMAGE_DECODE 1 '*built without*'
+says without-SIMD 0 "$expected"
+says without-ERROR_TEXT 0 "$expected"
 cd "$root" && rm -rf "$there"
 exit $failed
