@@ -263,10 +263,14 @@ static int blm_tile_read_dynamic(blm_tile_rule *r, const blm_gguf *g, bluelm_err
                                      &r->min_pixels, err);
     if (status >= 0)
         status = blm_tile_read_count(g, most, BLM_TILE_PIXELS_LIMIT, &r->max_pixels, err);
-    if (status >= 0 && r->max_pixels < r->align_px * r->align_px)
+    if (status < 0) return status;
+    if (r->max_pixels < r->align_px * r->align_px)
         return blm_fail(err, BLUELM_E_FORMAT, most, r->align_px * r->align_px, r->max_pixels,
                         0);
-    return status;
+    /* Of a picture with sides far apart the authors' rules make more, which no plan holds:
+     * here it is cut to what any other gets at most. */
+    r->max_own_tokens = r->max_pixels / (r->align_px * r->align_px);
+    return 0;
 }
 
 static int blm_tile_read_lfm2(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)

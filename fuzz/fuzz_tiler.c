@@ -53,6 +53,7 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
     r.max_pixels = r.align_px * r.align_px + 1000 * fuzz_take(in, 65535);
     r.ratio_limit = fuzz_take(in, 1) ? 200 : 0;
     r.raise_sides = fuzz_take(in, 1);
+    r.max_own_tokens = fuzz_take(in, 2000);
     if (r.rule == BLM_TILES_LFM2) {
         uint32_t side = 1 + fuzz_take(in, 7);
         r.tile_px = side * r.align_px;
@@ -113,6 +114,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     blm_tile_bounds(&r, &most);
     fuzz_require(grid.tokens <= cap && (!r.max_tokens || grid.tokens <= r.max_tokens));
     fuzz_require((uint32_t)tiles <= most.tiles && grid.tokens <= most.tokens);
+    fuzz_require(grid.tile_tokens <= most.tile_tokens);
+    fuzz_require(grid.thumbnail_tokens <= most.tile_tokens);
     if (r.max_tiles) fuzz_require((uint32_t)tiles <= r.max_tiles);
     if (blm_picture_canvas_bytes(&r) <= 400000 && (uint64_t)width * height <= 100000)
         fuzz_read(&r, &grid, width, height, fuzz_take(&in, 300));

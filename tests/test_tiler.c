@@ -382,15 +382,18 @@ static void a_dynamic_picture_shrinks_into_any_room(void **state)
         bluelm_tile_grid g, all;
         r.ratio_limit = i & 2 ? 0 : 200;
         r.raise_sides = i & 4 ? 1 : 0;
+        r.max_own_tokens = i & 8 ? 300 + (uint32_t)rand() % 20000 : 0;
         if (blm_tile_choose(&r, w, h, UINT32_MAX, &all, NULL) < 0) continue;
         assert_int_equal(blm_tile_choose(&r, w, h, room, &g, NULL), 1);
         assert_true(g.tokens >= 1 && g.tokens <= room);
         assert_true(g.tile_width_px % 32 == 0 && g.tile_height_px % 32 == 0);
         assert_int_equal(g.tokens, g.tile_width_px / 32 * (g.tile_height_px / 32));
-        assert_int_equal(g.reduced, all.tokens > room);
+        if (all.tokens > room) assert_int_equal(g.reduced, 1);
+        if (!r.max_own_tokens) assert_int_equal(g.reduced, all.tokens > room);
         if (!g.reduced) assert_memory_equal(&g, &all, sizeof g);
         /* Where a side is not a token already, half of the room is used at least. */
         uint32_t longer = BLM_MAX(g.tile_width_px, g.tile_height_px);
+        if (r.max_own_tokens) room = BLM_MIN(room, r.max_own_tokens);
         if (g.reduced && g.tile_width_px > 64 && g.tile_height_px > 64 &&
             longer < BLM_DYNAMIC_PX_LIMIT)
             if (2 * g.tokens < room)
@@ -399,6 +402,10 @@ static void a_dynamic_picture_shrinks_into_any_room(void **state)
     }
     bluelm_tile_grid g;
     bluelm_error err;
+    /* Sides far apart: never more than other pictures get. */
+    r.ratio_limit = 0, r.raise_sides = 0, r.max_pixels = 262144, r.max_own_tokens = 256;
+    assert_int_equal(blm_tile_choose(&r, 2048, 1, UINT32_MAX, &g, &err), 1);
+    assert_true(g.tokens == 256 && g.tile_height_px == 32 && !g.reduced);
     r.ratio_limit = 200;
     assert_int_equal(blm_tile_choose(&r, 201, 1, 99, &g, &err), BLUELM_E_IMAGE);
     assert_true(err.need == 200 && err.have == 201);
@@ -423,6 +430,7 @@ static void test_bounded(const blm_tile_rule *r, uint32_t w, uint32_t h, uint32_
                         0,
                         0};
     if (r->rule == BLM_TILES_IDEFICS3) blm_tile_edge_step(r, w, h, &g, sides + 4, sides + 5);
+    assert_true(g.tile_tokens <= most.tile_tokens && g.thumbnail_tokens <= most.tile_tokens);
     if (g.tiles > most.tiles || g.tokens > most.tokens || pixels > most.pixels)
         fail_msg("rule %u, %ux%u, room %u: %u tiles, %u tokens, %llu px above %u, %u, %llu",
                  r->rule, w, h, room, g.tiles, g.tokens, (unsigned long long)pixels, most.tiles,

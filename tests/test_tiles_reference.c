@@ -33,8 +33,8 @@ typedef struct named_rule {
         .rule = BLM_TILES_LFM2, .tile_px = tile, .max_columns = 10, .max_rows = 10,            \
         .min_local_tiles = 2, .max_local_tiles = 10, .align_px = 2 * patch, .patch_px = patch, \
         .min_pixels = most / 4, .max_pixels = most, .raise_sides = 1,                          \
-        .thumbnail = BLM_THUMBNAIL_LAST, .fit = BLM_FIT_STRETCH,                               \
-        .filter = BLM_FILTER_BILINEAR,                                                         \
+        .max_own_tokens = most / (4 * patch * patch), .thumbnail = BLM_THUMBNAIL_LAST,         \
+        .fit = BLM_FIT_STRETCH, .filter = BLM_FILTER_BILINEAR,                                 \
         .tokens_per_tile = (tile / (2 * patch)) * (tile / (2 * patch))                         \
     }
 #define INTERNVL(tile, most, tokens)                                                           \
@@ -46,7 +46,8 @@ typedef struct named_rule {
 #define QWEN(align, least, most)                                                               \
     {                                                                                          \
         .rule = BLM_TILES_DYNAMIC, .align_px = align, .patch_px = align / 2,                   \
-        .min_pixels = least, .max_pixels = most, .ratio_limit = 200, .fit = BLM_FIT_STRETCH    \
+        .min_pixels = least, .max_pixels = most, .max_own_tokens = most / (align * align),     \
+        .ratio_limit = 200, .fit = BLM_FIT_STRETCH                                             \
     }
 #define SINGLE(tile, way, kernel, tokens)                                                      \
     {                                                                                          \

@@ -304,10 +304,11 @@ static uint64_t blm_dynamic_tokens(const blm_tile_rule *r, const uint32_t size[2
     return (uint64_t)(size[0] / r->align_px) * (size[1] / r->align_px);
 }
 
-/* That within room for so many tokens, of which there is at least one. */
+/* That within the rule's cap and room for so many tokens, of which there is at least one. */
 static void blm_dynamic_fit(const blm_tile_rule *r, const uint32_t sides[2], uint64_t room,
                             uint32_t out[2])
 {
+    if (r->max_own_tokens) room = BLM_MIN(room, r->max_own_tokens);
     blm_dynamic_size(r, sides, out);
     if (blm_dynamic_tokens(r, out) <= room) return;
     blm_dynamic_cut(r, sides, room * r->align_px * r->align_px, out);
@@ -403,7 +404,7 @@ static void blm_tile_choose_lfm2(blm_tile_search *s, bluelm_tile_grid *grid)
 {
     const uint32_t sides[2] = {s->width, s->height};
     uint32_t thumbnail[2];
-    blm_dynamic_size(s->r, sides, thumbnail);
+    blm_dynamic_fit(s->r, sides, UINT32_MAX, thumbnail);
     s->thumbnail_tokens = (uint32_t)blm_dynamic_tokens(s->r, thumbnail);
     if (blm_lfm2_is_large(s->r, sides)) blm_tile_search_internvl(s);
     if (!s->columns) {
@@ -502,7 +503,8 @@ static uint64_t blm_dynamic_most_tokens(const blm_tile_rule *r)
     uint64_t narrow = (uint64_t)blm_tile_isqrt((most + 1) * ratio) + 1;
     uint64_t raised =
         (uint64_t)blm_tile_isqrt(least * ratio) + least + (uint64_t)blm_tile_isqrt(least) + 2;
-    return BLM_MAX(BLM_MAX(most, narrow), raised);
+    most = BLM_MAX(BLM_MAX(most, narrow), raised);
+    return r->max_own_tokens ? BLM_MIN(most, r->max_own_tokens) : most;
 }
 
 /* Most local tiles, and the longest side of such a grid in tiles. */
@@ -544,6 +546,7 @@ static void blm_tile_bound_tiles(const blm_tile_rule *r, blm_tile_most *most)
     tiles = BLM_MAX(BLM_MIN(tiles, room), 1u);
     most->tiles = (uint32_t)tiles;
     most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile, UINT32_MAX);
+    most->tile_tokens = r->tokens_per_tile;
     most->pixels = tiles * tile;
 }
 
@@ -565,7 +568,9 @@ static void blm_tile_bound_dynamic(const blm_tile_rule *r, blm_tile_most *most)
     most->tiles = (uint32_t)BLM_MAX(tiles, 1u);
     most->tokens = (uint32_t)BLM_MIN(tokens, UINT32_MAX);
     most->pixels = tokens * token;
-    uint64_t longest = BLM_MIN(BLM_MIN(tokens, own) * r->align_px, BLM_DYNAMIC_PX_LIMIT);
+    own = BLM_MIN(own, tokens);
+    most->tile_tokens = (uint32_t)(tiles > 1 ? BLM_MAX(own, r->tokens_per_tile) : own);
+    uint64_t longest = BLM_MIN(own * r->align_px, BLM_DYNAMIC_PX_LIMIT);
     most->side_px = BLM_MAX(side, (uint32_t)longest);
 }
 

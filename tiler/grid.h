@@ -42,6 +42,7 @@ typedef struct blm_tile_rule {
     /* A size of its own: sides are multiples of align_px, a token is align_px squared. */
     uint32_t align_px, patch_px;
     uint32_t min_pixels, max_pixels; /* its area, 1.., where the rounding of sides allows   */
+    uint32_t max_own_tokens;         /* its tokens, where the sides are far apart; 0: none  */
     uint32_t ratio_limit;            /* of the sides; more is refused. 0: none              */
     uint32_t raise_sides;            /* 1: to align_px before the area is looked at         */
     const uint8_t *pinpoints;        /* llava-next: i32 pairs w, h, little endian           */
@@ -61,6 +62,7 @@ typedef struct blm_tile_rule {
  * pixels are those of all tiles together. */
 typedef struct blm_tile_most {
     uint32_t tiles, tokens;
+    uint32_t tile_tokens; /* of one tile, thumbnail or picture of its own size          */
     uint64_t pixels;
     uint32_t side_px; /* longest of any picture made on the way: canvas, thumbnail, step   */
 } blm_tile_most;
