@@ -200,7 +200,7 @@ static int blm_add_words(bluelm *engine, const char *utf8, size_t bytes, int mar
 {
     blm_call before;
     blm_call_begin(&before, engine);
-    int code = blm_input_open(engine, err);
+    int code = bytes && !utf8 ? blm_fail_null(err, "text") : blm_input_open(engine, err);
     if (!bytes ||
         (engine->turns.open != BLM_TURN_NONE && blm_turn_drops(engine, engine->turns.open)))
         return blm_call_end(engine, &before, code);
@@ -214,7 +214,7 @@ static int blm_add_words(bluelm *engine, const char *utf8, size_t bytes, int mar
 
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err)
 {
-    while (bytes && blm_turn_trims_start(engine) && blm_chat_is_blank(*utf8))
+    while (bytes && utf8 && blm_turn_trims_start(engine) && blm_chat_is_blank(*utf8))
         utf8++, bytes--;
     return blm_add_words(engine, utf8, bytes, 0, err);
 }
@@ -231,6 +231,7 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
     int code = BLUELM_OK;
     if (!engine->has_language)
         code = blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
+    if (code >= 0 && count && !tokens) code = blm_fail_null(err, "tokens");
     blm_answer_close(engine);
     for (size_t i = 0; i < count && code >= 0; i++) {
         if (tokens[i] < 0 || (uint32_t)tokens[i] >= engine->language.n_vocab)
@@ -261,5 +262,5 @@ int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err)
 
 int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens)
 {
-    return blm_input_ids(&engine->input, tokens, max_tokens);
+    return blm_input_ids(&engine->input, tokens, tokens ? max_tokens : 0);
 }

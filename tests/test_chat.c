@@ -322,6 +322,25 @@ static void a_conversation_has_one_beginning(void **state)
     }
 }
 
+static void missing_texts_are_refused(void **state)
+{
+    tiny_llm_config llm = tiny_llm_default();
+    bluelm_config config = {.chat_template = "gemma"};
+    bluelm_error err;
+    (void)state;
+    aid_model m = aid_model_make(&llm, NULL);
+    aid_engine e = aid_engine_make(&m, &config, NULL);
+    assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
+    assert_int_equal(bluelm_add_text(e.engine, NULL, 1, &err), BLUELM_E_ARG);
+    assert_int_equal(bluelm_add_markup(e.engine, NULL, 1, &err), BLUELM_E_ARG);
+    assert_int_equal(bluelm_add_tokens(e.engine, NULL, 1, &err), BLUELM_E_ARG);
+    assert_int_equal(bluelm_set_stop(e.engine, NULL, 1, &err), BLUELM_E_ARG);
+    assert_int_equal(bluelm_add_text(e.engine, NULL, 0, &err), 0);
+    assert_true(bluelm_context_ids(e.engine, NULL, 9) > 0);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
 /* Old files of LLaVA have no template. */
 static void a_template_may_be_given_by_its_texts(void **state)
 {
@@ -404,6 +423,7 @@ int main(void)
         cmocka_unit_test(the_name_in_the_file_decides),
         cmocka_unit_test(the_name_that_the_user_gives_decides_first),
         cmocka_unit_test(a_conversation_has_one_beginning),
+        cmocka_unit_test(missing_texts_are_refused),
         cmocka_unit_test(a_template_may_be_given_by_its_texts),
         cmocka_unit_test(a_template_that_is_no_string_is_refused),
         cmocka_unit_test(trimming_takes_spaces_and_line_breaks_only),

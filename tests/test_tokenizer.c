@@ -514,6 +514,30 @@ static void answers_end_at_the_tokens_known_to_end_them(void **state)
     vocab_close(&s);
 }
 
+/* As files of these families type them: control, or user-defined. */
+static void every_family_s_stop_tokens_end_an_answer(void **state)
+{
+    static const char *const names[] = {
+        "<|eot_id|>",       "<|im_end|>",    "<|end|>",    "<end_of_turn>",
+        "<turn|>",          "<|endoftext|>", "<|eom_id|>", "<|end_of_text|>",
+        "<|return|>",       "<|call|>",      "<|flush|>",  "<|calls|>",
+        "<|tool_response>", "<eos>",         "</s>",       "<end_of_utterance>"};
+    vocab_piece extra[COUNT(names)];
+    vocab_subject s;
+    (void)state;
+    for (uint32_t type = BLM_TOKEN_CONTROL; type <= BLM_TOKEN_USER; type++) {
+        for (size_t i = 0; i < COUNT(names); i++)
+            extra[i] = (vocab_piece){names[i], 0, type};
+        vocab_open_spm(&s, extra, COUNT(names), 100);
+        for (size_t i = 0; i < COUNT(names); i++) {
+            int32_t token = SPM_FIRST + (int32_t)i;
+            assert_true(blm_vocab_is_end(&s.v, token));
+            assert_int_equal(blm_pieces_type(&s.v.pieces, (uint32_t)token), BLM_TOKEN_CONTROL);
+        }
+        vocab_close(&s);
+    }
+}
+
 /* ---- Tokens to text -------------------------------------------------------------- */
 
 static void every_byte_comes_back(void **state)
@@ -590,6 +614,7 @@ int main(void)
         cmocka_unit_test(a_space_goes_before_text_that_follows_a_special_token),
         cmocka_unit_test(the_first_and_longest_special_token_of_markup_is_found),
         cmocka_unit_test(phi_3_special_tokens_swallow_the_spaces_after_them),
+        cmocka_unit_test(every_family_s_stop_tokens_end_an_answer),
         cmocka_unit_test(answers_end_at_the_tokens_known_to_end_them),
         cmocka_unit_test(every_byte_comes_back),
         cmocka_unit_test(token_text_counts_what_does_not_fit),
