@@ -6,6 +6,7 @@
  * Functions that take a `level` or a `type` are inlined into callers that give a constant;
  * those callers alone carry a target, so the file compiles under any flags. sdot and smmla
  * are written as assembly: compilers hide their intrinsics from files compiled without. */
+#include "blocks.h"
 #include "neon.h"
 
 #ifdef BLM_HAVE_NEON
@@ -234,79 +235,231 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
 
 /* ---- Unpacking ----------------------------------------------------------------------- */
 
-/* 32 weights, w = scale[k / 16] q - min. */
+/* 32 weights, w = scale[k / 16] q - min[k / 16]. */
 typedef struct blm_neon_block {
     int8x16_t q[2];
-    float scale[2], min;
+    float scale[2], min[2];
 } blm_neon_block;
 
-/* Scale and min of sub-block i of a Q4_K block: the places of their bits, see scalar.c. */
-BLM_NEON_INLINE void blm_neon_q4_k_scale(const uint8_t *p, uint32_t i, float *scale, float *min)
+BLM_NEON_INLINE void blm_neon_put_scale(blm_neon_block *out, float scale, float min)
 {
-    uint32_t s, m;
-    if (i < 4) {
-        s = p[i] & 63u;
-        m = p[i + 4] & 63u;
-    } else {
-        s = (p[i + 4] & 15u) | (uint32_t)p[i - 4] >> 6 << 4;
-        m = (uint32_t)p[i + 4] >> 4 | (uint32_t)p[i] >> 6 << 4;
-    }
-    *scale = (float)s;
-    *min = (float)m;
+    out->scale[0] = out->scale[1] = scale;
+    out->min[0] = out->min[1] = min;
 }
 
-/* 32 weights of Q4_K: the low (i even) or high nibbles of 32 bytes. */
-BLM_NEON_INLINE void blm_neon_unpack_q4_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+/* 16 bytes' nibbles, the low ones first, less `zero`. */
+BLM_NEON_INLINE void blm_neon_put_nibbles(blm_neon_block *out, const uint8_t *p, int8_t zero)
+{
+    uint8x16_t v = vld1q_u8(p);
+    out->q[0] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
+    out->q[1] = vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
+    if (zero == 0) return;
+    out->q[0] = vsubq_s8(out->q[0], vdupq_n_s8(zero));
+    out->q[1] = vsubq_s8(out->q[1], vdupq_n_s8(zero));
+}
+
+/* Adds 16 to q j where bit j of the word at p is set. */
+BLM_NEON_INLINE void blm_neon_add_bits(blm_neon_block *out, const uint8_t *p)
+{
+    static const uint8_t bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const uint8x16_t bit = vcombine_u8(vld1_u8(bits), vld1_u8(bits));
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vcombine_u8(vdup_n_u8(p[2 * j]), vdup_n_u8(p[2 * j + 1]));
+        v = vandq_u8(vtstq_u8(v, bit), vdupq_n_u8(16));
+        out->q[j] = vaddq_s8(out->q[j], vreinterpretq_s8_u8(v));
+    }
+}
+
+/* q becomes what the nibbles in it stand for. */
+BLM_NEON_INLINE void blm_neon_look_up(blm_neon_block *out, int8x16_t values)
+{
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++)
+        out->q[j] = vqtbl1q_s8(values, vreinterpretq_u8_s8(out->q[j]));
+}
+
+BLM_NEON_INLINE int8x16_t blm_neon_iq4(void)
+{
+    static const int8_t values[16] = {BLM_IQ4_VALUES};
+    return vld1q_s8(values);
+}
+
+BLM_NEON_INLINE int8x16_t blm_neon_mxfp4(void)
+{
+    static const int8_t values[16] = {BLM_MXFP4_VALUES};
+    return vld1q_s8(values);
+}
+
+/* The low (part 0) or high nibbles of 32 bytes. */
+BLM_NEON_INLINE void blm_neon_put_part(blm_neon_block *out, const uint8_t *p, uint32_t part)
 {
     BLM_NEON_UNROLL
     for (uint32_t j = 0; j < 2; j++) {
-        uint8x16_t v = vld1q_u8(b + 16 + i / 2 * 32 + j * 16);
-        v = i % 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
+        uint8x16_t v = vld1q_u8(p + j * 16);
+        v = part ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
         out->q[j] = vreinterpretq_s8_u8(v);
     }
-    blm_neon_q4_k_scale(b + 4, i, &out->scale[0], &out->min);
-    out->scale[0] = out->scale[1] = out->scale[0] * blm_neon_f16(b);
-    out->min *= blm_neon_f16(b + 2);
+}
+
+/* Bit pair i of 32 bytes, less `zero`. */
+BLM_NEON_INLINE void blm_neon_put_pairs(blm_neon_block *out, const uint8_t *p, uint32_t i,
+                                        int8_t zero)
+{
+    const int8x16_t shift = vdupq_n_s8((int8_t)(-2 * (int)i));
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vandq_u8(vshlq_u8(vld1q_u8(p + j * 16), shift), vdupq_n_u8(3));
+        out->q[j] = vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(zero));
+    }
+}
+
+/* Adds `size` to q j where bit i of byte j at p is set. */
+BLM_NEON_INLINE void blm_neon_add_layer(blm_neon_block *out, const uint8_t *p, uint32_t i,
+                                        uint8_t size)
+{
+    const uint8x16_t bit = vdupq_n_u8((uint8_t)(1u << i));
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint8x16_t v = vandq_u8(vtstq_u8(vld1q_u8(p + j * 16), bit), vdupq_n_u8(size));
+        out->q[j] = vaddq_s8(out->q[j], vreinterpretq_s8_u8(v));
+    }
+}
+
+/* Scale and minimum of sub-block i of a block of Q4_K or Q5_K. */
+BLM_NEON_INLINE void blm_neon_put_k_scale(blm_neon_block *out, const uint8_t *b, uint32_t i)
+{
+    uint32_t words[4];
+    blm_scales_q4_k(b + 4, words);
+    uint32_t scale = words[i / 4] >> (i % 4 * 8) & 63;
+    uint32_t min = words[2 + i / 4] >> (i % 4 * 8) & 63;
+    blm_neon_put_scale(out, (float)scale * blm_neon_f16(b), (float)min * blm_neon_f16(b + 2));
+}
+
+/* 32 weights of Q2_K: pairs of bits, two scales and two mins. */
+BLM_NEON_INLINE void blm_neon_unpack_q2_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    float d = blm_neon_f16(b + 80), dmin = blm_neon_f16(b + 82);
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        out->scale[j] = d * (float)(b[i * 2 + j] & 15);
+        out->min[j] = dmin * (float)(b[i * 2 + j] >> 4);
+    }
+    blm_neon_put_pairs(out, b + 16 + i / 4 * 32, i % 4, 0);
+}
+
+/* 32 weights of Q3_K: pairs of bits, a third bit elsewhere, two scales of six bits. */
+BLM_NEON_INLINE void blm_neon_unpack_q3_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
+{
+    uint32_t words[4];
+    float d = blm_neon_f16(b + 108);
+    blm_scales_q3_k(b + 96, words);
+    blm_neon_put_scale(out, 0, 0);
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 2; j++) {
+        uint32_t scale = words[i / 2] >> (i % 2 * 16 + j * 8) & 63;
+        out->scale[j] = d * (float)((int)scale - 32);
+    }
+    blm_neon_put_pairs(out, b + 32 + i / 4 * 32, i % 4, 4);
+    blm_neon_add_layer(out, b, i, 4);
 }
 
 /* 32 weights of Q6_K: nibbles of 32 bytes, pairs of bits of 32 others, two scales. */
 BLM_NEON_INLINE void blm_neon_unpack_q6_k(const uint8_t *b, uint32_t i, blm_neon_block *out)
 {
-    const uint8_t *low = b + i / 4 * 64 + i % 2 * 32, *high = b + 128 + i / 4 * 32;
+    const uint8_t *high = b + 128 + i / 4 * 32;
     const int8x16_t high_shift = vdupq_n_s8((int8_t)(4 - (int)(i % 4 * 2)));
     float d = blm_neon_f16(b + 208);
+    blm_neon_put_part(out, b + i / 4 * 64 + i % 2 * 32, i % 4 / 2);
+    blm_neon_put_scale(out, 0, 0);
     BLM_NEON_UNROLL
     for (uint32_t j = 0; j < 2; j++) {
-        uint8x16_t v = vld1q_u8(low + j * 16);
-        v = i % 4 / 2 ? vshrq_n_u8(v, 4) : vandq_u8(v, vdupq_n_u8(15));
+        uint8x16_t v = vreinterpretq_u8_s8(out->q[j]);
         uint8x16_t h = vandq_u8(vshlq_u8(vld1q_u8(high + j * 16), high_shift), vdupq_n_u8(48));
         out->q[j] = vsubq_s8(vreinterpretq_s8_u8(vorrq_u8(v, h)), vdupq_n_s8(32));
         out->scale[j] = d * (float)(int8_t)b[192 + i * 2 + j];
     }
 }
 
+/* Block i of a row. The places of the bits: see scalar.c. */
 BLM_NEON_INLINE blm_neon_block blm_neon_unpack(uint32_t type, const uint8_t *row, uint32_t i)
 {
+    const uint8_t *b = row + (size_t)i * blm_type_bytes(type); /* blocks of 32 */
+    const uint8_t *k = row + (size_t)(i / 8) * blm_type_bytes(type);
     blm_neon_block out;
-    out.min = 0;
-    if (type == BLM_Q4_0) {
-        const uint8_t *b = row + (size_t)i * 18;
-        uint8x16_t v = vld1q_u8(b + 2);
-        out.q[0] = vreinterpretq_s8_u8(vandq_u8(v, vdupq_n_u8(15)));
-        out.q[0] = vsubq_s8(out.q[0], vdupq_n_s8(8));
-        out.q[1] = vsubq_s8(vreinterpretq_s8_u8(vshrq_n_u8(v, 4)), vdupq_n_s8(8));
-        out.scale[0] = out.scale[1] = blm_neon_f16(b);
-    } else if (type == BLM_Q8_0) {
-        const uint8_t *b = row + (size_t)i * 34;
+    switch ((blm_type)type) {
+    case BLM_Q4_0:
+        blm_neon_put_scale(&out, blm_neon_f16(b), 0);
+        blm_neon_put_nibbles(&out, b + 2, 8);
+        break;
+    case BLM_Q4_1:
+        blm_neon_put_scale(&out, blm_neon_f16(b), -blm_neon_f16(b + 2));
+        blm_neon_put_nibbles(&out, b + 4, 0);
+        break;
+    case BLM_Q5_0:
+        blm_neon_put_scale(&out, blm_neon_f16(b), 0);
+        blm_neon_put_nibbles(&out, b + 6, 16);
+        blm_neon_add_bits(&out, b + 2);
+        break;
+    case BLM_Q5_1:
+        blm_neon_put_scale(&out, blm_neon_f16(b), -blm_neon_f16(b + 2));
+        blm_neon_put_nibbles(&out, b + 8, 0);
+        blm_neon_add_bits(&out, b + 4);
+        break;
+    case BLM_Q8_0:
+        blm_neon_put_scale(&out, blm_neon_f16(b), 0);
         out.q[0] = vld1q_s8((const int8_t *)b + 2);
         out.q[1] = vld1q_s8((const int8_t *)b + 18);
-        out.scale[0] = out.scale[1] = blm_neon_f16(b);
-    } else if (type == BLM_Q4_K) {
-        blm_neon_unpack_q4_k(row + (size_t)(i / 8) * 144, i % 8, &out);
-    } else {
-        blm_neon_unpack_q6_k(row + (size_t)(i / 8) * 210, i % 8, &out);
+        break;
+    case BLM_IQ4_NL:
+        blm_neon_put_scale(&out, blm_neon_f16(b), 0);
+        blm_neon_put_nibbles(&out, b + 2, 0);
+        blm_neon_look_up(&out, blm_neon_iq4());
+        break;
+    case BLM_MXFP4:
+        blm_neon_put_scale(&out, blm_scale_mxfp4(*b), 0);
+        blm_neon_put_nibbles(&out, b + 1, 0);
+        blm_neon_look_up(&out, blm_neon_mxfp4());
+        break;
+    case BLM_Q2_K:
+        blm_neon_unpack_q2_k(k, i % 8, &out);
+        break;
+    case BLM_Q3_K:
+        blm_neon_unpack_q3_k(k, i % 8, &out);
+        break;
+    case BLM_Q4_K:
+        blm_neon_put_k_scale(&out, k, i % 8);
+        blm_neon_put_part(&out, k + 16 + i % 8 / 2 * 32, i % 2);
+        break;
+    case BLM_Q5_K:
+        blm_neon_put_k_scale(&out, k, i % 8);
+        blm_neon_put_part(&out, k + 48 + i % 8 / 2 * 32, i % 2);
+        blm_neon_add_layer(&out, k + 16, i % 8, 16);
+        break;
+    case BLM_Q6_K:
+        blm_neon_unpack_q6_k(k, i % 8, &out);
+        break;
+    case BLM_IQ4_XS:
+        blm_neon_put_scale(&out, blm_neon_f16(k) * (float)blm_scale_iq4_xs(k + 2, i % 8), 0);
+        blm_neon_put_nibbles(&out, k + 8 + i % 8 * 16, 0);
+        blm_neon_look_up(&out, blm_neon_iq4());
+        break;
+    case BLM_F32:
+    case BLM_F16:
+    case BLM_BF16: /* have no q */
+        blm_neon_put_scale(&out, 0, 0);
+        out.q[0] = out.q[1] = vdupq_n_s8(0);
+        break;
     }
     return out;
+}
+
+/* Whether 16 products with q have no room in 16 bits; others are at most 16 in size, or 32
+ * where only eight meet. */
+BLM_NEON_INLINE int blm_neon_is_wide(uint32_t type)
+{
+    return type == BLM_Q8_0 || type == BLM_Q5_1 || type == BLM_Q5_K || type == BLM_IQ4_NL ||
+           type == BLM_IQ4_XS;
 }
 
 /* ---- One token: Q4_K and Q6_K in place ----------------------------------------------- */
@@ -365,16 +518,14 @@ BLM_NEON_INLINE void blm_neon_bytes(uint64_t bytes, float32x4_t out[2])
     out[1] = vcvtq_f32_u32(vmovl_high_u16(wide));
 }
 
-/* The eight scales and mins of a Q4_K block, see scalar.c. */
+/* The eight scales and mins of a Q4_K block. */
 BLM_NEON_INLINE void blm_neon_q4_k_scales(const uint8_t *p, float32x4_t scale[2],
                                           float32x4_t min[2])
 {
-    const uint32_t six = 0x3F3F3F3Fu, four = 0x0F0F0F0Fu, two = 0x03030303u;
-    uint32_t a = blm_load_u32(p), b = blm_load_u32(p + 4), c = blm_load_u32(p + 8);
-    uint32_t high_scale = (c & four) | (a >> 6 & two) << 4;
-    uint32_t high_min = (c >> 4 & four) | (b >> 6 & two) << 4;
-    blm_neon_bytes((a & six) | (uint64_t)high_scale << 32, scale);
-    blm_neon_bytes((b & six) | (uint64_t)high_min << 32, min);
+    uint32_t w[4];
+    blm_scales_q4_k(p, w);
+    blm_neon_bytes(w[0] | (uint64_t)w[1] << 32, scale);
+    blm_neon_bytes(w[2] | (uint64_t)w[3] << 32, min);
 }
 
 /* One block of 256 of a row with q, added to sum; x_scale: of its eight blocks of 32;
@@ -454,6 +605,62 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
     return blm_neon_sum4_f32(sum);
 }
 
+/* ---- One token: the other types -------------------------------------------------------- */
+
+/* Block i of a row with its activations, added to sum; *mins: what mins take off. */
+BLM_NEON_INLINE float32x4_t blm_neon_any_block(uint32_t level, uint32_t type,
+                                               const uint8_t *row, uint32_t i,
+                                               const blm_acts *x, float32x4_t sum, float *mins)
+{
+    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
+    const float scale = x->scale[i];
+    int8x16_t x0 = vld1q_s8(q), x1 = vld1q_s8(q + 16);
+    blm_neon_block w = blm_neon_unpack(type, row, i);
+    if (blm_type_is_halved(type)) {
+        int32x4_t first = blm_neon_dot16(level, w.q[0], x0);
+        int32x4_t last = blm_neon_dot16(level, w.q[1], x1);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(first), w.scale[0] * scale);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(last), w.scale[1] * scale);
+    } else {
+        int32x4_t products;
+        if (level == BLM_NEON_PLAIN && blm_neon_is_wide(type))
+            products =
+                vaddq_s32(blm_neon_dot16(level, w.q[0], x0), blm_neon_dot16(level, w.q[1], x1));
+        else
+            products = blm_neon_dot32(level, w.q, x0, x1);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(products), w.scale[0] * scale);
+    }
+    if (type == BLM_Q2_K) {
+        int32_t first_sum = vaddlvq_s8(x0);
+        *mins += (float)first_sum * scale * w.min[0];
+        *mins += (float)(x->sum[i] - first_sum) * scale * w.min[1];
+    } else if (blm_type_has_min(type)) {
+        *mins += (float)x->sum[i] * scale * w.min[0];
+    }
+    return sum;
+}
+
+/* Row by row; eight blocks at a time, so that those of 256 are decoded once. */
+BLM_NEON_INLINE float32x4_t blm_neon_stream_any(uint32_t level, uint32_t type,
+                                                const uint8_t *const *rows, const blm_acts *x)
+{
+    float32x4_t sum[4];
+    float mins[4];
+    for (uint32_t r = 0; r < 4; r++) {
+        uint32_t i = 0;
+        sum[r] = vdupq_n_f32(0);
+        mins[r] = 0;
+        for (; i + 8 <= x->cols / 32; i += 8) {
+            BLM_NEON_UNROLL
+            for (uint32_t j = 0; j < 8; j++)
+                sum[r] = blm_neon_any_block(level, type, rows[r], i + j, x, sum[r], &mins[r]);
+        }
+        for (; i < x->cols / 32; i++)
+            sum[r] = blm_neon_any_block(level, type, rows[r], i, x, sum[r], &mins[r]);
+    }
+    return vsubq_f32(blm_neon_sum4_f32(sum), vld1q_f32(mins));
+}
+
 BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                         uint32_t level, uint32_t type)
 {
@@ -463,8 +670,10 @@ BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0,
         blm_neon_rows(a, r, row1, 4, rows);
         if (type == BLM_Q4_0 || type == BLM_Q8_0)
             vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
-        else
+        else if (type == BLM_Q4_K || type == BLM_Q6_K)
             vst1q_f32(y, blm_neon_stream_k(level, type, rows, a->x));
+        else
+            vst1q_f32(y, blm_neon_stream_any(level, type, rows, a->x));
         memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
     }
 }
@@ -477,7 +686,7 @@ BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0,
  *   smmla  [row / 2][k / 8][row % 2][8] */
 typedef struct blm_neon_panel {
     int8_t q[256];
-    float scale[2][8], min[8];
+    float scale[2][8], min[2][8];
 } blm_neon_panel;
 
 /* Writes rows r .. r + 3 of the panel. */
@@ -517,7 +726,8 @@ BLM_NEON_INLINE void blm_neon_fill(uint32_t level, uint32_t type, const uint8_t 
                 block[j] = blm_neon_unpack(type, rows[r + j], i);
                 panel->scale[0][r + j] = block[j].scale[0];
                 panel->scale[1][r + j] = block[j].scale[1];
-                panel->min[r + j] = block[j].min;
+                panel->min[0][r + j] = block[j].min[0];
+                panel->min[1][r + j] = block[j].min[1];
             }
             blm_neon_fill_rows(level, block, r, panel->q);
         }
@@ -525,7 +735,7 @@ BLM_NEON_INLINE void blm_neon_fill(uint32_t level, uint32_t type, const uint8_t 
 }
 
 /* Integer sums over columns [k0, k0 + n) of a block, n 16 or 32: sum[t][h], lanes: rows 4h
- * .. 4h + 3. Plain: in 16 bits fit four times four products of 15 x 127, four times two of
+ * .. 4h + 3. Plain: in 16 bits fit four times four products of 16 x 127, four times two of
  * 32 x 127, two of 128 x 127. */
 BLM_NEON_INLINE void blm_neon_sums_plain(uint32_t type, const int8_t *w, const int8_t *const *x,
                                          uint32_t tokens, uint32_t k0, uint32_t n,
@@ -544,15 +754,16 @@ BLM_NEON_INLINE void blm_neon_sums_plain(uint32_t type, const int8_t *w, const i
                 a[r] = blm_neon_pairs(vld1q_s8(row), x0);
                 if (n == 16) continue;
                 int8x16_t w1 = vld1q_s8(row + 16);
-                if (type == BLM_Q8_0) {
+                if (blm_neon_is_wide(type)) {
                     part[r] = vpaddlq_s16(a[r]);
                     part[r] = vpadalq_s16(part[r], blm_neon_pairs(w1, x1));
                 } else {
                     a[r] = blm_neon_more_pairs(a[r], w1, x1);
                 }
             }
-            sum[t][h] = type == BLM_Q8_0 ? blm_neon_sum4(part[0], part[1], part[2], part[3])
-                                         : blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
+            sum[t][h] = blm_neon_is_wide(type)
+                            ? blm_neon_sum4(part[0], part[1], part[2], part[3])
+                            : blm_neon_sum4_short(a[0], a[1], a[2], a[3]);
         }
     }
 }
@@ -644,7 +855,7 @@ BLM_NEON_INLINE void blm_neon_panel_block(uint32_t level, uint32_t type,
                                           const int8_t *const *q, uint32_t i, uint32_t t0,
                                           uint32_t tokens, float32x4_t y[4][2])
 {
-    const uint32_t parts = type == BLM_Q6_K ? 2 : 1;
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1;
     BLM_NEON_UNROLL
     for (uint32_t part = 0; part < parts; part++) {
         int32x4_t sum[4][2];
@@ -652,14 +863,19 @@ BLM_NEON_INLINE void blm_neon_panel_block(uint32_t level, uint32_t type,
         BLM_NEON_UNROLL
         for (uint32_t h = 0; h < 2; h++) {
             float32x4_t scale = vld1q_f32(w->scale[part] + h * 4);
-            float32x4_t min = vld1q_f32(w->min + h * 4);
+            float32x4_t min = vld1q_f32(w->min[part] + h * 4);
             BLM_NEON_UNROLL
             for (uint32_t t = 0; t < tokens; t++) {
                 size_t at = (t0 + t) * x->block_stride + i;
                 float32x4_t v = vcvtq_f32_s32(sum[t][h]);
-                if (type == BLM_Q4_K) {
+                if (blm_type_has_min(type)) {
                     float factor = x->scale[at];
-                    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x->sum[at]);
+                    int32_t x_sum = x->sum[at];
+                    if (parts == 2) {
+                        int32_t first = vaddlvq_s8(vld1q_s8(q[t]));
+                        x_sum = part ? x_sum - first : first;
+                    }
+                    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x_sum);
                     y[t][h] = vfmaq_n_f32(y[t][h], v, factor);
                 } else {
                     y[t][h] = vfmaq_f32(y[t][h], v, vmulq_n_f32(scale, x->scale[at]));
@@ -724,94 +940,41 @@ BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, ui
         blm_neon_tokens(a, row0, row1, level, type);
 }
 
-static void blm_neon_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_0);
-}
+#define BLM_NEON_TYPE(name, number, values, bytes)                                             \
+    static void blm_neon_matmul8_##name(const blm_matmul_args *a, uint64_t row0,               \
+                                        uint64_t row1)                                         \
+    {                                                                                          \
+        blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, number);                                \
+    }                                                                                          \
+    BLM_NEON_DOTPROD void blm_dotprod_matmul8_##name(const blm_matmul_args *a, uint64_t row0,  \
+                                                     uint64_t row1)                            \
+    {                                                                                          \
+        blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, number);                                 \
+    }                                                                                          \
+    BLM_NEON_I8MM void blm_i8mm_matmul8_##name(const blm_matmul_args *a, uint64_t row0,        \
+                                               uint64_t row1)                                  \
+    {                                                                                          \
+        blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, number);                                \
+    }
+BLM_BLOCK_TYPES(BLM_NEON_TYPE)
+#undef BLM_NEON_TYPE
 
-static void blm_neon_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q8_0);
-}
+/* ---- The table ----------------------------------------------------------------------- */
 
-static void blm_neon_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q4_K);
-}
+#define BLM_NEON_ENTRY(name, number, values, bytes)                                            \
+    k->matmul8[number] = blm_neon_matmul8_##name;
+#define BLM_DOTPROD_ENTRY(name, number, values, bytes)                                         \
+    k->matmul8[number] = blm_dotprod_matmul8_##name;
+#define BLM_I8MM_ENTRY(name, number, values, bytes)                                            \
+    k->matmul8[number] = blm_i8mm_matmul8_##name;
 
-static void blm_neon_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_PLAIN, BLM_Q6_K);
-}
+BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k){BLM_BLOCK_TYPES(BLM_NEON_ENTRY)}
 
-BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0,
-                                               uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_0);
-}
-
-BLM_NEON_DOTPROD void blm_dotprod_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0,
-                                               uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q8_0);
-}
-
-BLM_NEON_DOTPROD void blm_dotprod_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0,
-                                               uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q4_K);
-}
-
-BLM_NEON_DOTPROD void blm_dotprod_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0,
-                                               uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SDOT, BLM_Q6_K);
-}
-
-BLM_NEON_I8MM void blm_i8mm_matmul8_q4_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_0);
-}
-
-BLM_NEON_I8MM void blm_i8mm_matmul8_q8_0(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q8_0);
-}
-
-BLM_NEON_I8MM void blm_i8mm_matmul8_q4_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q4_K);
-}
-
-BLM_NEON_I8MM void blm_i8mm_matmul8_q6_k(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, BLM_Q6_K);
-}
-
-/* ---- The tables ---------------------------------------------------------------------- */
-
-BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k)
-{
-    k->matmul8[BLM_Q4_0] = blm_neon_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_neon_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_neon_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_neon_matmul8_q6_k;
-}
-
-BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
-{
-    k->matmul8[BLM_Q4_0] = blm_dotprod_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_dotprod_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_dotprod_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_dotprod_matmul8_q6_k;
-}
+BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k){BLM_BLOCK_TYPES(BLM_DOTPROD_ENTRY)}
 
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k)
 {
-    k->matmul8[BLM_Q4_0] = blm_i8mm_matmul8_q4_0;
-    k->matmul8[BLM_Q8_0] = blm_i8mm_matmul8_q8_0;
-    k->matmul8[BLM_Q4_K] = blm_i8mm_matmul8_q4_k;
-    k->matmul8[BLM_Q6_K] = blm_i8mm_matmul8_q6_k;
+    BLM_BLOCK_TYPES(BLM_I8MM_ENTRY)
 }
 
 #endif
