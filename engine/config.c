@@ -3,8 +3,8 @@
 
 #define BLM_CPU_ALL                                                                            \
     ((uint32_t)(BLUELM_CPU_SSE41 | BLUELM_CPU_AVX2 | BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AMX | \
-                BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM |             \
-                BLUELM_CPU_NONE))
+                BLUELM_CPU_AVX512_VBMI | BLUELM_CPU_NEON | BLUELM_CPU_NEON_DOTPROD |           \
+                BLUELM_CPU_NEON_I8MM | BLUELM_CPU_NONE))
 
 /* Fills in a default and checks a field's limits. */
 static int blm_config_field(uint32_t *field, uint32_t fallback, uint32_t limit,
