@@ -24,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 install dist demo bench bench-peer models test check \
+.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 deps-cross deps-install install dist demo bench bench-peer models test check \
         sanitize test-arm test-32 run-aarch64 fuzz size train-demo format clean
 .SECONDARY:
 
@@ -140,7 +140,14 @@ test-32: deps-32 ## the tests again as 32-bit programs
 fuzz: deps-clang ## run each libFuzzer target for FUZZ_SECONDS (default 60)
 	@fuzz/run.sh $(BUILD)/fuzz $(or $(FUZZ_SECONDS),60) $(FUZZERS)
 
-size: $(BUILD)/libbluelm.a ## code size, stack use and undefined symbols of the library
+deps-install: ## install what the test of make install needs
+	@$(call need,cmake pkg-config)
+
+deps-cross: ## install the compilers that size looks for
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-none-eabi libnewlib-arm-none-eabi \
+	    gcc-riscv64-unknown-elf clang llvm)
+
+size: $(BUILD)/libbluelm.a ## code, data and deepest stack on each processor whose compiler is there
 	@tools/size.sh $(BUILD)
 
 bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads, 10 minutes, 5 GB under build/ (ARGS="--json --only decode")

@@ -37,10 +37,15 @@ static jmp_buf cross_skip;
 #define assert_int_not_equal(a, b) cross_assert((uint64_t)(a) != (uint64_t)(b), #a " != " #b)
 #define assert_ptr_equal(a, b)     cross_assert((a) == (b), #a " == " #b)
 #define assert_in_range(a, low, high)                                                          \
-    cross_assert((uint64_t)(a) >= (uint64_t)(low) && (uint64_t)(a) <= (uint64_t)(high), #a)
+    cross_assert(cross_within((uint64_t)(a), (uint64_t)(low), (uint64_t)(high)), #a)
 #define assert_string_equal(a, b)        cross_assert(!strcmp(a, b), #a " equals " #b)
 #define assert_memory_equal(a, b, n)     cross_assert(!memcmp(a, b, n), #a " equals " #b)
 #define assert_memory_not_equal(a, b, n) cross_assert(memcmp(a, b, n), #a " differs from " #b)
+
+static __attribute__((unused)) int cross_within(uint64_t a, uint64_t low, uint64_t high)
+{
+    return a >= low && a <= high;
+}
 
 static __attribute__((unused)) void cross_check(int good, const char *what, const char *file,
                                                 int line)
