@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -108,6 +109,81 @@ static void every_result_equals_pillow(void **state)
         free((void *)(uintptr_t)im.rgb);
     }
     printf("%u results compared\n", (unsigned)BLM_COUNT_OF(test_vectors));
+}
+
+/* ---- Weights ------------------------------------------------------------------------ */
+
+/* Every step goes through memory: nothing is fused, whatever the flags. */
+static double test_sinc(double x)
+{
+    volatile double turned = x * 3.14159265358979323846;
+    volatile double sine;
+    if (x == 0.0) return 1.0;
+    sine = sin(turned);
+    return sine / turned;
+}
+
+static double test_filter(uint32_t filter, double x)
+{
+    volatile double a, b, third = x / 3;
+    if (x < 0.0) x = -x;
+    if (filter == BLM_FILTER_BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
+    if (filter == BLM_FILTER_LANCZOS) {
+        a = test_sinc(x), b = test_sinc(third);
+        return x < 3.0 ? a * b : 0.0;
+    }
+    if (x < 1.0) {
+        a = 1.5 * x, a = a - 2.5, a = a * x, a = a * x;
+        return a + 1.0;
+    }
+    a = x - 5.0, a = a * x, a = a + 8.0, a = a * x, a = a - 4.0;
+    return x < 2.0 ? a * -0.5 : 0.0;
+}
+
+/* The weights of one output pixel as Pillow computes them. */
+static void test_weights(const blm_axis *a, uint32_t out_pixel)
+{
+    static const double radius[] = {2, 1, 3};
+    volatile double scale = (double)a->in / (double)a->out, stretch = scale < 1 ? 1 : scale;
+    volatile double support = radius[a->filter] * stretch, per = 1.0 / stretch;
+    volatile double center = (out_pixel + 0.5) * scale, low = center - support,
+                    high = center + support, sum = 0;
+    static double raw[70000];
+    low = low + 0.5, high = high + 0.5;
+    uint32_t first = low < 0 ? 0 : (uint32_t)low, end = (uint32_t)high;
+    if (end > a->in) end = a->in;
+    for (uint32_t s = first; s < end; s++) {
+        volatile double apart = (double)s - center;
+        apart = apart + 0.5, apart = apart * per;
+        raw[s - first] = test_filter(a->filter, apart);
+        sum = sum + raw[s - first];
+    }
+    blm_window w;
+    blm_axis_window(a, out_pixel, &w);
+    assert_true(w.first == first && w.count == end - first);
+    for (uint32_t s = first; s < end; s++) {
+        volatile double weight = raw[s - first] / sum, fixed = weight * 4194304;
+        int32_t want = (int32_t)(weight < 0 ? fixed - 0.5 : fixed + 0.5);
+        if (blm_axis_weight(a, &w, s) != want)
+            fail_msg("%u to %u, filter %u, pixel %u of %u: %d, not %d", a->in, a->out,
+                     a->filter, s, out_pixel, blm_axis_weight(a, &w, s), want);
+    }
+}
+
+static void every_weight_is_that_of_plain_doubles(void **state)
+{
+    (void)state;
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    for (int n = 0; n < 4000; n++) {
+        blm_axis a;
+        uint32_t in = 1 + (uint32_t)rand() % (n & 1 ? 5000 : 60);
+        uint32_t out = 1 + (uint32_t)rand() % (n & 2 ? 2000 : 60);
+        blm_axis_set(&a, in, out, (uint32_t)n % 3);
+        for (uint32_t k = 0; k < 12; k++)
+            test_weights(&a, (uint32_t)rand() % out);
+    }
 }
 
 /* ---- Line by line ----------------------------------------------------------------- */
@@ -392,6 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_result_equals_pillow),
+        cmocka_unit_test(every_weight_is_that_of_plain_doubles),
         cmocka_unit_test(every_line_equals_pillow_however_the_picture_lies),
         cmocka_unit_test(padding_to_a_square_is_as_if_it_were_there),
         cmocka_unit_test(rectangles_do_not_depend_on_the_cut),

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -413,6 +414,54 @@ static void a_dynamic_picture_shrinks_into_any_room(void **state)
     assert_int_equal(blm_tile_choose(&r, 200, 1, 0, &g, &err), BLUELM_E_CONTEXT);
 }
 
+/* Qwen2-VL's rule in plain doubles with the C library's square root. */
+static void test_smart_resize(double w, double h, double f, double least, double most,
+                              double out[2])
+{
+    volatile double beta, side;
+    out[0] = nearbyint(w / f) * f;
+    out[1] = nearbyint(h / f) * f;
+    if (out[0] * out[1] > most) {
+        beta = sqrt(w * h / most);
+        side = w / beta, out[0] = floor(side / f) * f;
+        side = h / beta, out[1] = floor(side / f) * f;
+    } else if (out[0] * out[1] < least) {
+        beta = sqrt(least / (w * h));
+        side = w * beta, out[0] = ceil(side / f) * f;
+        side = h * beta, out[1] = ceil(side / f) * f;
+    }
+    for (int i = 0; i < 2; i++)
+        if (out[i] < f) out[i] = f;
+}
+
+static void dynamic_sizes_agree_with_a_rewrite_to_the_last_bit_of_a_root(void **state)
+{
+    (void)state;
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    blm_tile_rule r = test_dynamic();
+    for (int i = 0; i < 200000; i++) {
+        /* Sides in simple ratios come to whole tokens, where the last bit counts. */
+        uint32_t unit = 1 + (uint32_t)rand() % 4000;
+        uint32_t w = i & 1 ? unit : 1 + (uint32_t)rand() % 8000;
+        uint32_t h = i & 1 ? unit * (1 + (uint32_t)rand() % 4) : 1 + (uint32_t)rand() % 8000;
+        uint32_t side = 1 + (uint32_t)rand() % 64;
+        double want[2];
+        bluelm_tile_grid g;
+        r.align_px = i & 2 ? 28 : 32;
+        r.max_pixels = side * side * r.align_px * r.align_px;
+        r.min_pixels = r.max_pixels / (1 + (uint32_t)rand() % 64);
+        r.max_own_tokens = 0;
+        if (blm_tile_choose(&r, w, h, UINT32_MAX, &g, NULL) < 0) continue;
+        test_smart_resize(w, h, r.align_px, r.min_pixels, r.max_pixels, want);
+        if (want[0] > 16000 || want[1] > 16000) continue;
+        if (g.tile_width_px != want[0] || g.tile_height_px != want[1])
+            fail_msg("%ux%u, %u px: %ux%u, not %gx%g", w, h, r.max_pixels, g.tile_width_px,
+                     g.tile_height_px, want[0], want[1]);
+    }
+}
+
 /* ---- Bounds ------------------------------------------------------------------------------- */
 
 static void test_bounded(const blm_tile_rule *r, uint32_t w, uint32_t h, uint32_t room)
@@ -687,6 +736,7 @@ int main(void)
         cmocka_unit_test(the_cap_leaves_grids_out_down_to_one_tile),
         cmocka_unit_test(a_grid_cut_down_by_the_room_says_so),
         cmocka_unit_test(a_dynamic_picture_shrinks_into_any_room),
+        cmocka_unit_test(dynamic_sizes_agree_with_a_rewrite_to_the_last_bit_of_a_root),
         cmocka_unit_test(no_picture_exceeds_the_bounds),
         cmocka_unit_test(projectors_have_their_own_rules),
         cmocka_unit_test(families_have_their_authors_preprocessing),
