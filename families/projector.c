@@ -43,6 +43,7 @@ static const blm_projector_row blm_projector_table[] = {
                            .first = "mm.0",
                            .second = "mm.2",
                            .second_optional = 1,
+                           .refused = "mm.3.weight",
                            .breaks_line = 1},
     [BLM_PROJECTOR_INTERNVL] = {.name = "internvl",
                                 .gelu = BLM_GELU_ERF,
@@ -180,6 +181,13 @@ static int blm_projector_layers(blm_projector *p, const blm_projector_row *row,
     }
     code = blm_projector_layer(at, row->first, p->merged, &p->first, &p->first_bias, err);
     if (code < 0) return code;
+    if (row->refused) {
+        int norm = blm_tensor_present(at, row->refused, err);
+        if (norm < 0) return norm;
+        if (norm)
+            return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: norms in the projector (mm.3)",
+                            0, 1, 0);
+    }
     if (row->second_optional) {
         blm_name_add(blm_name_start(&second, row->second), ".weight");
         present = blm_tensor_present(at, second.text, err);

@@ -36,6 +36,7 @@ typedef struct blm_projector_row {
     float merged_norm_eps; /* 0: the tower's                                              */
     const char *first, *second; /* second NULL: one layer                                 */
     uint32_t second_optional, transposed;
+    const char *refused;       /* a tensor that only projectors with norms have, or NULL */
     uint32_t projector_gelu;   /* BLM_GELU_*                                            */
     const char *const *markup; /* [BLM_MARKUP_TEXTS], or NULL: none                     */
     int breaks_line;           /* as in blm_image_markup                                */

@@ -481,7 +481,7 @@ static void batches_of_published_sizes_change_no_bit(void **state)
 
 typedef struct wish {
     tiny_projector projector;
-    const char *key; /* a number, or "" */
+    const char *key; /* a number, a tensor of four values, or "" */
     uint32_t value;
     int32_t feature; /* of clip.vision.feature_layer, 99: no key */
     const char *subject;
@@ -490,7 +490,11 @@ typedef struct wish {
 static void add_wish(tiny_writer *w, void *user)
 {
     const wish *asked = (const wish *)user;
-    if (asked->key[0] != 0) tiny_key_u32(w, asked->key, asked->value);
+    static const float ones[4] = {1, 1, 1, 1};
+    static const uint64_t ne[1] = {4};
+    if (strncmp(asked->key, "clip.", 5) == 0) tiny_key_u32(w, asked->key, asked->value);
+    if (strncmp(asked->key, "mm.", 3) == 0 || strncmp(asked->key, "v.", 2) == 0)
+        tiny_tensor(w, asked->key, TINY_F32, 1, ne, ones);
 }
 
 static void what_is_not_there_is_refused_by_name(void **state)
@@ -498,6 +502,8 @@ static void what_is_not_there_is_refused_by_name(void **state)
     static const wish wishes[] = {
         {TINY_QWEN25VL, "clip.vision.n_wa_pattern", 1025, 99, "clip.vision.n_wa_pattern"},
         {TINY_QWEN25VL, "clip.use_silu", 1, 99, "clip.use_silu"},
+        {TINY_MLP, "mm.3.weight", 0, 99, "mm.3"},
+        {TINY_INTERNVL, "v.blk.0.attn_q_norm.weight", 0, 99, "attn_q_norm"},
         {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, -4, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, 0, "clip.vision.feature_layer"},
