@@ -424,7 +424,8 @@ int bluelm_set_stop(bluelm *engine, const char *const *strings, size_t count, bl
 int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int special,
                         int32_t *tokens, size_t max_tokens, bluelm_error *err);
 
-/* The bytes of one token; parts of characters come as they are.
+/* The bytes of one token; parts of characters come as they are, special tokens, which
+ * have no text in an answer, by their names.
  * Returns their number; more than `bytes`: only `bytes` were written. */
 int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
                           bluelm_error *err);

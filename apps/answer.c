@@ -1,4 +1,5 @@
-/* Questions and answers: `run` and `chat`. */
+/* Questions and answers: `run`, `render` and `chat`. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,11 +94,11 @@ static int app_read_prompt(const app_options *o, app_text *prompt)
 {
     const int asks = o->prompt && strcmp(o->prompt, "-");
     if (o->prompt && o->prompt_file) {
-        app_fail("run", "takes -p or -f, not both");
+        app_fail(o->command, "takes -p or -f, not both");
         return 2;
     }
     if (o->raw && o->system) {
-        app_fail("run", "--raw knows no turns, so no --system");
+        app_fail(o->command, "--raw knows no turns, so no --system");
         return 2;
     }
     if (asks) return app_text_add(prompt, o->prompt, strlen(o->prompt));
@@ -107,7 +108,7 @@ static int app_read_prompt(const app_options *o, app_text *prompt)
             : 0)
         return 1;
     if (!prompt->bytes && !o->prompt_file) {
-        app_fail("run", "needs -p TEXT, -f FILE or a question on standard input");
+        app_fail(o->command, "needs -p TEXT, -f FILE or a question on standard input");
         return 2;
     }
     if (prompt->bytes && prompt->data[prompt->bytes - 1] == '\n') prompt->bytes--;
@@ -161,6 +162,78 @@ int app_run(app_session *s, const app_options *o)
     app_close_pictures(pictures, o->image_count);
     free(prompt.data);
     free(answer.text.data);
+    return code;
+}
+
+/* ---- Render ------------------------------------------------------------------------------ */
+
+/* Adds a token's text; one of a picture's has none. */
+static int app_add_token(app_session *s, int32_t token, app_text *text)
+{
+    char piece[512];
+    bluelm_error err;
+    int64_t bytes = bluelm_detokenize(s->engine, token, piece, sizeof piece, &err);
+    if (bytes < 0) return app_fail_error(NULL, &err);
+    return app_text_add(text, piece,
+                        (size_t)bytes < sizeof piece ? (size_t)bytes : sizeof piece);
+}
+
+/* Tokens of a picture, numbered downwards, between text or another picture's. */
+static int app_add_tokens(app_session *s, const int32_t *ids, int64_t count, app_text *text)
+{
+    for (int64_t i = 0, end; i < count; i = end) {
+        char mark[48];
+        end = i + 1;
+        if (ids[i] >= 0) {
+            if (app_add_token(s, ids[i], text)) return 1;
+            continue;
+        }
+        while (end < count && ids[end] < 0 && ids[end] <= ids[end - 1])
+            end++;
+        snprintf(mark, sizeof mark, "[picture: %u token%s]", (unsigned)(end - i),
+                 end - i == 1 ? "" : "s");
+        if (app_text_add(text, mark, strlen(mark))) return 1;
+    }
+    return app_text_add(text, "", 0);
+}
+
+static int app_print_rendered(const app_options *o, const int32_t *ids, int64_t count,
+                              const app_text *text)
+{
+    if (!o->json) return app_write(text->data, text->bytes) || app_write("\n", 1);
+    fputs("{\"prompt\":", app_out());
+    app_print_json_string(text->data, text->bytes);
+    fputs(",\"tokens\":[", app_out());
+    for (int64_t i = 0; i < count; i++)
+        fprintf(app_out(), i ? ",%" PRId32 : "%" PRId32, ids[i]);
+    fputs("]}", app_out());
+    return 0;
+}
+
+static int app_render_context(app_session *s, const app_options *o)
+{
+    int64_t count = bluelm_context_ids(s->engine, NULL, 0);
+    int32_t *ids = malloc(((size_t)count + 1) * sizeof *ids);
+    app_text text = {0};
+    if (!ids) return app_fail("render", "out of memory");
+    bluelm_context_ids(s->engine, ids, (size_t)count);
+    int code = app_add_tokens(s, ids, count, &text) || app_print_rendered(o, ids, count, &text);
+    free(ids);
+    free(text.data);
+    return code;
+}
+
+int app_render(app_session *s, const app_options *o)
+{
+    app_picture pictures[APP_MAX_IMAGES] = {0};
+    bluelm_config config = o->config;
+    app_text prompt = {0};
+    int code = app_read_prompt(o, &prompt);
+    if (!code)
+        code = app_open_pictures(o, pictures, &config) || app_start(s, o, &config) ||
+               app_ask(s, o, &prompt, pictures) || app_render_context(s, o);
+    app_close_pictures(pictures, o->image_count);
+    free(prompt.data);
     return code;
 }
 

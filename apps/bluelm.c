@@ -11,7 +11,8 @@ static const app_command app_commands[] = {
     {"tokenize", "turns the text on standard input into ids", app_tokenize, "-m"},
     {"logits", "writes the logits after the last token", app_logits, "-m,--ids,-o"},
     {"embed", "writes the tokens of one picture, taken as one tile", app_embed,
-     "-m,--mmproj,--image,-o"},
+     "--mmproj,--image,-o"},
+    {"render", "shows the prompt as the model sees it", app_render, "-m"},
 };
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@ int app_plan(app_session *s, const app_options *o);
 int app_info(app_session *s, const app_options *o);
 int app_tokenize(app_session *s, const app_options *o);
 int app_logits(app_session *s, const app_options *o);
+int app_render(app_session *s, const app_options *o);
 int app_embed(app_session *s, const app_options *o);
 
 #endif

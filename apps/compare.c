@@ -93,27 +93,40 @@ int app_logits(app_session *s, const app_options *o)
     return code;
 }
 
+/* Floats of the picture's tokens, which an engine says when it is given no room. */
+static int64_t app_embed_floats(app_session *s, const bluelm_image *image, bluelm_error *err)
+{
+    float none;
+    int64_t floats = bluelm_embed_image(s->engine, image, &none, 0, err);
+    if (floats >= 0 || err->code != BLUELM_E_BUDGET) return floats;
+    return (int64_t)(err->need / sizeof(float));
+}
+
+static int app_embed_picture(app_session *s, const app_options *o, const app_picture *p)
+{
+    bluelm_image image = {.encoded = p->file.data, .encoded_bytes = p->file.bytes};
+    bluelm_error err;
+    int64_t floats = app_embed_floats(s, &image, &err);
+    if (floats < 0) return app_fail_error(p->file.path, &err);
+    float *tokens = malloc(((size_t)floats + 1) * sizeof *tokens);
+    int code = !tokens ? app_fail("embed", "out of memory")
+               : bluelm_embed_image(s->engine, &image, tokens, (size_t)floats, &err) < 0
+                   ? app_fail_error(p->file.path, &err)
+                   : app_write_floats(o->output, tokens, (size_t)floats);
+    free(tokens);
+    return code;
+}
+
 int app_embed(app_session *s, const app_options *o)
 {
     app_picture pictures[APP_MAX_IMAGES] = {0};
     bluelm_config config = o->config;
-    bluelm_info info;
-    bluelm_error err;
     if (o->image_count != 1) {
         app_fail("embed", "needs one --image FILE");
         return 2;
     }
-    if (app_open_pictures(o, pictures, &config) || app_start(s, o, &config)) return 1;
-    if (bluelm_describe(&s->weights, &info, &err) < 0) return app_fail_error(NULL, &err);
-    size_t count = (size_t)info.tokens_per_tile * info.n_embd;
-    float *tokens = malloc((count + 1) * sizeof *tokens);
-    bluelm_image image = {.encoded = pictures->file.data,
-                          .encoded_bytes = pictures->file.bytes};
-    int code = !tokens ? app_fail("embed", "out of memory")
-               : bluelm_embed_image(s->engine, &image, tokens, count, &err) < 0
-                   ? app_fail_error(pictures->file.path, &err)
-                   : app_write_floats(o->output, tokens, count);
-    free(tokens);
+    int code = app_open_pictures(o, pictures, &config) || app_start(s, o, &config) ||
+               app_embed_picture(s, o, pictures);
     app_close_pictures(pictures, o->image_count);
     return code;
 }

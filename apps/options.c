@@ -23,7 +23,9 @@ enum app_kind {
     APP_FLAG,
     APP_IMAGES,
     APP_SIZES,
-    APP_GRID
+    APP_GRID,
+    APP_TEMPLATE,
+    APP_MARKUP /* text in which \\n is a line end */
 };
 
 typedef struct app_option {
@@ -38,7 +40,9 @@ typedef struct app_option {
 
 enum {
     APP_ANSWERS = APP_RUN | APP_CHAT,
-    APP_PICTURES = APP_ANSWERS | APP_PLAN | APP_EMBED,
+    APP_QUESTIONS = APP_RUN | APP_RENDER,
+    APP_TURNS = APP_ANSWERS | APP_RENDER,
+    APP_PICTURES = APP_TURNS | APP_PLAN | APP_EMBED,
     APP_ENGINES = APP_PICTURES | APP_LOGITS | APP_TOKENIZE,
     APP_EVERY = APP_ENGINES | APP_INFO
 };
@@ -54,12 +58,12 @@ static const app_option app_table[] = {
     {"--image", APP_IMAGES, APP_PICTURES, 0, "FILE,..", 0, 0,
      "pictures (PNG, JPEG); may be repeated"},
     {"--size", APP_SIZES, APP_PLAN, 0, "WxH,..", 0, 0, "pictures of these sizes"},
-    {"-p,--prompt", APP_TEXT, APP_RUN, AT(prompt), "TEXT", 0, 0,
+    {"-p,--prompt", APP_TEXT, APP_QUESTIONS, AT(prompt), "TEXT", 0, 0,
      "the question; - or none: standard input"},
-    {"-f,--file", APP_TEXT, APP_RUN, AT(prompt_file), "FILE", 0, 0,
+    {"-f,--file", APP_TEXT, APP_QUESTIONS, AT(prompt_file), "FILE", 0, 0,
      "the question, from a file"},
-    {"-s,--system", APP_TEXT, APP_ANSWERS, AT(system), "TEXT", 0, 0, "a system turn first"},
-    {"--raw", APP_FLAG, APP_RUN, AT(raw), NULL, 0, 0,
+    {"-s,--system", APP_TEXT, APP_TURNS, AT(system), "TEXT", 0, 0, "a system turn first"},
+    {"--raw", APP_FLAG, APP_QUESTIONS, AT(raw), NULL, 0, 0,
      "go on with the text, without a chat template"},
     {"--special", APP_FLAG, APP_TOKENIZE, AT(special), NULL, 0, 0,
      "special tokens written out become themselves"},
@@ -68,6 +72,23 @@ static const app_option app_table[] = {
      "then a picture's tokens, float32"},
     {"--grid", APP_GRID, APP_LOGITS, 0, "COLSxROWS", 0, 0, "how the tokens of --rows lie"},
     {"--then", APP_TEXT, APP_LOGITS, AT(then), "FILE", 0, 0, "then more token ids, int32"},
+    {.help = "chat template"},
+    {"--chat-template", APP_TEMPLATE, APP_TURNS, AT(config.chat_template), "NAME", 0, 0,
+     "in place of the model's; none: completion alone"},
+    {"--date", APP_TEXT, APP_TURNS, AT(config.date), "TEXT", 0, 0,
+     "today, where the template begins with it"},
+    {"--system-prefix", APP_MARKUP, APP_TURNS, AT(texts.before[0]), "TEXT", 0, 0,
+     "markup before a turn of one's own template"},
+    {"--system-suffix", APP_MARKUP, APP_TURNS, AT(texts.after[0]), "TEXT", 0, 0,
+     "markup after a turn of one's own template"},
+    {"--user-prefix", APP_MARKUP, APP_TURNS, AT(texts.before[1]), "TEXT", 0, 0,
+     "markup before a turn of one's own template"},
+    {"--user-suffix", APP_MARKUP, APP_TURNS, AT(texts.after[1]), "TEXT", 0, 0,
+     "markup after a turn of one's own template"},
+    {"--assistant-prefix", APP_MARKUP, APP_TURNS, AT(texts.before[2]), "TEXT", 0, 0,
+     "markup before a turn of one's own template"},
+    {"--assistant-suffix", APP_MARKUP, APP_TURNS, AT(texts.after[2]), "TEXT", 0, 0,
+     "markup after a turn of one's own template"},
     {.help = "answers"},
     {"-n,--max-tokens,--predict,--n-predict", APP_TOKENS, APP_ANSWERS, AT(max_tokens), "N",
      ANY_U32, "most tokens (-1: until the model ends)"},
@@ -131,7 +152,7 @@ static const app_option app_table[] = {
     {"--json", APP_FLAG, APP_EVERY, AT(json), NULL, 0, 0, "one JSON object on standard output"},
     {"-q,--quiet", APP_FLAG, APP_EVERY, AT(quiet), NULL, 0, 0,
      "no progress, no speeds on standard error"},
-    {"--raw-output", APP_FLAG, APP_ANSWERS, AT(raw_output), NULL, 0, 0,
+    {"--raw-output", APP_FLAG, APP_TURNS, AT(raw_output), NULL, 0, 0,
      "control characters of the answer as they are on a terminal too"},
 };
 #undef AT
@@ -259,6 +280,28 @@ static int app_parse_images(app_options *o, const char *name, char *value)
     return 0;
 }
 
+static int app_parse_template(const char *name, const char *value, const char **out)
+{
+    const char *known = "none";
+    for (uint32_t i = 0; known && strcmp(known, value); i++)
+        known = bluelm_chat_template_name(i);
+    *out = value;
+    return known ? 0 : app_wrong(name, value, "a template that bluelm run --help lists");
+}
+
+/* Takes \n, \t and \\ for what they stand for, in place. */
+static void app_parse_markup(char *value, const char **out)
+{
+    char *to = value;
+    *out = value;
+    for (const char *from = value; *from; from++) {
+        const int escaped = from[0] == '\\' && from[1] && strchr("nt\\", from[1]);
+        from += escaped;
+        *to++ = (char)(!escaped ? *from : *from == 'n' ? '\n' : *from == 't' ? '\t' : '\\');
+    }
+    *to = 0;
+}
+
 /* "768x1536" */
 static int app_parse_pair(const char *name, const char *value, uint32_t *first,
                           uint32_t *second)
@@ -309,6 +352,11 @@ static int app_parse_value(app_options *o, const app_option *option, const char 
         return app_parse_sizes(o, name, value);
     case APP_GRID:
         return app_parse_pair(name, value, &o->grid_columns, &o->grid_rows);
+    case APP_TEMPLATE:
+        return app_parse_template(name, value, target);
+    case APP_MARKUP:
+        app_parse_markup(value, target);
+        return 0;
     case APP_FLAG:
     case APP_TEXT:
         *(const char **)target = value;
@@ -333,6 +381,14 @@ static void app_print_option(const app_option *option)
         printf("  %-30s %s\n", "", option->value + (option->value[0] == '-' ? 2 : 0));
 }
 
+static void app_print_templates(void)
+{
+    const char *name;
+    for (uint32_t i = 0; (name = bluelm_chat_template_name(i)); i++)
+        printf(i % 5 ? ", %s" : i ? ",\n  %-30s %s" : "  %-30s %s", i % 5 ? name : "", name);
+    puts("");
+}
+
 static void app_print_command_help(const app_command *command, uint32_t bit)
 {
     const char *heading = NULL;
@@ -345,6 +401,7 @@ static void app_print_command_help(const app_command *command, uint32_t bit)
         if (heading) printf("%s\n", heading);
         heading = NULL;
         app_print_option(option);
+        if (option->kind == APP_TEMPLATE) app_print_templates();
     }
     puts("Exit status: 0 done, 1 failed, 2 wrong usage.");
 }
@@ -432,6 +489,8 @@ static int app_parse_all(app_options *o, const app_command *command, uint32_t bi
         if (code) return code;
     }
     o->config.cpu_mask = app_cpus[o->cpu].mask;
+    for (int role = 0; role < 3; role++)
+        if (o->texts.before[role] || o->texts.after[role]) o->config.chat_texts = &o->texts;
     app_output_begin(o);
     return app_check_needs(o, command);
 }

@@ -27,6 +27,7 @@ typedef struct app_options {
     uint32_t max_tokens;  /* 0: until the model ends */
     uint32_t raw, raw_output, special, json, quiet;
     bluelm_config config;
+    bluelm_chat_texts texts; /* of a template of one's own; all NULL: none */
     bluelm_sampling sampling;
 } app_options;
 
@@ -46,7 +47,8 @@ enum {
     APP_INFO = 1 << 3,
     APP_TOKENIZE = 1 << 4,
     APP_LOGITS = 1 << 5,
-    APP_EMBED = 1 << 6
+    APP_EMBED = 1 << 6,
+    APP_RENDER = 1 << 7
 };
 
 /* Parses argv. Returns the command; or prints what was asked for, or what is wrong, and

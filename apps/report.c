@@ -1,6 +1,8 @@
 #include "report.h"
 
 #include <inttypes.h>
+#include <string.h>
+
 #include "output.h"
 
 static void app_memory_line(const char *name, uint64_t bytes, uint64_t total)
@@ -155,6 +157,8 @@ void app_print_info(const bluelm_info *i, const bluelm_weights *w)
             "tokens, chat template %s\n",
             i->architecture, w->llm_bytes, i->n_layer, i->n_embd, i->n_head, i->head_dim,
             i->n_head_kv, i->n_ff, i->n_vocab, i->trained_context_tokens, i->chat_template);
+    if (i->chat_note[0])
+        fprintf(app_out(), "                (the template: %s)\n", i->chat_note);
     if (w->mmproj)
         fprintf(app_out(),
                 "vision          %zu bytes: %u layers, width %u, %u heads, feed-forward %u, "
@@ -173,6 +177,7 @@ void app_print_info_json(const bluelm_info *i, const bluelm_weights *w)
         {"n_vocab", i->n_vocab},
         {"n_embd", i->n_embd},
         {"n_layer", i->n_layer},
+        {"image_token_floats", i->image_token_floats},
         {"n_head", i->n_head},
         {"n_head_kv", i->n_head_kv},
         {"head_dim", i->head_dim},
@@ -188,8 +193,12 @@ void app_print_info_json(const bluelm_info *i, const bluelm_weights *w)
     };
     fprintf(app_out(),
             "{\"architecture\":\"%s\",\"chat_template\":\"%s\",\"projector\":\"%s\","
-            "\"tile_rule\":\"%s\",",
-            i->architecture, i->chat_template, i->projector, i->tile_rule);
+            "\"tile_rule\":\"%s\",\"bos_token\":%" PRId32 ",\"eos_token\":%" PRId32
+            ",\"end_of_turn_token\":%" PRId32 ",\"chat_note\":",
+            i->architecture, i->chat_template, i->projector, i->tile_rule, i->bos_token,
+            i->eos_token, i->end_of_turn_token);
+    app_print_json_string(i->chat_note, strlen(i->chat_note));
+    fputs(",", app_out());
     app_print_fields(fields, APP_COUNT(fields));
     fputs("}", app_out());
 }

@@ -80,7 +80,10 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 {
     int64_t length = blm_token_text(&engine->vocab, token, text, bytes);
     if (length < 0) blm_fail_token(err, token, engine->vocab.n_tokens);
-    return length;
+    if (length) return length;
+    const blm_string name = blm_pieces_text(&engine->vocab.pieces, (uint32_t)token);
+    if (bytes) memcpy(text, name.text, name.bytes < bytes ? (size_t)name.bytes : bytes);
+    return (int64_t)name.bytes;
 }
 
 void bluelm_get_stats(const bluelm *engine, bluelm_stats *stats)

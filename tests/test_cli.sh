@@ -292,6 +292,22 @@ expect 0 'only [0-9]+x[0-9]+ tiles?, [0-9]+ tokens, for want of room: raise --ct
 expect 0 'image tokens \(fewer, for want of room\)' "$bluelm" plan -m $model --mmproj $mmproj \
     --image demo/images/tall.png --ctx 200
 
+# The prompt as the model sees it.
+render="$bluelm render -m $model --mmproj $mmproj"
+same "render" "$($render -p "Is <s> text?" --system "be brief")" \
+    "<s> [|SYSTEM|]:be brief[|Human|]: Is <s> text?[|AI|]:"
+same "each picture's mark and count" \
+    "$($render -p hello --image $picture,$picture --ctx 900 --tiling single | grep -o '\[picture: 36 tokens\]' | wc -l | tr -d ' ')" 2
+same "a template by name" "$($render -p hello --chat-template zephyr | head -n 1)" "<s> <|user|>"
+same "a template of one's own" \
+    "$($render -p hello --user-prefix 'Q\n' --user-suffix ' \\ ' --assistant-prefix 'A:\t')" \
+    "$(printf '<s> Q\nhello \\ A:\t')"
+same "render --raw" "$($render -p hello --raw)" "<s> hello"
+same "render as run" "$("$bluelm" render -m $model --json -p "How many?" | tr ',' '\n' | wc -l)" \
+    "$(($("$bluelm" run -m $model --json -p "How many?" -n 1 | sed 's/.*"prefill_tokens":\([0-9]*\).*/\1/') + 1))"
+expect 2 '--chat-template tapir: expected a template' $run -p hello --chat-template tapir
+expect 0 'qwen2' "$bluelm" run --help
+
 # ---- Chat over a pipe ------------------------------------------------------------------------
 
 chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
