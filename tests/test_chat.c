@@ -369,7 +369,7 @@ static void a_template_may_be_given_by_its_texts(void **state)
         used += (size_t)bluelm_detokenize(e.engine, ids[i], out + used, 16, NULL);
     }
     out[used] = 0;
-    assert_string_equal(out, "Q: Hi\nA: yo#\nQ: Hi\nA:");
+    assert_string_equal(out, "Q: Hi\nA: yo#<|im_end|>\nQ: Hi\nA:");
     aid_engine_free(&e);
 
     bluelm_chat_texts too_long = texts;
