@@ -96,6 +96,7 @@ int app_fail_error(const char *what, const bluelm_error *err)
         {"activations", "lower --chunk or --tile-batch, or raise --activations-budget"},
         {"image tokens", "lower --max-tiles or raise --image-tokens-budget"},
         {"context", "raise --ctx or shorten the input"},
+        {"weights.llm", "give -m FILE"},
         {"picture's pixels (max_image_pixels)", "raise --max-pixels"},
     };
     char text[192];
