@@ -130,8 +130,7 @@ enum {
     BLUELM_CPU_NONE = 1 << 30 /* as cpu_mask: scalar kernels only */
 };
 
-#define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
-#define BLUELM_NO_MARKS               UINT32_MAX
+#define BLUELM_NO_MARKS UINT32_MAX
 
 /* A chat template of the caller's own: trusted markup around each turn. */
 typedef struct bluelm_chat_texts {
@@ -151,10 +150,9 @@ typedef struct bluelm_config {
     uint32_t max_tiles;
     /* Tiles the vision encoder takes at once. Default 4 (the paper's best). 1 .. 64. */
     uint32_t tiles_per_batch;
-    /* Largest encoded (PNG, JPEG) picture, in pixels; sizes the decode buffer.
-     * Pictures given as RGB rows need none of it and may be up to 65535 a side.
-     * Default 1048576; BLUELM_NO_IMAGE_DECODE_PIXELS reserves nothing. */
-    uint32_t max_image_pixels;
+    /* Widest picture that is taken, in pixels across as it is stored; its height does not
+     * matter: it is read row by row. Default 16384; at most 65535. */
+    uint32_t max_image_width_px;
     /* Longest run of text between two pictures or turns, in bytes; sizes the
      * tokenizer's scratch. Default 4 x context_tokens, at least 1024. Limit: 60000. */
     uint32_t text_bytes;
@@ -184,6 +182,10 @@ typedef struct bluelm_config {
                          own fixed date, or no such line                                 */
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
+    /* Memory, in bytes, for pictures that cannot be read by rows, interlaced PNG and
+     * progressive JPEG: what bluelm_image_whole_bytes says of them. Default 0: the place of
+     * the activations alone. One that needs more is BLUELM_E_BUDGET when it is added. */
+    uint64_t whole_image_bytes;
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
      * low fails bluelm_plan and bluelm_init with its numbers. */
     uint64_t max_weights_view_bytes;
@@ -213,7 +215,7 @@ typedef struct bluelm_memory {
     uint64_t marks_bytes;          /* what the marks keep                                 */
     uint64_t vision_phase_bytes;   /* activations of tiles_per_batch tiles                */
     uint64_t language_phase_bytes; /* activations of chunk_tokens tokens                  */
-    uint64_t image_decode_bytes;   /* PNG/JPEG decoding of max_image_pixels               */
+    uint64_t image_decode_bytes;   /* reading a picture: its canvases, rows, resizers     */
     uint64_t overlay_bytes;        /* the largest of the three                            */
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
 
@@ -367,6 +369,7 @@ typedef struct bluelm_event {
     const char *text;       /* TOKEN, END: valid UTF-8, until the next call           */
     size_t text_bytes;
     int end_reason;         /* END: BLUELM_END_*                                      */
+    int reduced;            /* ENCODE: 1 if the picture's grid is (bluelm_tile_grid)  */
 } bluelm_event;
 
 /* Does one bounded unit of work: one network layer over one batch of tiles, one
@@ -441,12 +444,21 @@ int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tok
  * for the last token queued, once bluelm_step has reported BLUELM_EVENT_IDLE. */
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
 
-/* Encodes one picture as one tile, with no grid, to the end.
- *   tokens  out [tokens_per_tile][n_embd] f32; max_floats: its room
+/* Encodes one picture as one tile, with no grid, to the end: stretched to the encoder's size,
+ * or in an encoder that takes any to multiples of its patches nearest to its own. It needs no
+ * language model: weights.llm may be NULL.
+ *   tokens  out [tokens][floats of a token] f32; max_floats: its room
  * Returns the number of floats. BLUELM_E_BUDGET: need and have bytes. Queued work
  * must be finished first (BLUELM_E_STATE). */
 int64_t bluelm_embed_image(bluelm *engine, const bluelm_image *image, float *tokens,
                            size_t max_floats, bluelm_error *err);
+
+/* The same a step at a time: after bluelm_embed_begin bluelm_step encodes the picture
+ * (BLUELM_EVENT_ENCODE) until it reports BLUELM_EVENT_IDLE, then bluelm_embed_rows gives the
+ * rows, before anything else is asked of the engine. Errors: as bluelm_embed_image;
+ * BLUELM_E_STATE from bluelm_embed_rows while there are none. */
+int bluelm_embed_begin(bluelm *engine, const bluelm_image *image, bluelm_error *err);
+int64_t bluelm_embed_rows(bluelm *engine, float *tokens, size_t max_floats, bluelm_error *err);
 
 /* Chooses the grid that a picture of this size gets in an empty context, from the files'
  * headers. Returns the number of tiles, or an error as bluelm_plan or bluelm_add_image. */
@@ -460,6 +472,10 @@ int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width
 
 /* Names of the chat templates there are, from 0 on; NULL behind the last. */
 const char *bluelm_chat_template_name(uint32_t index);
+
+/* What config whole_image_bytes is enough for a picture: 0 where it is read by rows. Returns
+ * bytes, or BLUELM_E_IMAGE. */
+int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, bluelm_error *err);
 
 /* What a pair of files holds. Texts are constants of the library. */
 typedef struct bluelm_info {

@@ -382,8 +382,6 @@ int app_chat(app_session *s, const app_options *o)
 {
     app_talk talk = {.session = s, .options = o};
     bluelm_config config = o->config;
-    if (!config.max_image_pixels)
-        config.max_image_pixels = o->mmproj ? 4u << 20 : BLUELM_NO_IMAGE_DECODE_PIXELS;
     if (app_start(s, o, &config) || app_talk_reset(&talk, NULL)) return 1;
     for (uint32_t i = 0; i < o->image_count; i++)
         if (app_talk_image(&talk, o->images[i].path)) return 1;

@@ -73,18 +73,21 @@ void app_close_picture(app_picture *p)
 
 int app_open_pictures(const app_options *o, app_picture *pictures, bluelm_config *config)
 {
-    uint64_t most = 1;
+    uint32_t widest = 0;
     for (uint32_t i = 0; i < o->image_count; i++) {
         app_picture *p = &pictures[i];
         p->width = o->images[i].width_px;
         p->height = o->images[i].height_px;
         if (!o->images[i].path) continue;
         if (app_open_picture(p, o->images[i].path)) return 1;
-        uint64_t pixels = (uint64_t)p->width * p->height;
-        most = pixels > most ? pixels : most;
+        int64_t whole = bluelm_image_whole_bytes(p->file.data, p->file.bytes, NULL);
+        if (whole > (int64_t)config->whole_image_bytes)
+            config->whole_image_bytes = (uint64_t)whole;
+        /* A photo may be stored on its side. */
+        uint32_t side = p->width > p->height ? p->width : p->height;
+        widest = side > widest ? side : widest;
     }
-    if (!config->max_image_pixels)
-        config->max_image_pixels = most < UINT32_MAX ? (uint32_t)most : UINT32_MAX - 1;
+    if (!config->max_image_width_px) config->max_image_width_px = widest ? widest : 1;
     return 0;
 }
 

@@ -97,7 +97,7 @@ int app_fail_error(const char *what, const bluelm_error *err)
         {"image tokens", "lower --max-tiles or raise --image-tokens-budget"},
         {"context", "raise --ctx or shorten the input"},
         {"weights.llm", "give -m FILE"},
-        {"picture's pixels (max_image_pixels)", "raise --max-pixels"},
+        {"picture's width (max_image_width_px)", "raise --max-image-width"},
     };
     char text[192];
     const char *advice = NULL;

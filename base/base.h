@@ -127,6 +127,13 @@ BLM_PRIVATE BLM_COLD int blm_fail_negative(bluelm_error *err, const char *subjec
 BLM_PRIVATE BLM_COLD int blm_fail_number(bluelm_error *err, const char *subject, float value);
 BLM_PRIVATE BLM_COLD int blm_fail_null(bluelm_error *err, const char *subject);
 
+/* a * b, or UINT64_MAX where that does not fit. */
+static inline BLM_UNUSED uint64_t blm_mul_sat_u64(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return blm_mul_u64(a, b, &product) ? product : UINT64_MAX;
+}
+
 /* a + b, or UINT64_MAX where that does not fit: for the numbers of an error. */
 static inline BLM_UNUSED uint64_t blm_sum_u64(uint64_t a, uint64_t b)
 {

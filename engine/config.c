@@ -39,9 +39,7 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
         c->marks = 0;
     else if ((code = blm_config_field(&c->marks, 1, 16, "marks", err)) < 0)
         return code;
-    if (c->max_image_pixels == 0) c->max_image_pixels = 1u << 20;
-    if (c->max_image_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS) c->max_image_pixels = 0;
-    return blm_config_field(&c->max_image_pixels, 0, 1u << 28, "max_image_pixels", err);
+    return blm_config_field(&c->max_image_width_px, 16384, 65535, "max_image_width_px", err);
 }
 
 /* Fields whose defaults come from the language model. */

@@ -10,13 +10,14 @@
 #include "../text/sampler.h"
 #include "../text/stop.h"
 #include "../text/utf8.h"
-#include "../tiler/image.h"
+#include "../tiler/picture.h"
 #include "../tiler/resize.h"
 #include "input.h"
 
 #define BLM_MAX_QUEUED_IMAGES 16
 #define BLM_TOKEN_TEXT_BYTES  512 /* of one token; what a longer one has beyond is cut   */
 #define BLM_TOKEN_TEXT_ROOM   BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)
+#define BLM_DYNAMIC_TOKENS_DEFAULT 1024 /* of a picture of its own size           */
 #define BLM_MARKUP_BYTES      512 /* what a template adds to a turn's text                */
 
 #define BLM_TURN_NONE (-1)
@@ -67,26 +68,20 @@ typedef struct blm_queued_image {
     blm_turn_start start; /* of its turn                                                   */
 } blm_queued_image;
 
-/* One tile's pixels, and what cutting it takes. */
-typedef struct blm_cutting {
-    uint8_t *pixels; /* [tile_px][tile_px][3] */
-    void *resize;
-    uint64_t resize_bytes;
-} blm_cutting;
-
-/* How far the picture at the head of the queue is encoded. */
+/* How far a picture is encoded. */
 typedef struct blm_encoding {
-    bluelm_image rows;   /* the picture as RGB rows                        */
+    blm_picture picture; /* on its way into canvases                        */
+    int begun, read;     /* it is being read, it is complete in its canvases   */
+    uint32_t read_steps; /* steps that did nothing but read                  */
     uint32_t first_tile; /* of the batch in progress                       */
+    uint32_t first_row;  /* of its image tokens                             */
     uint32_t layer;      /* next to run over it                            */
-    int started;         /* rows are there and the batch is embedded       */
+    int started;         /* the batch is embedded                          */
     int done;            /* all image tokens are in image_tokens           */
     blm_vision_batch batch;
     blm_vision_batch ahead; /* the next batch, with overlap_tiles        */
     uint32_t ahead_first;   /* its first tile                                 */
     int ahead_running;      /* the port has it                           */
-    int ahead_code;         /* what became of it                         */
-    bluelm_error ahead_error;
 } blm_encoding;
 
 /* The first piece of the arena; every pointer leads into the arena or into the files. */
@@ -95,7 +90,7 @@ struct bluelm {
     bluelm_memory memory;
     blm_arena arena; /* which this lies in */
     blm_compute compute;
-    int has_vision, has_language; /* without the latter it only tokenizes */
+    int has_vision, has_language, has_vocab; /* the last alone only tokenizes           */
 
     blm_vocab vocab;
     const blm_chat_template *chat; /* NULL: the model has none */
@@ -110,9 +105,11 @@ struct bluelm {
     blm_vision_work vision_work;
     blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */
     blm_compute ahead_compute;
-    blm_cutting cutting, ahead_cutting;
-    uint8_t *decode_memory;    /* [memory.image_decode], at the start of the overlay   */
+    uint8_t *canvas;           /* [canvas_bytes]: tiles of the picture that is encoded   */
+    uint8_t *scratch;          /* [scratch_bytes] behind it: what reading the picture takes */
+    uint64_t canvas_bytes, scratch_bytes;
     uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
+    uint32_t max_patches;      /* of one tile                                         */
     uint32_t image_rows;       /* most image tokens of a picture                        */
     float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
@@ -121,6 +118,9 @@ struct bluelm {
     blm_queued_image *images; /* [BLM_MAX_QUEUED_IMAGES]; the head is images[0]      */
     uint32_t image_count;
     blm_encoding encoding;
+    int embedding;              /* encoding is of embed_job, not of images[0]            */
+    blm_queued_image embed_job; /* bluelm_embed_begin's picture                            */
+    blm_tile_rule embed_rule;
 
     blm_chunk chunk;      /* count 0: none in progress                              */
     uint32_t chunk_layer; /* next to run over it                                    */
@@ -207,6 +207,10 @@ BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err);
 
 /* One layer over one batch of tiles of the picture at the head of the queue. */
 BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err);
+
+/* The same for bluelm_embed_begin's picture. */
+BLM_PRIVATE int blm_step_embed(bluelm *e, bluelm_event *event, bluelm_error *err);
+BLM_PRIVATE void blm_embed_end(bluelm *e);
 
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);

@@ -3,12 +3,35 @@
 
 #include "../arena/overlay.h"
 
+/* Caps a picture's tokens: by the configuration, by what the context holds, and where a
+ * picture of its own size would ask for much memory, by default. */
+static void blm_engine_cap_pictures(bluelm *e)
+{
+    const bluelm_config *c = &e->config;
+    uint32_t cap = c->max_image_tokens;
+    if (!cap && e->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
+    if (e->has_language) cap = cap ? BLM_MIN(cap, c->context_tokens) : c->context_tokens;
+    e->tile_rule.max_tokens = cap;
+}
+
+/* The most patches of one tile. */
+static uint32_t blm_engine_max_patches(const bluelm *e, const blm_tile_most *most)
+{
+    const blm_vision *v = &e->vision;
+    if (!v->dynamic) return v->patches;
+    uint32_t merge = v->align_px / v->patch_px;
+    uint64_t own = (uint64_t)BLM_MIN(e->tile_rule.max_pixels / v->align_px / v->align_px,
+                                     most->tokens) * merge * merge;
+    uint64_t side = e->tile_rule.tile_px / v->patch_px;
+    return (uint32_t)BLM_MAX(own, side * side);
+}
+
 static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
                                   bluelm_error *err)
 {
     blm_gguf g;
     int code;
-    e->has_vision = weights->mmproj != NULL && e->has_language;
+    e->has_vision = weights->mmproj != NULL && (e->has_language || !weights->llm);
     if (!e->has_vision) return BLUELM_OK;
     if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
         (code = blm_vision_open(&e->vision, &g, arena, err)) < 0 ||
@@ -16,17 +39,14 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
                                    err)) < 0 ||
         (code = blm_image_markup_read(&e->markup, &g, &e->vision.projector, err)) < 0)
         return code;
-    if (e->vision.projector.n_embd != e->language.n_embd)
+    if (e->has_language && e->vision.row_floats != blm_engine_row_values(e))
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
-                        e->language.n_embd, e->vision.projector.n_embd, 0);
-    if (e->vision.deepstack_count)
-        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: deepstack layers for this llm", 0,
-                        e->vision.deepstack_count, 0);
-    /* No picture can have more tiles than the context has room for. */
+                        blm_engine_row_values(e), e->vision.row_floats, 0);
     blm_tile_most most;
+    blm_engine_cap_pictures(e);
     blm_tile_bounds(&e->tile_rule, &most);
-    uint32_t room = e->config.context_tokens / e->vision.projector.tokens;
-    e->config.max_tiles = BLM_MAX(BLM_MIN(most.tiles, room), 1u);
+    e->max_patches = blm_engine_max_patches(e, &most);
+    e->config.max_tiles = BLM_MAX(most.tiles, 1u);
     e->config.tiles_per_batch = BLM_MIN(e->config.tiles_per_batch, e->config.max_tiles);
     return BLUELM_OK;
 }
@@ -38,8 +58,10 @@ static void blm_engine_size_pictures(bluelm *e)
     uint32_t at_once = c->max_image_tokens;
     e->image_rows = c->max_image_tokens;
     if (e->has_vision) {
-        at_once = e->vision.projector.tokens;
-        e->image_rows = c->max_tiles * at_once;
+        blm_tile_most most;
+        blm_tile_bounds(&e->tile_rule, &most);
+        e->image_rows = most.tokens;
+        at_once = e->vision.dynamic ? most.tokens : e->vision.projector.tokens;
     }
     e->image_rows = BLM_MIN(e->image_rows, c->context_tokens);
     at_once = BLM_MIN(at_once, c->context_tokens);
@@ -48,14 +70,18 @@ static void blm_engine_size_pictures(bluelm *e)
 
 BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e)
 {
-    return e->language.n_embd * (1 + e->language.n_deepstack);
+    return e->has_language ? e->language.n_embd * (1 + e->language.n_deepstack)
+                           : e->vision.row_floats;
 }
 
 static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
                                     const bluelm_weights *weights, bluelm_error *err)
 {
     int code;
+    if (!weights->llm && weights->mmproj) /* pictures alone are encoded */
+        return blm_config_resolve_context(&e->config, &e->language, err);
     if (!weights->llm) return blm_fail_null(err, "weights.llm");
+    e->has_vocab = 1;
     if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
         return code;
     e->has_language = g->tensor_count != 0;
@@ -68,6 +94,45 @@ static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
 
 /* ---- Layout --------------------------------------------------------------------------- */
 
+/* Canvases lie in front of what reads a picture and of what encodes it. */
+static void blm_layout_vision(bluelm *e, blm_arena *arena)
+{
+    const bluelm_config *c = &e->config;
+    bluelm_memory *m = &e->memory;
+    const uint64_t start = arena->used;
+    uint64_t rows = blm_picture_scratch_bytes(&e->tile_rule, c->max_image_width_px);
+    blm_overlay overlay;
+    e->canvas_bytes = blm_picture_canvas_bytes(&e->tile_rule);
+    e->canvas = (uint8_t *)blm_arena_take(arena, e->canvas_bytes, 1);
+    const uint64_t canvas = arena->used - start;
+
+    blm_overlay_open(&overlay, arena);
+    e->scratch = (uint8_t *)blm_arena_take(arena, blm_sum_u64(rows, c->whole_image_bytes), 1);
+    m->image_decode_bytes = canvas + blm_overlay_next(&overlay, arena);
+    blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute, c->tiles_per_batch,
+                    e->max_patches);
+    if (c->overlap_tiles)
+        blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
+                              c->tiles_per_batch, e->max_patches);
+    m->vision_phase_bytes = canvas + blm_overlay_next(&overlay, arena);
+    e->scratch_bytes = blm_overlay_close(&overlay, arena);
+}
+
+static void blm_layout_overlay(bluelm *e, blm_arena *arena)
+{
+    bluelm_memory *m = &e->memory;
+    blm_overlay overlay;
+    blm_overlay_open(&overlay, arena);
+    if (e->has_vision) blm_layout_vision(e, arena);
+    blm_overlay_next(&overlay, arena);
+    if (e->has_language) {
+        blm_language_take(&e->language_work, arena, &e->language, &e->compute,
+                          e->config.chunk_tokens, e->config.context_tokens);
+        m->language_phase_bytes = blm_overlay_next(&overlay, arena);
+    }
+    m->overlay_bytes = blm_overlay_close(&overlay, arena);
+}
+
 /* Bytes taken since *mark, which moves on. */
 static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
 {
@@ -76,57 +141,26 @@ static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
     return bytes;
 }
 
-static void blm_layout_cutting(blm_cutting *c, blm_arena *arena, uint32_t tile_px)
-{
-    c->resize_bytes = blm_resize_scratch_bytes(tile_px);
-    c->pixels = (uint8_t *)blm_arena_take(arena, tile_px, 3 * (uint64_t)tile_px);
-    c->resize = blm_arena_take(arena, 1, c->resize_bytes);
-}
-
-static void blm_layout_overlay(bluelm *e, blm_arena *arena)
-{
-    bluelm_memory *m = &e->memory;
-    blm_overlay overlay;
-    blm_overlay_open(&overlay, arena);
-    if (e->has_vision) {
-        m->image_decode_bytes =
-            e->config.max_image_pixels ? blm_image_decode_bytes(e->config.max_image_pixels) : 0;
-        e->decode_memory = (uint8_t *)blm_arena_take(arena, m->image_decode_bytes, 1);
-        m->image_decode_bytes = blm_overlay_next(&overlay, arena);
-        /* A decoded picture lies at the start while its tiles are cut and encoded. */
-        blm_arena_take(arena, e->config.max_image_pixels, 3);
-        blm_layout_cutting(&e->cutting, arena, e->vision.tile_px);
-        blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute,
-                        e->config.tiles_per_batch, e->vision.patches);
-        if (e->config.overlap_tiles) {
-            blm_layout_cutting(&e->ahead_cutting, arena, e->vision.tile_px);
-            blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
-                                  e->config.tiles_per_batch, e->vision.patches);
-        }
-        m->vision_phase_bytes = blm_overlay_next(&overlay, arena);
-    }
-    blm_language_take(&e->language_work, arena, &e->language, &e->compute,
-                      e->config.chunk_tokens, e->config.context_tokens);
-    m->language_phase_bytes = blm_overlay_next(&overlay, arena);
-    m->overlay_bytes = blm_overlay_close(&overlay, arena);
-}
-
+/* What a conversation keeps from step to step. */
 static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
 {
     bluelm_memory *m = &e->memory;
-    const blm_language *l = &e->language;
-    blm_state_take(&e->state, arena, l, e->config.kv_type, e->config.context_tokens,
-                   e->config.chunk_tokens);
+    const uint32_t n_vocab = e->language.n_vocab;
+    if (e->has_language)
+        blm_state_take(&e->state, arena, &e->language, e->config.kv_type,
+                       e->config.context_tokens, e->config.chunk_tokens);
     m->kv_cache_bytes = blm_layout_part(arena, mark);
 
-    e->image_tokens = (uint16_t *)blm_arena_take(
-        arena, e->image_rows, (uint64_t)blm_engine_row_values(e) * sizeof(uint16_t));
+    if (e->has_language || e->has_vision)
+        e->image_tokens = (uint16_t *)blm_arena_take(
+            arena, e->image_rows, (uint64_t)blm_engine_row_values(e) * sizeof(uint16_t));
     m->image_tokens_bytes = blm_layout_part(arena, mark);
 
-    e->logits = (float *)blm_arena_take(arena, l->n_vocab, sizeof(float));
-    e->candidates = (blm_candidate *)blm_arena_take(arena, l->n_vocab, sizeof(blm_candidate));
+    e->logits = (float *)blm_arena_take(arena, n_vocab, sizeof(float));
+    e->candidates = (blm_candidate *)blm_arena_take(arena, n_vocab, sizeof(blm_candidate));
     m->sampling_bytes = blm_layout_part(arena, mark);
 
+    if (!e->has_language) e->config.marks = 0;
     blm_marks_take(e, arena);
     m->marks_bytes = blm_layout_part(arena, mark);
 }
@@ -180,6 +214,19 @@ static void blm_layout_compute(bluelm *e, const bluelm_port *port)
     e->ahead_compute.workers = (blm_workers){.count = 1};
 }
 
+static int blm_layout_vocab(bluelm *e, blm_arena *arena, const blm_gguf *llm, bluelm_error *err)
+{
+    int code = blm_vocab_init(&e->vocab, llm, arena, e->input.text_capacity, err);
+    if (code < 0) return code;
+    if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
+        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
+                        e->language.n_vocab, e->vocab.n_tokens, 0);
+    blm_engine_guard_turns(e);
+    blm_engine_guard_pictures(e);
+    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
+    return BLUELM_OK;
+}
+
 BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
                                   const bluelm_config *config, const bluelm_port *port,
                                   bluelm_error *err)
@@ -211,20 +258,10 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
     e->token_text = (char *)blm_arena_take(arena, BLM_STOP_BYTES + 1 + BLM_TOKEN_TEXT_ROOM, 1);
     m->engine_bytes += blm_layout_part(arena, &mark);
 
-    if ((code = blm_vocab_init(&e->vocab, &llm, arena, in->text_capacity, err)) < 0)
-        return code;
-    if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
-        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
-                        e->language.n_vocab, e->vocab.n_tokens, 0);
-    blm_engine_guard_turns(e);
-    blm_engine_guard_pictures(e);
-    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
+    if (e->has_vocab && (code = blm_layout_vocab(e, arena, &llm, err)) < 0) return code;
     m->tokenizer_bytes = blm_layout_part(arena, &mark);
-    if (!e->has_language) e->config.marks = 0;
-    if (e->has_language) {
-        blm_layout_conversation(e, arena, &mark);
-        blm_layout_overlay(e, arena);
-    }
+    blm_layout_conversation(e, arena, &mark);
+    blm_layout_overlay(e, arena);
     if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total_bytes) ||
         arena->wanted == UINT64_MAX)
         return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
@@ -234,10 +271,10 @@ BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weig
 
 BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used)
 {
-    uint32_t context = e->config.context_tokens, words = context / 8;
-    uint32_t room = context - used > words ? context - used - words : 0;
-    uint32_t tile = e->vision.projector.tokens;
-    return BLM_MAX(BLM_MIN(room, e->config.max_tiles * tile), tile);
+    uint32_t context = e->config.context_tokens, words = context / 8, left = context - used;
+    uint32_t room = left > words ? left - words : 0;
+    uint32_t least = BLM_MIN(left, BLM_MAX(e->vision.projector.tokens, 1u));
+    return BLM_MIN(BLM_MAX(room, least), e->image_rows);
 }
 
 /* ---- Public ------------------------------------------------------------------------------ */

@@ -109,21 +109,44 @@ static int blm_check_rows(const bluelm_image *image, bluelm_error *err)
 BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
                                    bluelm_image *out, bluelm_error *err)
 {
+    blm_image_facts facts;
+    uint32_t width;
+    int code;
     if (!image) return blm_fail_null(err, "image");
     *out = *image;
     if (!e->has_vision)
         return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
     if (image->rgb) {
         if (!out->stride_bytes) out->stride_bytes = 3 * (size_t)image->width_px;
-        return blm_check_rows(out, err);
+        width = image->width_px;
+        code = blm_check_rows(out, err);
+    } else {
+        if ((code = blm_image_info(image->encoded, image->encoded_bytes, &facts, err)) < 0 ||
+            (code = blm_image_check(image->encoded, image->encoded_bytes, err)) < 0)
+            return code;
+        out->width_px = facts.width_px;
+        out->height_px = facts.height_px;
+        width = facts.stored_width_px;
     }
-    int code = bluelm_image_size(image->encoded, image->encoded_bytes, &out->width_px,
-                                 &out->height_px, err);
-    uint64_t pixels = (uint64_t)out->width_px * out->height_px;
-    if (code >= 0 && pixels > e->config.max_image_pixels)
-        code = blm_fail(err, BLUELM_E_IMAGE, "picture's pixels (max_image_pixels)",
-                        e->config.max_image_pixels, pixels, 0);
-    return code < 0 ? code : blm_image_check(image->encoded, image->encoded_bytes, err);
+    if (code >= 0 && width > e->config.max_image_width_px)
+        code = blm_fail(err, BLUELM_E_IMAGE, "picture's width (max_image_width_px)",
+                        e->config.max_image_width_px, width, 0);
+    return code;
+}
+
+/* Whether there is memory to read the picture into its canvases. */
+static int blm_check_memory(const bluelm *e, const bluelm_image *image,
+                            const bluelm_tile_grid *grid, bluelm_error *err)
+{
+    uint64_t canvas, scratch;
+    int code = blm_picture_need(&e->tile_rule, grid, image, &canvas, &scratch, err);
+    if (code < 0) return code;
+    if (canvas > e->canvas_bytes)
+        return blm_fail(err, BLUELM_E_BUDGET, "picture canvas", canvas, e->canvas_bytes, 0);
+    if (scratch > e->scratch_bytes)
+        return blm_fail(err, BLUELM_E_BUDGET, "image decode (whole_image_bytes)", scratch,
+                        e->scratch_bytes, 0);
+    return BLUELM_OK;
 }
 
 /* Where the turn begins that a picture belongs to; without an open turn, the picture. */
@@ -171,6 +194,14 @@ int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
     return BLUELM_OK;
 }
 
+static blm_tile_tokens blm_tile_tokens_of(const bluelm *e, uint32_t width_px,
+                                          uint32_t height_px)
+{
+    uint32_t columns, rows;
+    uint32_t tokens = blm_vision_tokens(&e->vision, width_px, height_px, &columns, &rows);
+    return (blm_tile_tokens){tokens, columns};
+}
+
 int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
                      bluelm_error *err)
 {
@@ -184,24 +215,27 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
     blm_call before;
     blm_call_begin(&before, engine);
     uint32_t cap = blm_engine_token_cap(engine, engine->input.count);
-    do {
+    for (;; cap = chosen.tokens - 1) {
         engine->input = before.input;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,
                                &chosen, err);
-        if (code >= 0) code = blm_input_open(engine, err);
+        if (code < 0) break;
+        code = blm_input_open(engine, err);
         blm_begin_picture(engine, &before);
         if (code >= 0 && (code = blm_add_grid(engine, &chosen, err)) >= 0)
             code = blm_input_check_room(&engine->input, err);
-        cap = chosen.tokens - 1;
-    } while (code == BLUELM_E_CONTEXT && chosen.tokens > engine->tile_rule.tokens_per_tile);
+        if (code != BLUELM_E_CONTEXT) break;
+    }
+    if (code >= 0) code = blm_check_memory(engine, &measured, &chosen, err);
     const uint32_t first = before.input.count;
     const blm_turn_start start = blm_picture_start(engine, &before);
     if (blm_call_end(engine, &before, code) < 0) return code;
-    const blm_tile_tokens tile = {chosen.tile_tokens, engine->vision.projector.tokens_side};
     queued->image = measured;
     queued->grid = chosen;
     queued->rows = NULL;
-    queued->tile = queued->thumbnail = tile;
+    queued->tile = blm_tile_tokens_of(engine, chosen.tile_width_px, chosen.tile_height_px);
+    queued->thumbnail =
+        blm_tile_tokens_of(engine, chosen.thumbnail_width_px, chosen.thumbnail_height_px);
     queued->thumbnail_first = engine->tile_rule.thumbnail == BLM_THUMBNAIL_FIRST;
     queued->first = first;
     queued->start = start;
@@ -220,4 +254,13 @@ int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width
     *width_px = facts.width_px;
     *height_px = facts.height_px;
     return code;
+}
+
+int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, bluelm_error *err)
+{
+    blm_image_facts facts;
+    uint64_t need;
+    int code = blm_image_info(encoded, encoded_bytes, &facts, err);
+    if (code < 0 || (code = blm_image_need(encoded, encoded_bytes, &need, err)) < 0) return code;
+    return facts.whole_picture ? (int64_t)need : 0;
 }

@@ -59,6 +59,7 @@ BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
 
 BLM_PRIVATE void blm_marks_take(bluelm *e, blm_arena *arena)
 {
+    if (!e->config.marks) return;
     uint64_t state_bytes =
         blm_state_is_plain(&e->state) ? 0 : blm_state_snapshot_bytes(&e->state);
     e->marks = (blm_mark *)blm_arena_take(arena, e->config.marks, sizeof *e->marks);

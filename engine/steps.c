@@ -196,6 +196,11 @@ static int blm_step_token(bluelm *e, bluelm_event *event)
     return 1;
 }
 
+static int blm_step_has_work(const bluelm *e)
+{
+    return e->image_count || e->read_tokens < e->input.count || e->generating;
+}
+
 int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
 {
     blm_input before = blm_input_begin(&engine->input);
@@ -203,6 +208,9 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     int code = blm_input_end(&engine->input, &before, blm_input_flush(&engine->input, err));
     if (code < 0) return code;
     if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
+    if (engine->embedding && !engine->encoding.done) return blm_step_embed(engine, event, err);
+    if (blm_step_has_work(engine)) blm_embed_end(engine);
+    if (engine->embedding) return 0;
     /* A chunk's activations lie where the encoder's would: it is finished first. */
     if (engine->image_count && !engine->encoding.done && !engine->chunk.count) {
         code = blm_step_encode(engine, event, err);
@@ -226,6 +234,7 @@ BLM_PRIVATE void blm_engine_clear(bluelm *e)
     e->input.after_special = 1;
     e->image_count = 0;
     memset(&e->encoding, 0, sizeof e->encoding);
+    e->embedding = 0;
     memset(&e->chunk, 0, sizeof e->chunk);
     e->chunk_layer = e->read_tokens = e->batch_start = 0;
     e->logits_ready = 0;

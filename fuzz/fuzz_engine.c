@@ -32,7 +32,7 @@ static hostile_job fuzz_options(const uint8_t *option)
 {
     hostile_job job;
     memset(&job, 0, sizeof job);
-    job.config.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    job.config.max_image_width_px = 1024;
     job.config.kv_type = option[0] >> 2 & 1 ? BLUELM_KV_F16 : BLUELM_KV_INT8;
     job.config.activation_type = option[0] >> 3 & 1 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
     job.config.cpu_mask = option[0] >> 4 & 1 ? BLUELM_CPU_NONE : 0;

@@ -17,7 +17,7 @@
 static bluelm_config test_config(void)
 {
     bluelm_config c = {0};
-    c.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    c.max_image_width_px = 1024;
     return c;
 }
 
@@ -112,7 +112,7 @@ static void plan_is_exact_for_every_shape_of_engine(void **state)
     c = test_config();
     c.context_tokens = 100, c.chunk_tokens = 1, c.tiles_per_batch = 1, c.max_tiles = 1;
     test_exact(&m, &c, 33, 1);
-    c.max_image_pixels = 40000;
+    c.max_image_width_px = 400;
     test_exact(&m, &c, 63, 1);
     c = test_config();
     c.cpu_mask = BLUELM_CPU_NONE;
@@ -282,7 +282,7 @@ static const struct {
     {"chunk_tokens", offsetof(bluelm_config, chunk_tokens), 2048},
     {"max_tiles", offsetof(bluelm_config, max_tiles), 256},
     {"tiles_per_batch", offsetof(bluelm_config, tiles_per_batch), 64},
-    {"max_image_pixels", offsetof(bluelm_config, max_image_pixels), 1u << 28},
+    {"max_image_width_px", offsetof(bluelm_config, max_image_width_px), 65535},
     {"text_bytes", offsetof(bluelm_config, text_bytes), 60000},
     {"kv_type", offsetof(bluelm_config, kv_type), BLUELM_KV_F16},
     {"activation_type", offsetof(bluelm_config, activation_type), BLUELM_ACT_INT16},
@@ -343,7 +343,8 @@ static void largest_configuration_is_planned_without_overflow(void **state)
     bluelm_memory need;
     bluelm_config c = {0};
     c.context_tokens = 1u << 20, c.chunk_tokens = 2048, c.workers = 64;
-    c.tiles_per_batch = 64, c.max_tiles = 256, c.max_image_pixels = 1u << 28;
+    c.tiles_per_batch = 64, c.max_tiles = 256, c.max_image_width_px = 65535;
+    c.whole_image_bytes = UINT64_C(0x7FFFFFFF);
     c.kv_type = BLUELM_KV_F16;
     assert_int_equal(bluelm_plan(&m.weights, &c, &need, NULL), 0);
     assert_int_equal(need.kv_cache_bytes, UINT64_C(2) * 2 * 2 * (1u << 20) * 16 * 2);

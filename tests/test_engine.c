@@ -20,7 +20,7 @@ static const char question[] = "what is this?";
 static bluelm_config test_config(void)
 {
     bluelm_config c = {0};
-    c.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    c.max_image_width_px = 1024;
     return c;
 }
 
@@ -1140,7 +1140,7 @@ static void test_forms(const char *name)
     if (!file.data) fail_msg("%s is not there", path);
     aid_model m = aid_model_default();
     bluelm_config c = {0};
-    c.max_image_pixels = 10000;
+    c.max_image_width_px = 1000;
     aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
     aid_engine g = aid_engine_make(&m, &c, NULL);
     static uint8_t memory[1 << 20];
@@ -1262,7 +1262,7 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
     aid_model m = aid_model_default();
     bluelm_config c = {0};
     bluelm_error err;
-    c.max_image_pixels = 4000;
+    c.max_image_width_px = 400;
     aid_engine e = aid_engine_make(&m, &c, NULL);
     test_bad_rows(e.engine);
     for (uint32_t i = 0; i < 2; i++) {
@@ -1282,10 +1282,10 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
         assert_true(aid_same(&whole, &after));
 
         bluelm_config less = c;
-        less.max_image_pixels = 10;
+        less.max_image_width_px = 10;
         aid_engine f = aid_engine_make(&m, &less, NULL);
         test_error(bluelm_add_image(f.engine, &image, NULL, &err), BLUELM_E_IMAGE, &err,
-                   "max_image_pixels");
+                   "max_image_width_px");
         assert_int_equal(err.need, 10);
         aid_engine_free(&f);
         tiny_free(&file);

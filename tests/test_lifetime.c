@@ -17,7 +17,7 @@
 static int test_build(const aid_model *planned, const aid_model *found, uint64_t extra)
 {
     bluelm_config config = {.context_tokens = 64,
-                            .max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS};
+                            .max_image_width_px = 1024};
     bluelm_memory need;
     bluelm_error err;
     bluelm *engine = NULL;
@@ -78,7 +78,7 @@ static int test_holds(const uint8_t *arena, size_t bytes, const char *text)
 static bluelm *test_used(const aid_model *m, uint8_t **arena, size_t *bytes)
 {
     bluelm_config config = {.context_tokens = 200,
-                            .max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS};
+                            .max_image_width_px = 1024};
     bluelm_memory need;
     bluelm *engine;
     aid_answer answer;
@@ -163,7 +163,7 @@ static void closing_waits_for_what_was_started(void **state)
     bluelm_config config = {.context_tokens = 400,
                             .overlap_tiles = 1,
                             .tiles_per_batch = 1,
-                            .max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS};
+                            .max_image_width_px = 1024};
     bluelm_event event;
     uint32_t caught = 0;
     for (uint32_t steps = 1; steps < 8; steps++) {

@@ -462,7 +462,7 @@ static void converse(const manner *how)
     run.tiles_per_batch = how->batch;
     run.kv_type = how->kv;
     /* Nothing lies between the two phases' activations in the overlay. */
-    run.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    run.max_image_width_px = 1024;
     memset(&c, 0, sizeof c);
     c.how = how;
     c.thumbnail = thumbnail[0] == 'f'   ? BLM_THUMBNAIL_FIRST

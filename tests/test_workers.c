@@ -82,7 +82,7 @@ static test_scene test_scene_make(uint32_t type)
     vision.type = vision.down_type = type;
     vision.n_ff = 100; /* no multiple of anything */
     s.model = aid_model_make(&llm, &vision);
-    s.config.max_image_pixels = BLUELM_NO_IMAGE_DECODE_PIXELS;
+    s.config.max_image_width_px = 1024;
     s.images[0] = aid_picture(96, 48, 0, 1);
     s.images[1] = aid_picture(31, 77, 0, 2);
     return s;
@@ -299,7 +299,7 @@ static void engines_in_two_threads_do_not_meet(void **state)
     pthread_t handles[2];
     bluelm_posix_pool *pool = bluelm_posix_pool_start(2);
     bluelm_port port = bluelm_posix_port(pool);
-    s.config.max_image_pixels = 10000;
+    s.config.max_image_width_px = 1000;
     s.config.workers = 2;
     memset(images, 0, sizeof images);
     for (uint32_t t = 0; t < 2; t++) {

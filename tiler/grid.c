@@ -472,7 +472,7 @@ BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t
     uint64_t room = BLM_MIN(own, max_tokens);
     uint64_t tokens = blm_tile_choose_within(r, width, height, room, grid);
     if (tokens > room)
-        return blm_fail(err, BLUELM_E_CONTEXT, "room for a picture, in tokens", tokens, room,
+        return blm_fail(err, BLUELM_E_CONTEXT, "context (picture)", tokens, room,
                         0);
     grid->reduced = !blm_same_bytes(grid, &alone, sizeof alone);
     return (int)grid->tiles;

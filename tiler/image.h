@@ -90,6 +90,8 @@ BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_err
 BLM_PRIVATE int blm_image_check_sides(uint32_t width, uint32_t height, bluelm_error *err);
 #endif
 
+#define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
+
 /* ---- Whole pictures, until their users pull rows ------------------------------------- */
 
 /* Memory that decodes any picture of up to max_pixels whose sides are no more than 16 : 1

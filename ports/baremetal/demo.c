@@ -97,7 +97,7 @@ static int demo_start(demo *d)
     d->config.cpu_mask = DEMO_CPU_MASK;
     if (bluelm_image_size(demo_image, d->image.encoded_bytes, &width, &height, &d->err) < 0)
         return -1;
-    d->config.max_image_pixels = width * height;
+    d->config.max_image_width_px = width;
     if (bluelm_plan(&d->weights, &d->config, &d->need, &d->err) < 0) return -1;
     demo_print_memory(d);
     demo_paint(d->arena.start, d->arena.bytes);
