@@ -3,6 +3,7 @@
 #ifndef BLUELM_TEST_CMOCKA_H
 #define BLUELM_TEST_CMOCKA_H
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
