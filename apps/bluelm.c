@@ -10,7 +10,7 @@ static const app_command app_commands[] = {
     {"info", "shows what the files hold", app_info, "-m"},
     {"tokenize", "turns the text on standard input into ids", app_tokenize, "-m"},
     {"logits", "writes the logits after the last token", app_logits, "-m,--ids,-o"},
-    {"embed", "writes the tokens of one picture, taken as one tile", app_embed,
+    {"embed", "writes the tokens of one picture, taken as it is", app_embed,
      "--mmproj,--image,-o"},
     {"render", "shows the prompt as the model sees it", app_render, "-m"},
 };

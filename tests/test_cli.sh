@@ -122,7 +122,7 @@ expect 1 'pictures need an mmproj' "$bluelm" run -m $model --image $picture -p h
 expect 1 'questions\.txt: .*not a picture' $run --image demo/questions.txt -p hello
 head -c 4000 $picture >"$out/cut.png"
 expect 1 'not a picture' $run --image "$out/cut.png" -p hello
-expect 1 'max_image_width_px.*raise --max-image-width' $run --image $picture --max-image-width 100 -p hello
+expect 1 'max_image_width_px.*raise --max-image-width' $run --image $picture --max-image-width 10 -p hello
 
 # An mmproj for another width: the tiny one of the fuzz corpus.
 expect 1 'lfm2\.gguf: mmproj: projector width for this llm.*need 192, have 32' \
@@ -275,6 +275,9 @@ expect 1 'not a list of 32-bit ids' "$bluelm" logits -m $model --ids "$out/odd.i
 expect 1 'No such file' "$bluelm" logits -m $model --ids "$out/ids.i32" -o "$out/no/such/x.f32"
 expect 0 - "$bluelm" embed -m $model --mmproj $mmproj --image $picture -o "$out/embed.f32"
 same "bytes of an embedding" "$(wc -c <"$out/embed.f32" | tr -d ' ')" $((4 * 36 * 192))
+
+expect 0 - "$bluelm" embed --mmproj $mmproj --image $picture -o "$out/alone.f32"
+same "embed without a language model" "$(cmp "$out/alone.f32" "$out/embed.f32" 2>&1)" ""
 
 # Ids, a picture's tokens, ids.
 expect 0 - "$bluelm" logits -m $model --ids "$out/ids.i32" --rows "$out/embed.f32" --grid 6x6 \

@@ -65,7 +65,7 @@ static void bench_print_model(const bench_options *o, const bench_family *f)
         bluelm_error_text(&err, text, sizeof text);
         printf("not yet: %s | | |\n", text);
     } else {
-        printf("%.0f | %.1f | %u tile%s, %u tokens |\n", (double)need.weights_bytes / 1e6,
+        printf("%.0f | %.1f | %u tile%s, %u tokens%s |\n", (double)need.weights_bytes / 1e6,
                (double)need.total_bytes / 1e6, (unsigned)grid.tiles, grid.tiles == 1 ? "" : "s",
                (unsigned)grid.tokens);
     }
