@@ -67,7 +67,7 @@ static void bench_print_model(const bench_options *o, const bench_family *f)
     } else {
         printf("%.0f | %.1f | %u tile%s, %u tokens%s |\n", (double)need.weights_bytes / 1e6,
                (double)need.total_bytes / 1e6, (unsigned)grid.tiles, grid.tiles == 1 ? "" : "s",
-               (unsigned)grid.tokens);
+               (unsigned)grid.tokens, grid.reduced ? " (more in a larger context)" : "");
     }
     bench_close_hollow(&p);
 }
