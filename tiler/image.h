@@ -90,22 +90,4 @@ BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_err
 BLM_PRIVATE int blm_image_check_sides(uint32_t width, uint32_t height, bluelm_error *err);
 #endif
 
-#define BLUELM_NO_IMAGE_DECODE_PIXELS UINT32_MAX
-
-/* ---- Whole pictures, until their users pull rows ------------------------------------- */
-
-/* Memory that decodes any picture of up to max_pixels whose sides are no more than 16 : 1
- * apart, in bytes. BLUELM_NO_IMAGE_DECODE_PIXELS needs 0. */
-BLM_PRIVATE uint64_t blm_image_decode_bytes(uint32_t max_pixels);
-
-/* Decodes a picture.
- *   in      encoded, encoded_bytes
- *   memory  any alignment
- *   out     rgb rows at the very start of memory, stride 3 x width: what lies above
- *           may be used for something else
- * Errors: BLUELM_E_IMAGE (malformed, truncated, more than max_pixels: need = limit, have =
- * pixels), BLUELM_E_BUDGET (need and have bytes), BLUELM_E_UNSUPPORTED (built without). */
-BLM_PRIVATE int blm_image_decode(const bluelm_image *in, uint32_t max_pixels, void *memory,
-                                 uint64_t memory_bytes, bluelm_image *out, bluelm_error *err);
-
 #endif
