@@ -153,8 +153,8 @@ static void blm_encode_event(const bluelm *e, const blm_queued_image *head, blue
 {
     const blm_encoding *n = &e->encoding;
     uint64_t layers = e->vision.n_layer;
-    uint32_t read_steps = n->read ? n->read_steps : BLM_MAX(blm_read_steps(&head->image),
-                                                            n->read_steps);
+    uint32_t read_steps =
+        n->read ? n->read_steps : BLM_MAX(blm_read_steps(&head->image), n->read_steps);
     event->type = BLUELM_EVENT_ENCODE;
     event->reduced = (int)head->grid.reduced;
     event->total = head->grid.tiles * layers + read_steps;

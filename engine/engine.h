@@ -14,11 +14,11 @@
 #include "../tiler/resize.h"
 #include "input.h"
 
-#define BLM_MAX_QUEUED_IMAGES 16
-#define BLM_TOKEN_TEXT_BYTES  512 /* of one token; what a longer one has beyond is cut   */
-#define BLM_TOKEN_TEXT_ROOM   BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)
+#define BLM_MAX_QUEUED_IMAGES      16
+#define BLM_TOKEN_TEXT_BYTES       512 /* of one token; what a longer one has beyond is cut   */
+#define BLM_TOKEN_TEXT_ROOM        BLM_UTF8_ROOM(BLM_TOKEN_TEXT_BYTES)
 #define BLM_DYNAMIC_TOKENS_DEFAULT 1024 /* of a picture of its own size           */
-#define BLM_MARKUP_BYTES      512 /* what a template adds to a turn's text                */
+#define BLM_MARKUP_BYTES           512 /* what a template adds to a turn's text                */
 
 #define BLM_TURN_NONE (-1)
 
@@ -105,8 +105,8 @@ struct bluelm {
     blm_vision_work vision_work;
     blm_vision_work ahead_work; /* for a batch embedded ahead, by one thread         */
     blm_compute ahead_compute;
-    uint8_t *canvas;           /* [canvas_bytes]: tiles of the picture that is encoded   */
-    uint8_t *scratch;          /* [scratch_bytes] behind it: what reading the picture takes */
+    uint8_t *canvas;  /* [canvas_bytes]: tiles of the picture that is encoded   */
+    uint8_t *scratch; /* [scratch_bytes] behind it: what reading the picture takes */
     uint64_t canvas_bytes, scratch_bytes;
     uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
     uint32_t max_patches;      /* of one tile                                         */
@@ -214,9 +214,6 @@ BLM_PRIVATE void blm_embed_end(bluelm *e);
 
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);
-
-/* Values of an image token's row. */
-BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e);
 
 /* Values of an image token's row. */
 BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e);

@@ -18,12 +18,8 @@ static void blm_engine_cap_pictures(bluelm *e)
 static uint32_t blm_engine_max_patches(const bluelm *e, const blm_tile_most *most)
 {
     const blm_vision *v = &e->vision;
-    if (!v->dynamic) return v->patches;
     uint32_t merge = v->align_px / v->patch_px;
-    uint64_t own = (uint64_t)BLM_MIN(e->tile_rule.max_pixels / v->align_px / v->align_px,
-                                     most->tokens) * merge * merge;
-    uint64_t side = e->tile_rule.tile_px / v->patch_px;
-    return (uint32_t)BLM_MAX(own, side * side);
+    return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
 }
 
 static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weights *weights,

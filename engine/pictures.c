@@ -261,6 +261,7 @@ int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, blue
     blm_image_facts facts;
     uint64_t need;
     int code = blm_image_info(encoded, encoded_bytes, &facts, err);
-    if (code < 0 || (code = blm_image_need(encoded, encoded_bytes, &need, err)) < 0) return code;
+    if (code < 0 || (code = blm_image_need(encoded, encoded_bytes, &need, err)) < 0)
+        return code;
     return facts.whole_picture ? (int64_t)need : 0;
 }

@@ -302,13 +302,29 @@ static void expect_tile(transcript *t, uint8_t *rgb)
 static void expect_thumbnail(transcript *t, const picture *p)
 {
     uint32_t px = (uint32_t)t->vision->tile_px;
-    uint64_t bytes = blm_resize_scratch_bytes(px);
-    uint8_t *rgb = malloc((size_t)px * px * 3), *scratch = malloc((size_t)bytes);
+    const blm_tile_rule rule = {.rule = BLUELM_TILES_SINGLE,
+                                .tile_px = px,
+                                .fit = BLM_FIT_STRETCH,
+                                .max_columns = 1,
+                                .max_rows = 1,
+                                .min_local_tiles = 1,
+                                .max_local_tiles = 1,
+                                .tokens_per_tile = 1};
     bluelm_image image = p->image;
-    assert_true(rgb != NULL && scratch != NULL);
+    bluelm_tile_grid grid;
+    blm_picture reading;
+    uint64_t canvas, bytes;
     image.stride_bytes = 3 * (size_t)p->width;
-    assert_int_equal(blm_tile_whole(&image, px, BLM_FILTER_BICUBIC, rgb, scratch, bytes, NULL),
-                     BLUELM_OK);
+    assert_int_equal(blm_tile_choose(&rule, p->width, p->height, 1, &grid, NULL), 1);
+    assert_int_equal(blm_picture_need(&rule, &grid, &image, &canvas, &bytes, NULL), 0);
+    assert_int_equal(canvas, (uint64_t)px * px * 3);
+    uint8_t *rgb = malloc((size_t)canvas), *scratch = malloc((size_t)bytes);
+    assert_true(rgb != NULL && scratch != NULL);
+    assert_int_equal(
+        blm_picture_begin(&reading, &rule, &grid, &image, rgb, canvas, scratch, bytes, NULL),
+        0);
+    while (blm_picture_read(&reading, 1000, NULL) > 0)
+        continue;
     free(scratch);
     expect_tile(t, rgb);
 }
