@@ -98,6 +98,7 @@ struct bluelm {
     blm_language language;
     blm_vision vision;
     blm_tile_rule tile_rule;
+    blm_tile_rule bound_rule; /* the same, capped by what the context holds              */
     blm_image_markup markup;
 
     blm_state state;

@@ -3,15 +3,25 @@
 
 #include "../arena/overlay.h"
 
-/* Caps a picture's tokens: by the configuration, by what the context holds, and where a
- * picture of its own size would ask for much memory, by default. */
+/* The configuration's cap on a picture's tokens, and the default one where a picture of its
+ * own size would ask for much memory. */
 static void blm_engine_cap_pictures(bluelm *e)
 {
-    const bluelm_config *c = &e->config;
-    uint32_t cap = c->max_image_tokens;
+    uint32_t cap = e->config.max_image_tokens;
     if (!cap && e->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
-    if (e->has_language) cap = cap ? BLM_MIN(cap, c->context_tokens) : c->context_tokens;
     e->tile_rule.max_tokens = cap;
+}
+
+/* What any picture can take: by the rule, its caps, and what the context holds, which comes to
+ * bluelm_add_image as a cap of its own. */
+static void blm_engine_bound_pictures(bluelm *e, blm_tile_most *most)
+{
+    const uint32_t context = e->config.context_tokens;
+    e->bound_rule = e->tile_rule;
+    if (e->has_language)
+        e->bound_rule.max_tokens =
+            e->tile_rule.max_tokens ? BLM_MIN(e->tile_rule.max_tokens, context) : context;
+    blm_tile_bounds(&e->bound_rule, most);
 }
 
 /* The most patches of one tile. */
@@ -40,7 +50,7 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
                         blm_engine_row_values(e), e->vision.row_floats, 0);
     blm_tile_most most;
     blm_engine_cap_pictures(e);
-    blm_tile_bounds(&e->tile_rule, &most);
+    blm_engine_bound_pictures(e, &most);
     e->max_patches = blm_engine_max_patches(e, &most);
     e->config.max_tiles = BLM_MAX(most.tiles, 1u);
     e->config.tiles_per_batch = BLM_MIN(e->config.tiles_per_batch, e->config.max_tiles);
@@ -55,7 +65,7 @@ static void blm_engine_size_pictures(bluelm *e)
     e->image_rows = c->max_image_tokens;
     if (e->has_vision) {
         blm_tile_most most;
-        blm_tile_bounds(&e->tile_rule, &most);
+        blm_tile_bounds(&e->bound_rule, &most);
         e->image_rows = most.tokens;
         at_once = e->vision.dynamic ? most.tokens : e->vision.projector.tokens;
     }
@@ -96,9 +106,9 @@ static void blm_layout_vision(bluelm *e, blm_arena *arena)
     const bluelm_config *c = &e->config;
     bluelm_memory *m = &e->memory;
     const uint64_t start = arena->used;
-    uint64_t rows = blm_picture_scratch_bytes(&e->tile_rule, c->max_image_width_px);
+    uint64_t rows = blm_picture_scratch_bytes(&e->bound_rule, c->max_image_width_px);
     blm_overlay overlay;
-    e->canvas_bytes = blm_picture_canvas_bytes(&e->tile_rule);
+    e->canvas_bytes = blm_picture_canvas_bytes(&e->bound_rule);
     e->canvas = (uint8_t *)blm_arena_take(arena, e->canvas_bytes, 1);
     const uint64_t canvas = arena->used - start;
 

@@ -101,7 +101,7 @@ static int blm_tile_read_word(const blm_gguf *g, const char *key, const blm_tile
 static int blm_tile_read_count(const blm_gguf *g, const char *key, uint32_t limit,
                                uint32_t *out, bluelm_error *err)
 {
-    uint32_t value;
+    uint32_t value = 0;
     int found = blm_gguf_u32(g, key, &value, err);
     if (found <= 0) return found;
     if (value < 1 || value > limit)
@@ -113,7 +113,7 @@ static int blm_tile_read_count(const blm_gguf *g, const char *key, uint32_t limi
 static int blm_tile_read_flag(const blm_gguf *g, const char *key, uint32_t *out,
                               bluelm_error *err)
 {
-    int value;
+    int value = 0;
     int found = blm_gguf_bool(g, key, &value, err);
     if (found > 0) *out = value != 0;
     return found;
