@@ -68,24 +68,22 @@ typedef struct bluelm_error {
     int cause;        /* BLUELM_CAUSE_*                                      */
 } bluelm_error;
 
-/* The version of the library that is linked, "0.2.0". Structs may grow and calls may change
- * between minor versions until 1.0: compile against the header of the library you link. */
+/* The version that is linked, "0.2.0". Until 1.0 structs and calls may change between minor
+ * versions: compile against the header of the library you link. */
 const char *bluelm_version(void);
 
 /* Renders an error as one line of English with its numbers, e.g.
  * "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
  *   text  out, at most `bytes` bytes, always 0-terminated if bytes > 0
- * Returns the length of the whole line without its terminator; a line longer
- * than bytes - 1 was cut. Built with BLUELM_NO_ERROR_TEXT, errors have no subject, and the
- * line is the code and the numbers. */
+ * Returns the length of the whole line without its terminator; a longer one was cut. Built
+ * with BLUELM_NO_ERROR_TEXT, errors have no subject: code and numbers alone. */
 size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes);
 
 /* ---- What the engine is given -------------------------------------------- */
 
-/* The two GGUF files, at any address and alignment, readable for the engine's
- * life. The weights are used where they lie. Without an mmproj (NULL, 0) the
- * engine takes text alone; with a language model file that holds a vocabulary and no
- * tensors it only tokenizes. */
+/* The two GGUF files, at any address and alignment, readable for the engine's life. The
+ * weights are used where they lie. Without an mmproj (NULL, 0) the engine takes text alone,
+ * without a language model it only embeds pictures, of a vocabulary alone it only tokenizes. */
 typedef struct bluelm_weights {
     const void *llm;
     size_t llm_bytes;
@@ -93,12 +91,8 @@ typedef struct bluelm_weights {
     size_t mmproj_bytes;
 } bluelm_weights;
 
-/* The kv_type field. */
-enum {
-    BLUELM_KV_DEFAULT = 0, /* int8 */
-    BLUELM_KV_INT8 = 1,    /* int8, one f16 scale per token and head */
-    BLUELM_KV_F16 = 2
-};
+/* The kv_type field: int8 has one f16 scale per token and head. */
+enum { BLUELM_KV_DEFAULT = 0, BLUELM_KV_INT8 = 1, BLUELM_KV_F16 = 2 };
 
 /* The activation_type field: what activations become before they meet quantised
  * weights. Weights stored as floats always meet f32 activations. */
@@ -122,7 +116,7 @@ enum {
     BLUELM_CPU_SSE41 = 1 << 0,
     BLUELM_CPU_AVX2 = 1 << 1, /* with FMA and F16C */
     BLUELM_CPU_AVX512_VNNI = 1 << 2,
-    BLUELM_CPU_AMX = 1 << 3, /* bf16 tiles; with AVX-512 VNNI, BF16 and VBMI */
+    BLUELM_CPU_AMX = 1 << 3,         /* bf16 tiles; with AVX-512 VNNI, BF16 and VBMI */
     BLUELM_CPU_AVX512_VBMI = 1 << 4, /* used with AVX512_VNNI or AMX */
     BLUELM_CPU_NEON = 1 << 8,
     BLUELM_CPU_NEON_DOTPROD = 1 << 9,
@@ -143,12 +137,13 @@ typedef struct bluelm_config {
      * Default: the model's context_length, at most 2048. Limit: 1 .. 1048576. */
     uint32_t context_tokens;
     /* Tokens that go through the network at once while a prompt is read; more is
-     * faster and takes more activations. Default 128 (the paper's best). 1 .. 2048. */
+     * faster and takes more activations. Default 128 (best on the paper's NPU). 1 .. 2048. A
+     * model whose image tokens see each other gets at least the tokens of a picture. */
     uint32_t chunk_tokens;
     /* Most tiles a picture may be cut into, thumbnail included; sizes the image
      * token store. Default: as many as the model's own tiling allows. 1 .. 256. */
     uint32_t max_tiles;
-    /* Tiles the vision encoder takes at once. Default 4 (the paper's best). 1 .. 64. */
+    /* Tiles the vision encoder takes at once. Default 4 (best on the paper's NPU). 1 .. 64. */
     uint32_t tiles_per_batch;
     /* Widest picture that is taken, in pixels across as it is stored; its height does not
      * matter: it is read row by row. Default 16384; at most 65535. */
@@ -168,7 +163,8 @@ typedef struct bluelm_config {
                                  takes one more residual stream. Default 0.            */
     /* Most image tokens of one picture: a cap on what its tiling may ask for. Without an
      * mmproj, room for pictures encoded elsewhere (bluelm_add_image_rows). Default: what the
-     * model's own tiling allows and the context holds; without an mmproj none. */
+     * model's own tiling allows and the context holds, for pictures of their own size (Qwen-VL)
+     * 1024; without an mmproj none. */
     uint32_t max_image_tokens;
     /* Places to go back to (bluelm_mark), each of which keeps n_vocab floats and, in families
      * whose layers have states or windows, a copy of them. Default 1, at most 16;
@@ -188,12 +184,8 @@ typedef struct bluelm_config {
     uint64_t whole_image_bytes;
     /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
      * low fails bluelm_plan and bluelm_init with its numbers. */
-    uint64_t max_weights_view_bytes;
-    uint64_t max_tokenizer_bytes;
-    uint64_t max_kv_cache_bytes;
-    uint64_t max_image_tokens_bytes;
-    uint64_t max_activations_bytes;
-    uint64_t max_image_decode_bytes;
+    uint64_t max_weights_view_bytes, max_tokenizer_bytes, max_kv_cache_bytes;
+    uint64_t max_image_tokens_bytes, max_activations_bytes, max_image_decode_bytes;
     uint64_t max_total_bytes;
 } bluelm_config;
 
@@ -202,14 +194,13 @@ typedef struct bluelm_config {
  *
  *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | marks | overlay |
  *
- * overlay = the largest of vision_phase, language_phase and image_decode, which
- * are never needed at the same time (a decoded picture that is still being cut
- * into tiles is counted in vision_phase). Each part includes its alignment to 64. */
+ * overlay = the largest of vision_phase, language_phase and image_decode, never needed at the
+ * same time; the first and the last hold the picture's canvases. Parts are aligned to 64. */
 typedef struct bluelm_memory {
     uint64_t engine_bytes;         /* the engine itself, the input queue and the history  */
     uint64_t weights_view_bytes;   /* tables that point at tensors; no weights            */
     uint64_t tokenizer_bytes;      /* piece and merge indices, scratch for text_bytes     */
-    uint64_t kv_cache_bytes;       /* keys, values and scales for context_tokens          */
+    uint64_t kv_cache_bytes;       /* keys and values of the context, windows, states     */
     uint64_t image_tokens_bytes;   /* one picture's projected tokens, f16                 */
     uint64_t sampling_bytes;       /* logits and candidates                               */
     uint64_t marks_bytes;          /* what the marks keep                                 */
@@ -220,13 +211,9 @@ typedef struct bluelm_memory {
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
 
     uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
-    uint32_t context_tokens;  /* the config's fields with their defaults filled in  */
-    uint32_t chunk_tokens;
-    uint32_t max_tiles;       /* 0 without an mmproj                                */
-    uint32_t tiles_per_batch;
-    uint32_t tokens_per_tile;
-    uint32_t tile_px; /* side of a tile                                             */
-    uint32_t workers;
+    uint32_t context_tokens, chunk_tokens;       /* as configured, defaults filled in */
+    uint32_t max_tiles, tiles_per_batch;         /* 0 without an mmproj               */
+    uint32_t tokens_per_tile, tile_px, workers;  /* tile_px: side of a tile           */
 } bluelm_memory;
 
 /* The world outside, each field optional. `bluelm_port` is copied at init. */
@@ -265,11 +252,9 @@ int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
                 const bluelm_weights *weights, const bluelm_config *config,
                 const bluelm_port *port, bluelm_error *err);
 
-/* Gives the arena back: waits for what the port's `start` was given. The engine holds nothing
- * else; a program may leave this out, but for AddressSanitizer, which objects to the use of
- * what the engine left free.
- *   engine  NULL is fine
- *   wipe    1: writes zeros over all that the engine used, texts and pictures among it */
+/* Gives the arena back: waits for what the port's `start` was given, and lifts AddressSanitizer's
+ * poison; there is nothing else to close.
+ *   engine  NULL is fine;  wipe  1: zeros over all the engine used, texts and pictures too */
 void bluelm_close(bluelm *engine, int wipe);
 
 /* ---- Input ----------------------------------------------------------------- */
@@ -284,7 +269,7 @@ typedef struct bluelm_image {
     uint32_t width_px;   /* 1 .. 65535 */
     uint32_t height_px;  /* 1 .. 65535 */
     size_t stride_bytes; /* from row to row; 0: 3 x width_px */
-    const void *encoded;
+    const void *encoded; /* PNG or JPEG, encoded_bytes of it */
     size_t encoded_bytes;
 } bluelm_image;
 
@@ -301,8 +286,7 @@ typedef struct bluelm_tile_grid {
     uint32_t offset_x_px, offset_y_px; /* its place there; padding around it          */
     uint32_t tile_tokens, thumbnail_tokens; /* each                                   */
     uint32_t tokens;                   /* image tokens, without the marker tokens     */
-    uint32_t reduced;                  /* 1: smaller than the model's rule gives, for */
-                                       /*   want of room in the context               */
+    uint32_t reduced;                  /* 1: cut down for want of room in the context */
 } bluelm_tile_grid;
 
 /* Opens a turn of the model's chat template; an open turn is closed first. The
@@ -318,14 +302,16 @@ int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err);
  * Errors: BLUELM_E_BUDGET (longer than config text_bytes), BLUELM_E_CONTEXT. */
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
 
-/* Queues trusted text in which special tokens, written out, become themselves. */
+/* Queues trusted text: special tokens, written out, become themselves. */
 int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
 
-/* Queues a picture at this place of the turn. The grid is chosen now, capped by the
- * tokens left in the context.
+/* Queues a picture at this place of the turn, at most 16 at a time. The grid is chosen now,
+ * capped by the tokens left in the context; a file is checked as far as that goes without
+ * decoding it. EXIF's orientation is applied, transparency composed on white.
  *   grid  out, may be NULL
- * Returns the number of tiles, or BLUELM_E_IMAGE, BLUELM_E_ARG, BLUELM_E_CONTEXT
- * (even one tile has no room), BLUELM_E_STATE (no mmproj). */
+ * Returns the number of tiles, or BLUELM_E_IMAGE, BLUELM_E_ARG, BLUELM_E_CONTEXT (even the
+ * least has no room), BLUELM_E_BUDGET (waiting text; memory for a picture that is decoded
+ * whole), BLUELM_E_STATE (no mmproj). */
 int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,
                      bluelm_error *err);
 
@@ -346,8 +332,8 @@ int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err);
 
 typedef enum bluelm_event_type {
     BLUELM_EVENT_IDLE = 0,    /* nothing to do until input or bluelm_generate comes       */
-    BLUELM_EVENT_ENCODE = 1,  /* one layer over one batch of tiles; done/total in tiles x
-                                 layers of this picture                                   */
+    BLUELM_EVENT_ENCODE = 1,  /* some of a picture was read, or one layer ran over one batch
+                                 of tiles; done/total in reads and tiles x layers of it   */
     BLUELM_EVENT_PREFILL = 2, /* one layer over one chunk; done/total in tokens x layers
                                  of what is queued                                        */
     BLUELM_EVENT_TOKEN = 3,   /* a token was made; text may be empty while a character is
@@ -410,7 +396,8 @@ typedef struct bluelm_sampling {
     uint64_t seed;        /* same seed, same text                                   */
 } bluelm_sampling;
 
-/* Sets the sampler and restarts its random sequence. BLUELM_E_ARG names the field. */
+/* Sets the sampler and restarts its random sequence, which nothing else does: answers draw
+ * from it one after another. BLUELM_E_ARG names the field. */
 int bluelm_set_sampling(bluelm *engine, const bluelm_sampling *sampling, bluelm_error *err);
 
 /* Answers end before any of these strings, at most 8 of 1 .. 63 bytes of UTF-8; copied. Text
@@ -437,7 +424,7 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err);
 
 /* Tokens of the conversation so far, read, queued and of waiting text as if nothing followed;
- * an image token is -1 - the index of its tile. Arguments and result as bluelm_tokenize. */
+ * an image token is -1 - its index in its picture. Arguments and result as bluelm_tokenize. */
 int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens);
 
 /* The logits after the last token read, [n_vocab]; NULL before the first. They come
@@ -466,45 +453,41 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
                      uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
                      bluelm_error *err);
 
-/* Size of an encoded picture, from its header. Returns 0 or BLUELM_E_IMAGE. */
+/* Size of an encoded picture as it is shown, from its header. Returns 0 or BLUELM_E_IMAGE. */
 int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width_px,
                       uint32_t *height_px, bluelm_error *err);
+
+/* Bytes of config whole_image_bytes for a picture: 0 where it is read by rows; or an error. */
+int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, bluelm_error *err);
 
 /* Names of the chat templates there are, from 0 on; NULL behind the last. */
 const char *bluelm_chat_template_name(uint32_t index);
 
-/* What config whole_image_bytes is enough for a picture: 0 where it is read by rows. Returns
- * bytes, or BLUELM_E_IMAGE. */
-int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, bluelm_error *err);
-
 /* What a pair of files holds. Texts are constants of the library. */
 typedef struct bluelm_info {
-    const char *architecture; /* "llama", "qwen2"; "none": a vocabulary alone            */
+    const char *architecture; /* "llama" ..; "none": a vocabulary alone                  */
     const char *chat_template; /* "bluelm", "chatml" ..; "none"                          */
     const char *chat_note;     /* how it departs from the model's own template; "" if not */
     uint32_t n_vocab, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     uint32_t trained_context_tokens;
     uint32_t image_token_floats; /* of bluelm_add_image_rows: n_embd, times what is deep too  */
     int32_t bos_token, eos_token, end_of_turn_token; /* ids, -1: the vocabulary has none     */
-    const char *projector; /* "lfm2", "idefics3", "mlp"; "none" without an mmproj; the
-                              rest is 0 then                                             */
+    const char *projector; /* "lfm2" ..; "none" without an mmproj, and the rest is 0     */
     const char *tile_rule; /* "relaxed" ..                                               */
     uint32_t tile_px, patch_px, vision_width, vision_layers, vision_heads, vision_ffn;
     uint32_t tokens_per_tile;
 } bluelm_info;
 
-/* Reads both headers. Errors as bluelm_plan. */
+/* Reads the headers of both. Errors as bluelm_plan. */
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err);
 
 typedef struct bluelm_stats {
     uint64_t image_tiles, image_us;       /* tiles encoded, with decoding and resizing */
     uint64_t prefill_tokens, prefill_us;
-    uint64_t decode_tokens, decode_us; /* tokens made after an answer's first, which
-                                          comes with the prefill */
+    uint64_t decode_tokens, decode_us; /* made after an answer's first, which is prefill's */
     uint32_t context_used_tokens, context_tokens;
-    uint64_t arena_bytes;            /* total, and the most of it ever touched        */
-    uint64_t arena_high_water_bytes;
-    const char *kernels;             /* name of the instruction set in use            */
+    uint64_t arena_bytes;
+    const char *kernels; /* name of the instruction set in use */
 } bluelm_stats;
 
 void bluelm_get_stats(const bluelm *engine, bluelm_stats *stats);

@@ -143,7 +143,6 @@ void app_print_speeds_json(const bluelm_stats *s, uint64_t load_us)
         {"decode_us", s->decode_us},
         {"context_used_tokens", s->context_used_tokens},
         {"arena_bytes", s->arena_bytes},
-        {"arena_high_water_bytes", s->arena_high_water_bytes},
     };
     app_print_fields(fields, APP_COUNT(fields));
     fprintf(app_out(), ",\"kernels\":\"%s\"", s->kernels);

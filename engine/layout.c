@@ -326,7 +326,6 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
     }
     e->arena = block;
     e->stats.arena_bytes = planned->total_bytes;
-    e->stats.arena_high_water_bytes = block.peak + BLM_ARENA_MARGIN;
     blm_engine_clear(e);
     *engine = e;
     return BLUELM_OK;
