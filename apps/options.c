@@ -21,6 +21,7 @@ enum app_kind {
     APP_FLOAT,
     APP_NAME,
     APP_FLAG,
+    APP_STOPS,
     APP_IMAGES,
     APP_SIZES,
     APP_GRID,
@@ -106,6 +107,8 @@ static const app_option app_table[] = {
      "of the last N tokens (64)"},
     {"--seed", APP_U64, APP_ANSWERS, AT(sampling.seed), "N", 0, UINT64_MAX,
      "same seed, same answer"},
+    {"--stop,-r,--reverse-prompt", APP_STOPS, APP_ANSWERS, 0, "TEXT", 0, 0,
+     "ends an answer before this text (up to 8 of them)"},
     {.help = "memory"},
     {"-c,--ctx,--ctx-size", APP_U32, APP_ENGINES, AT(config.context_tokens), "N", 1, 1u << 20,
      "tokens the KV cache holds (the model's, at most 2048)"},
@@ -269,6 +272,13 @@ static int app_add_image(app_options *o, const char *name, app_image image)
     return 0;
 }
 
+static int app_parse_stop(app_options *o, const char *name, const char *value)
+{
+    if (o->stop_count == APP_MAX_STOPS) return app_wrong(name, value, "at most 8 of them");
+    o->stops[o->stop_count++] = value;
+    return 0;
+}
+
 /* Files separated by commas; a file whose own name has commas stays whole. */
 static int app_parse_images(app_options *o, const char *name, char *value)
 {
@@ -346,6 +356,8 @@ static int app_parse_value(app_options *o, const app_option *option, const char 
         return app_parse_float(name, value, target);
     case APP_NAME:
         return app_parse_name(option, name, value, target);
+    case APP_STOPS:
+        return app_parse_stop(o, name, value);
     case APP_IMAGES:
         return app_parse_images(o, name, value);
     case APP_SIZES:

@@ -5,6 +5,7 @@
 #include "../bluelm.h"
 
 #define APP_MAX_IMAGES 16
+#define APP_MAX_STOPS  8
 
 /* A picture asked for: a file, or for `plan` a size alone. */
 typedef struct app_image {
@@ -26,6 +27,8 @@ typedef struct app_options {
     uint64_t arena_bytes; /* 0: what the plan needs */
     uint32_t max_tokens;  /* 0: until the model ends */
     uint32_t raw, raw_output, special, json, quiet;
+    const char *stops[APP_MAX_STOPS]; /* texts before which an answer ends */
+    uint32_t stop_count;
     bluelm_config config;
     bluelm_chat_texts texts; /* of a template of one's own; all NULL: none */
     bluelm_sampling sampling;

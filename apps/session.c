@@ -65,7 +65,8 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     bluelm_port port = bluelm_posix_port(s->pool);
     if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) <
             0 ||
-        bluelm_set_sampling(s->engine, &o->sampling, &err) < 0)
+        bluelm_set_sampling(s->engine, &o->sampling, &err) < 0 ||
+        bluelm_set_stop(s->engine, o->stops, o->stop_count, &err) < 0)
         return app_fail_files(s, &err);
     s->load_us = clock.now_us(NULL) - begun;
     return app_check_cpu(s, app_cpu_name(o));
