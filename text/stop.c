@@ -6,7 +6,8 @@ static int blm_stop_check(const char *text, bluelm_error *err)
     size_t bytes = text ? blm_text_bytes(text) : 0, at = 0;
     uint32_t character, length;
     if (bytes == 0 || bytes > BLM_STOP_BYTES)
-        return blm_fail(err, BLUELM_E_ARG, "bytes of a stop string", BLM_STOP_BYTES, bytes, 0);
+        return blm_fail(err, BLUELM_E_ARG, "bytes of a stop string", bytes ? BLM_STOP_BYTES : 1,
+                        bytes, 0);
     for (; at < bytes; at += length) {
         length = blm_utf8_decode(text + at, bytes - at, &character);
         if (length == 1 && (uint8_t)text[at] >= 0x80)
