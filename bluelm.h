@@ -8,7 +8,7 @@
  *     bluelm_plan(&weights, &config, &need, &err);           how many bytes
  *     bluelm_init(&engine, arena, need.total_bytes, &weights, &config, port, &err);
  *     bluelm_begin_turn(engine, BLUELM_USER, &err);
- *     bluelm_add_image(engine, &image, &err);
+ *     bluelm_add_image(engine, &image, NULL, &err);
  *     bluelm_add_text(engine, "What is this?", 13, &err);
  *     bluelm_generate(engine, 0, &err);
  *     while (bluelm_step(engine, &event, &err) > 0)
