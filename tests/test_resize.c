@@ -253,25 +253,6 @@ static void padding_to_a_square_is_as_if_it_were_there(void **state)
     }
 }
 
-/* A rule and a grid of 3 x 2 tiles of 20 with the picture somewhere on the canvas. */
-static void test_grid(blm_tile_rule *r, bluelm_tile_grid *g, uint32_t thumbnail)
-{
-    memset(r, 0, sizeof *r);
-    r->tile_px = 20;
-    r->thumbnail = thumbnail;
-    r->pad_color = 0x0A141E;
-    *g = (bluelm_tile_grid){.columns = 3,
-                            .rows = 2,
-                            .thumbnail = thumbnail != 0,
-                            .tiles = 6 + (thumbnail != 0),
-                            .tile_width_px = 20,
-                            .tile_height_px = 20,
-                            .resized_width_px = 47,
-                            .resized_height_px = 31,
-                            .offset_x_px = 6,
-                            .offset_y_px = 5};
-}
-
 static void patches_come_channel_by_channel(void **state)
 {
     (void)state;
