@@ -25,6 +25,7 @@
 #include "kernels/neon_matmul.c"
 #include "kernels/scalar.c"
 #include "kernels/sse41.c"
+#include "kernels/wide.c"
 
 #include "gguf/gguf.c"
 

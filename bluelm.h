@@ -99,7 +99,7 @@ enum { BLUELM_KV_DEFAULT = 0, BLUELM_KV_INT8 = 1, BLUELM_KV_F16 = 2 };
 enum {
     BLUELM_ACT_DEFAULT = 0, /* int8 */
     BLUELM_ACT_INT8 = 1,    /* int8 blocks of 32, one scale each */
-    BLUELM_ACT_INT16 = 2    /* int16 blocks of 32, one scale each */
+    BLUELM_ACT_INT16 = 2    /* two of them: the value, and what rounding left of it */
 };
 
 /* The tile_rule field: how a picture chooses its grid of tiles. */

@@ -172,7 +172,7 @@ static const struct {
     {"scalar", BLUELM_CPU_NONE},
     {"sse41", BLUELM_CPU_SSE41},
     {"avx2", BLUELM_CPU_AVX2},
-    /* norms and int16 are AVX2's */
+    /* norms are AVX2's */
     {"avx512", BLUELM_CPU_AVX512_VBMI | BLUELM_CPU_AVX512_VNNI | BLUELM_CPU_AVX2},
     {"amx", BLUELM_CPU_AMX | BLUELM_CPU_AVX2},
     {"neon", BLUELM_CPU_NEON},

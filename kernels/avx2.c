@@ -130,44 +130,25 @@ BLM_AVX2_INLINE __m256i blm_avx2_quanta(__m256 v, float inverse, float limit)
     return _mm256_cvtps_epi32(_mm256_max_ps(v, _mm256_set1_ps(-limit)));
 }
 
-BLM_AVX2_INLINE void blm_avx2_quantize(const float *x, uint32_t cols, void *q, float *scale,
-                                       int32_t *sum, uint32_t bits)
-{
-    const float limit = bits == 8 ? 127 : 32767;
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    for (uint32_t i = 0; i < cols / 32; i++, x += 32) {
-        __m256 v[4];
-        __m256i n[4];
-        float most = blm_avx2_max_abs32(x, v), inverse = most < 1e-30f ? 0 : limit / most;
-        scale[i] = most < 1e-30f ? 0 : most / limit;
-        BLM_AVX2_UNROLL
-        for (int j = 0; j < 4; j++)
-            n[j] = blm_avx2_quanta(v[j], inverse, limit);
-        sum[i] = blm_avx2_sum_i32(
-            _mm256_add_epi32(_mm256_add_epi32(n[0], n[1]), _mm256_add_epi32(n[2], n[3])));
-        __m256i a = _mm256_packs_epi32(n[0], n[1]), b = _mm256_packs_epi32(n[2], n[3]);
-        if (bits == 8) { /* packing works in halves: put the fours back in order */
-            a = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
-            _mm256_storeu_si256((__m256i *)(void *)((int8_t *)q + (size_t)i * 32), a);
-        } else {
-            int16_t *out = (int16_t *)q + (size_t)i * 32;
-            _mm256_storeu_si256((__m256i *)(void *)out, _mm256_permute4x64_epi64(a, 0xD8));
-            _mm256_storeu_si256((__m256i *)(void *)(out + 16),
-                                _mm256_permute4x64_epi64(b, 0xD8));
-        }
-    }
-}
-
 BLM_AVX2 void blm_avx2_quantize8(const float *x, uint32_t cols, int8_t *q, float *scale,
                                  int32_t *sum)
 {
-    blm_avx2_quantize(x, cols, q, scale, sum, 8);
-}
-
-BLM_AVX2 void blm_avx2_quantize16(const float *x, uint32_t cols, int16_t *q, float *scale,
-                                  int32_t *sum)
-{
-    blm_avx2_quantize(x, cols, q, scale, sum, 16);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
+        __m256 v[4];
+        __m256i n[4];
+        float most = blm_avx2_max_abs32(x, v), inverse = most < 1e-30f ? 0 : 127 / most;
+        scale[i] = most < 1e-30f ? 0 : most / 127;
+        BLM_AVX2_UNROLL
+        for (int j = 0; j < 4; j++)
+            n[j] = blm_avx2_quanta(v[j], inverse, 127);
+        sum[i] = blm_avx2_sum_i32(
+            _mm256_add_epi32(_mm256_add_epi32(n[0], n[1]), _mm256_add_epi32(n[2], n[3])));
+        /* packing works in halves: put the fours back in order */
+        __m256i a = _mm256_packs_epi32(n[0], n[1]), b = _mm256_packs_epi32(n[2], n[3]);
+        a = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
+        _mm256_storeu_si256((__m256i *)(void *)q, a);
+    }
 }
 
 BLM_AVX2 void blm_avx2_f16_from_f32(uint16_t *out, const float *x, size_t n)
@@ -381,7 +362,6 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
     k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_avx2_matmul_f16;
     k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_avx2_matmul_bf16;
     k->quantize8 = blm_avx2_quantize8;
-    k->quantize16 = blm_avx2_quantize16;
     k->f16_from_f32 = blm_avx2_f16_from_f32;
     k->f32_from_f16 = blm_avx2_f32_from_f16;
     k->rms_norm = blm_avx2_rms_norm;

@@ -424,14 +424,7 @@ BLM_AVX2_INLINE __m128 blm_avx2_stream_256(uint32_t type, const uint8_t *const *
     return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
 }
 
-/* ---- One token, int16 ---------------------------------------------------------------- */
-
-/* The sum of 16 activations in int16, or in int8. */
-BLM_AVX2_INLINE int32_t blm_avx2_first16(const int16_t *q)
-{
-    return blm_avx2_sum_i32(_mm256_madd_epi16(blm_avx2_load(q), _mm256_set1_epi16(1)));
-}
-
+/* The sum of 16 activations. */
 BLM_AVX2_INLINE int32_t blm_avx2_first8(const int8_t *q)
 {
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)q);
@@ -439,59 +432,14 @@ BLM_AVX2_INLINE int32_t blm_avx2_first8(const int8_t *q)
     return _mm_cvtsi128_si32(v) + _mm_extract_epi32(v, 2) - 16 * 128;
 }
 
-/* What two mins take off a block of 32, of whose activations the first 16 and all are summed. */
-BLM_AVX2_INLINE float blm_avx2_two_mins(const float *min, int32_t first, int32_t sum)
-{
-    return (float)first * min[0] + (float)(sum - first) * min[1];
-}
-
-BLM_AVX2_INLINE __m256 blm_avx2_row16(uint32_t type, const uint8_t *row, const blm_acts *x)
-{
-    const int16_t *q = (const int16_t *)x->q;
-    const uint32_t bytes = blm_avx2_block_bytes(type), blocks = x->cols / 32;
-    __m256 sum = _mm256_setzero_ps();
-    float mins = 0;
-    for (uint32_t i = 0; i < blocks; i++, q += 32) {
-        __m256i w = blm_avx2_unpack(type, row, i);
-        blm_avx2_ahead(row, (uint64_t)bytes * (4 * blocks + i), bytes);
-        blm_avx2_block block = blm_avx2_scales(type, row, i);
-        __m256i a = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(w));
-        __m256i b = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(w, 1));
-        a = _mm256_madd_epi16(a, blm_avx2_load(q));
-        b = _mm256_madd_epi16(b, blm_avx2_load(q + 16));
-        float scale = x->scale[i];
-        sum =
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_set1_ps(block.scale[0] * scale), sum);
-        sum =
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_set1_ps(block.scale[1] * scale), sum);
-        if (type == BLM_Q2_K)
-            mins += blm_avx2_two_mins(block.min, blm_avx2_first16(q), x->sum[i]) * scale;
-        else
-            mins += (float)x->sum[i] * scale * block.min[0];
-    }
-    return _mm256_sub_ps(sum, _mm256_setr_ps(mins, 0, 0, 0, 0, 0, 0, 0));
-}
-
-BLM_AVX2_INLINE __m128 blm_avx2_stream16(uint32_t type, const uint8_t *const *rows,
-                                         const blm_acts *x)
-{
-    __m256 sum[4];
-    BLM_AVX2_UNROLL
-    for (int r = 0; r < 4; r++)
-        sum[r] = blm_avx2_row16(type, rows[r], x);
-    return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
-}
-
 BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t type, uint32_t bits)
+                                        uint32_t type)
 {
     for (uint64_t r = row0; r < row1; r += 4) {
         const uint8_t *rows[4];
         float y[4];
         blm_avx2_rows(a, r, row1, 4, rows);
-        if (bits == 16)
-            _mm_storeu_ps(y, blm_avx2_stream16(type, rows, a->x));
-        else if (blm_avx2_in_256(type) && type != BLM_Q6_K)
+        if (blm_avx2_in_256(type) && type != BLM_Q6_K)
             _mm_storeu_ps(y, blm_avx2_stream_256(type, rows, a->x));
         else
             _mm_storeu_ps(y, blm_avx2_stream(type, rows, a->x));
@@ -502,16 +450,11 @@ BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0,
 /* ---- Several tokens: the panel ------------------------------------------------------- */
 
 /* Eight rows of 32 columns. Lane r of every vector belongs to row r; a vector of q holds
- * four (int8) or two (int16) neighbouring k of each row. */
+ * four neighbouring k of each row. */
 typedef struct blm_avx2_panel8 {
     int8_t q[8][32];
     float scale[2][8], min[2][8];
 } blm_avx2_panel8;
-
-typedef struct blm_avx2_panel16 {
-    int16_t q[16][16];
-    float scale[2][8], min[2][8];
-} blm_avx2_panel16;
 
 /* Transposes 8 x 8 words of 32 bits in place. */
 BLM_AVX2_INLINE void blm_avx2_transpose(__m256i *v)
@@ -561,28 +504,6 @@ BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, u
         BLM_AVX2_UNROLL
         for (int g = 0; g < 8; g++)
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g], v[g]);
-        blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min[0]);
-    }
-}
-
-BLM_AVX2_INLINE void blm_avx2_fill16(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
-                                     blm_avx2_panel16 *panel)
-{
-    for (uint32_t i = 0; i < blocks; i++, panel++) {
-        __m256i low[8], high[8];
-        BLM_AVX2_UNROLL
-        for (int r = 0; r < 8; r++) {
-            __m256i q = blm_avx2_unpack(type, rows[r], i);
-            low[r] = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(q));
-            high[r] = _mm256_cvtepi8_epi16(_mm256_extracti128_si256(q, 1));
-        }
-        blm_avx2_transpose(low);
-        blm_avx2_transpose(high);
-        BLM_AVX2_UNROLL
-        for (int g = 0; g < 8; g++) {
-            _mm256_storeu_si256((__m256i *)(void *)panel->q[g], low[g]);
-            _mm256_storeu_si256((__m256i *)(void *)panel->q[g + 8], high[g]);
-        }
         blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min[0]);
     }
 }
@@ -680,105 +601,65 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
     }
 }
 
-/* The same for int16 activations: |sum of 16 x 128 x 32767| < 2^27. */
-BLM_AVX2_INLINE void blm_avx2_block16(uint32_t type, const blm_avx2_panel16 *w,
-                                      const int16_t *const *x, uint32_t tokens, __m256i *a,
-                                      __m256i *b)
-{
-    BLM_AVX2_UNROLL
-    for (uint32_t t = 0; t < tokens; t++)
-        a[t] = b[t] = _mm256_setzero_si256();
-    BLM_AVX2_UNROLL
-    for (uint32_t g = 0; g < 16; g++) {
-        __m256i q = blm_avx2_load(w->q[g]);
-        BLM_AVX2_UNROLL
-        for (uint32_t t = 0; t < tokens; t++) {
-            __m256i v = _mm256_madd_epi16(q, blm_avx2_spread4(x[t] + g * 2));
-            if (blm_type_is_halved(type) && g >= 8)
-                b[t] = _mm256_add_epi32(b[t], v);
-            else
-                a[t] = _mm256_add_epi32(a[t], v);
-            BLM_AVX2_IN_ORDER(a[t]);
-            BLM_AVX2_IN_ORDER(b[t]);
-        }
-    }
-}
-
 /* Eight rows of the panel with `tokens` (at most 4) tokens from t0. */
-BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, uint32_t bits, const void *panel,
+BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, const blm_avx2_panel8 *w,
                                          const blm_acts *x, uint32_t t0, uint32_t tokens,
                                          __m256 *sum)
 {
-    const int8_t *q8[4];
-    const int16_t *q16[4];
+    const int8_t *q[4];
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        q8[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
-        q16[t] = (const int16_t *)x->q + (t0 + t) * x->q_stride;
+        q[t] = x->q + (t0 + t) * x->q_stride;
         sum[t] = _mm256_setzero_ps();
     }
-    for (uint32_t i = 0; i < x->cols / 32; i++) {
-        const blm_avx2_panel8 *w8 = (const blm_avx2_panel8 *)panel + i;
-        const blm_avx2_panel16 *w16 = (const blm_avx2_panel16 *)panel + i;
-        const float *scale = bits == 8 ? w8->scale[0] : w16->scale[0];
-        const float *min = bits == 8 ? w8->min[0] : w16->min[0];
+    for (uint32_t i = 0; i < x->cols / 32; i++, w++) {
         __m256i a[4], b[4];
-        if (bits == 8)
-            blm_avx2_block8(type, w8, q8, tokens, a, b);
-        else
-            blm_avx2_block16(type, w16, q16, tokens, a, b);
+        blm_avx2_block8(type, w, q, tokens, a, b);
         BLM_AVX2_UNROLL
         for (uint32_t t = 0; t < tokens; t++) {
             size_t at = (t0 + t) * x->block_stride + i;
-            int32_t first = 0;
-            if (type == BLM_Q2_K)
-                first = bits == 8 ? blm_avx2_first8(q8[t]) : blm_avx2_first16(q16[t]);
-            sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], scale, min, x->scale[at],
-                                        x->sum[at], first);
-            q8[t] += 32;
-            q16[t] += 32;
+            int32_t first = type == BLM_Q2_K ? blm_avx2_first8(q[t]) : 0;
+            sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], w->scale[0], w->min[0],
+                                        x->scale[at], x->sum[at], first);
+            q[t] += 32;
         }
     }
 }
 
 BLM_AVX2_INLINE void blm_avx2_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
-                                           uint32_t type, uint32_t bits, uint32_t t0,
-                                           uint32_t tokens)
+                                           uint32_t type, uint32_t t0, uint32_t tokens)
 {
     __m256 sum[4];
     __m256i mask = blm_avx2_mask(count);
-    blm_avx2_panel_tile(type, bits, a->scratch, a->x, t0, tokens, sum);
+    blm_avx2_panel_tile(type, (const blm_avx2_panel8 *)a->scratch, a->x, t0, tokens, sum);
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         _mm256_maskstore_ps(a->y + (t0 + t) * a->y_stride + r, mask, sum[t]);
 }
 
 BLM_AVX2_INLINE void blm_avx2_tokens(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                     uint32_t type, uint32_t bits)
+                                     uint32_t type)
 {
     uint32_t tokens = a->x->tokens, blocks = a->x->cols / 32;
     for (uint64_t r = row0; r < row1; r += 8) {
         uint32_t t = 0, count = (uint32_t)BLM_MIN(row1 - r, 8);
         const uint8_t *rows[8];
         blm_avx2_rows(a, r, row1, 8, rows);
-        if (bits == 8)
-            blm_avx2_fill8(type, rows, blocks, (blm_avx2_panel8 *)a->scratch);
-        else
-            blm_avx2_fill16(type, rows, blocks, (blm_avx2_panel16 *)a->scratch);
+        blm_avx2_fill8(type, rows, blocks, (blm_avx2_panel8 *)a->scratch);
         for (; t + 4 <= tokens; t += 4)
-            blm_avx2_panel_tokens(a, r, count, type, bits, t, 4);
+            blm_avx2_panel_tokens(a, r, count, type, t, 4);
         for (; t < tokens; t++)
-            blm_avx2_panel_tokens(a, r, count, type, bits, t, 1);
+            blm_avx2_panel_tokens(a, r, count, type, t, 1);
     }
 }
 
 BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                     uint32_t type, uint32_t bits)
+                                     uint32_t type)
 {
     if (a->x->tokens == 1)
-        blm_avx2_one_token(a, row0, row1, type, bits);
+        blm_avx2_one_token(a, row0, row1, type);
     else
-        blm_avx2_tokens(a, row0, row1, type, bits);
+        blm_avx2_tokens(a, row0, row1, type);
 }
 
 /* ---- The table ----------------------------------------------------------------------- */
@@ -787,12 +668,7 @@ BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, ui
     BLM_AVX2 void blm_avx2_matmul8_##name(const blm_matmul_args *a, uint64_t row0,             \
                                           uint64_t row1)                                       \
     {                                                                                          \
-        blm_avx2_matmul(a, row0, row1, number, 8);                                             \
-    }                                                                                          \
-    BLM_AVX2 void blm_avx2_matmul16_##name(const blm_matmul_args *a, uint64_t row0,            \
-                                           uint64_t row1)                                      \
-    {                                                                                          \
-        blm_avx2_matmul(a, row0, row1, number, 16);                                            \
+        blm_avx2_matmul(a, row0, row1, number);                                                \
     }
 BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 #undef BLM_AVX2_TYPE
@@ -800,8 +676,7 @@ BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k)
 {
 #define BLM_AVX2_ENTRY(name, number, values, bytes)                                            \
-    k->matmul8[number] = blm_avx2_matmul8_##name;                                              \
-    k->matmul16[number] = blm_avx2_matmul16_##name;
+    k->matmul8[number] = blm_avx2_matmul8_##name;
     BLM_BLOCK_TYPES(BLM_AVX2_ENTRY)
 #undef BLM_AVX2_ENTRY
 }

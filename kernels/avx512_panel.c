@@ -471,7 +471,7 @@ BLM_AVX512_INLINE void blm_avx512_float_tokens(const blm_matmul_args *a, uint64_
                                                uint64_t row1, uint32_t type)
 {
     uint32_t tokens = a->x->tokens, cols = a->x->cols;
-    uint64_t room = blm_matmul_scratch_bytes(BLM_MATMUL_PANEL_BYTES, cols) /
+    uint64_t room = blm_matmul_scratch_bytes(BLM_MATMUL_PANEL_BYTES, cols, 8) /
                     sizeof(blm_avx512_column) / 8 * 8;
     uint32_t most = (uint32_t)BLM_MIN(room, BLM_AVX512_PANEL_COLUMNS);
     blm_avx512_column *panel = (blm_avx512_column *)a->scratch;

@@ -35,17 +35,18 @@
 #define BLM_ATTEND_BLOCK 64   /* keys of a block                             */
 
 /* Activations on their way into matrix products: as f32, and for quantised weights also as
- * integers in blocks of 32, x = q * scale, q within +-127 or +-32767. */
+ * integers in blocks of 32, x = q * scale, q within +-127. With 16 bits a token has two such
+ * rows, one after the other, that add up to it: the value, and what rounding left of it. */
 typedef struct blm_acts {
     uint32_t tokens;
     uint32_t cols;    /* the last block of q is filled up with zeros             */
     const float *f32; /* [tokens][cols], rows f32_stride floats apart            */
     size_t f32_stride;
-    uint32_t bits; /* of q: 8 (int8_t), 16 (int16_t); 0: there is no q        */
-    void *q;       /* [tokens][whole blocks], rows q_stride elements apart    */
+    uint32_t bits; /* 8, 16; 0: there is no q. rows = tokens * bits / 8       */
+    int8_t *q;     /* [rows][whole blocks], rows q_stride elements apart      */
     size_t q_stride;
-    float *scale; /* [tokens][blocks], rows block_stride apart               */
-    int32_t *sum; /* [tokens][blocks]: sum of q over the block               */
+    float *scale; /* [rows][blocks], rows block_stride apart                 */
+    int32_t *sum; /* [rows][blocks]: sum of q over the block                 */
     size_t block_stride;
 } blm_acts;
 
@@ -70,12 +71,20 @@ typedef void (*blm_matmul_fn)(const blm_matmul_args *a, uint64_t row0, uint64_t 
  * same for all sets but scalar, so that a plan does not depend on the machine. */
 #define BLM_MATMUL_PANEL_BYTES 104448
 
+/* Tokens with int16 activations that go through a product at once, and rows of the matrix. */
+#define BLM_MATMUL16_TOKENS 128
+#define BLM_MATMUL16_ROWS   64
+
 /* Bytes of scratch one worker needs for products of rows of up to `cols` values: for one row
- * unpacked, or for a panel.
- *   panel_bytes  blm_kernels.panel_bytes */
-static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t panel_bytes, uint64_t cols)
+ * unpacked, or for a panel; with int16 activations also for the products of both their rows.
+ *   panel_bytes  blm_kernels.panel_bytes
+ *   bits         of the activations */
+static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t panel_bytes, uint64_t cols,
+                                                           uint32_t bits)
 {
-    return BLM_MAX(24 * ((cols + 255) / 256 * 256) + 1024, panel_bytes);
+    uint64_t both = 2 * BLM_MATMUL16_TOKENS * BLM_MATMUL16_ROWS * sizeof(float);
+    uint64_t product = BLM_MAX(24 * ((cols + 255) / 256 * 256) + 1024, panel_bytes);
+    return product + (bits == 16 ? both : 0);
 }
 
 /* Attention of one head for some queries over one run of keys and values.
@@ -114,28 +123,29 @@ static inline BLM_UNUSED uint64_t blm_attend_scratch_bytes(uint64_t queries, uin
 }
 
 typedef struct blm_kernels {
-    const char *name; /* of the best instruction set in use: "scalar" ... "amx" */
+    const char *name;     /* of the best instruction set in use: "scalar" ... "amx" */
     uint32_t panel_bytes; /* scratch that matmul unpacks panels into; 0: none does  */
 
-    /* Products, by the weights' type. matmul8 reads x's int8, matmul16 its int16 q, scale
-     * and sum. For F32, F16 and BF16 weights both read x->f32 and any cols will do; for
-     * the others cols is a multiple of the type's block.
+    /* Products, by the weights' type, of x's q, scale and sum with x->bits 8. For F32, F16
+     * and BF16 weights they read x->f32 and any cols will do; for the others cols is a
+     * multiple of the type's block.
      * For f32_tokens tokens and more, matmul8 reads x->f32 alone, whatever the weights,
      * and rounds both factors to bf16 (to nearest even): an error of up to 2^-7 of
-     * sum |w x| beside that of the sum. UINT32_MAX but with AMX. */
+     * sum |w x| beside that of the sum. UINT32_MAX but with AMX. matmul16 never does: it is
+     * what blm_matmul16 calls for each of the two rows that int16 activations are, and
+     * matmul_pair, where a set has it, for the two rows of one token together. */
     blm_matmul_fn matmul8[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul16[BLM_TYPE_LIMIT];
+    blm_matmul_fn matmul_pair[BLM_TYPE_LIMIT];
     uint32_t f32_tokens;
 
     /* One row of any type to f32, by type: a token's embedding.
      *   row  cols values, any alignment;  cols: a multiple of the type's block */
     void (*dequantize[BLM_TYPE_LIMIT])(const uint8_t *row, float *out, uint64_t cols);
 
-    /* One row of activations into blocks of 32: scale = max|x| / 127 (or / 32767, which
-     * keeps a block's sum with 8-bit weights below 2^27), q rounded to nearest, even on
-     * ties. A block below 1e-30 becomes zero. cols: a multiple of 32. */
+    /* One row of activations into blocks of 32: scale = max|x| / 127, q rounded to nearest,
+     * even on ties. A block below 1e-30 becomes zero. cols: a multiple of 32. */
     void (*quantize8)(const float *x, uint32_t cols, int8_t *q, float *scale, int32_t *sum);
-    void (*quantize16)(const float *x, uint32_t cols, int16_t *q, float *scale, int32_t *sum);
 
     /* One key or value row for the int8 cache: *scale is f16, q rounded to nearest. */
     void (*quantize_kv)(const float *x, uint32_t n, int8_t *q, uint16_t *scale);
@@ -191,6 +201,11 @@ BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32
 BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,
                                    uint32_t token1);
 
+/* The product with x->bits 16: rows [row0, row1) of y for all tokens, as a blm_matmul_fn. An
+ * element is the sum of two products with x->bits 8. */
+BLM_PRIVATE void blm_matmul16(const blm_kernels *k, const blm_matmul_args *a, uint64_t row0,
+                              uint64_t row1);
+
 /* BLUELM_CPU_* this machine has: found by itself on x86, from the port elsewhere. */
 BLM_PRIVATE uint32_t blm_cpu_features(uint32_t port_features);
 
@@ -203,13 +218,14 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_avx512_vbmi(blm_kernels *k); /* after avx512 */
 #endif
-#ifdef BLM_HAVE_AMX
-BLM_PRIVATE void blm_kernels_amx(blm_kernels *k); /* after avx512 */
-#endif
 #ifdef BLM_HAVE_NEON
 BLM_PRIVATE void blm_kernels_neon(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k); /* after neon    */
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k);    /* after dotprod */
+#endif
+BLM_PRIVATE void blm_kernels_wide(blm_kernels *k); /* int16 activations, with the sets above */
+#ifdef BLM_HAVE_AMX
+BLM_PRIVATE void blm_kernels_amx(blm_kernels *k); /* after avx512 */
 #endif
 
 #endif

@@ -126,25 +126,6 @@ static void blm_neon_quantize8(const float *x, uint32_t cols, int8_t *q, float *
     }
 }
 
-static void blm_neon_quantize16(const float *x, uint32_t cols, int16_t *q, float *scale,
-                                int32_t *sum)
-{
-    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
-        float32x4_t v[8];
-        float most = blm_neon_max_abs32(x, v);
-        float inverse = most < BLM_NEON_TINY ? 0 : 32767 / most;
-        int32x4_t total = vdupq_n_s32(0);
-        scale[i] = most < BLM_NEON_TINY ? 0 : most / 32767;
-        BLM_NEON_UNROLL
-        for (int j = 0; j < 8; j++) {
-            int32x4_t quanta = blm_neon_quantum(v[j], inverse, 32767);
-            total = vaddq_s32(total, quanta);
-            vst1_s16(q + j * 4, vmovn_s32(quanta));
-        }
-        sum[i] = vaddvq_s32(total);
-    }
-}
-
 /* ---- Rows of f32 --------------------------------------------------------------------- */
 
 static float blm_neon_dot_f32(const float *x, const float *y, size_t n)
@@ -270,7 +251,6 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
     k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_neon_matmul_f16;
     k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_neon_matmul_bf16;
     k->quantize8 = blm_neon_quantize8;
-    k->quantize16 = blm_neon_quantize16;
     k->rms_norm = blm_neon_rms_norm;
     k->layer_norm = blm_neon_layer_norm;
     k->add_bias = blm_neon_add_bias;

@@ -262,46 +262,14 @@ static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
     return y;
 }
 
-/* What two mins take off a block of 32: each the sum of its half of the activations. */
-static float blm_scalar_mins16(const float *min, const int16_t *q, int32_t sum)
-{
-    int32_t first = 0;
-    for (int j = 0; j < 16; j++)
-        first += q[j];
-    return (float)first * min[0] + (float)(sum - first) * min[1];
-}
-
-/* The same with x in int16: |sum| <= 16 * 128 * 32768 = 2^26. */
-static float blm_scalar_dot16(blm_scalar_block w, const blm_acts *x, uint32_t t)
-{
-    const int16_t *q = (const int16_t *)x->q + t * x->q_stride;
-    const float *scale = x->scale + t * x->block_stride;
-    const int32_t *sum = x->sum + t * x->block_stride;
-    float y = 0;
-    for (uint32_t i = 0; i < x->cols / 32; i++, q += 32, w.q += 32, w.scale += 2, w.min += 2) {
-        int32_t a = 0, b = 0;
-        for (int j = 0; j < 16; j++) {
-            a += w.q[j] * q[j];
-            b += w.q[j + 16] * q[j + 16];
-        }
-        float products = (float)a * w.scale[0] + (float)b * w.scale[1];
-        float mins = (float)sum[i] * w.min[0];
-        if (w.min[0] != w.min[1]) mins = blm_scalar_mins16(w.min, q, sum[i]);
-        y += (products - mins) * scale[i];
-    }
-    return y;
-}
-
-typedef float (*blm_scalar_dot_fn)(blm_scalar_block w, const blm_acts *x, uint32_t t);
-
 static void blm_scalar_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                              blm_scalar_unpack_fn unpack, blm_scalar_dot_fn dot)
+                              blm_scalar_unpack_fn unpack)
 {
     for (uint64_t r = row0; r < row1; r++) {
         const uint8_t *row = a->w->data + r * a->w->row_bytes;
         blm_scalar_block w = blm_scalar_unpack_row(unpack, row, a->x->cols, a->scratch);
         for (uint32_t t = 0; t < a->x->tokens; t++)
-            a->y[t * a->y_stride + r] = dot(w, a->x, t);
+            a->y[t * a->y_stride + r] = blm_scalar_dot8(w, a->x, t);
     }
 }
 
@@ -325,12 +293,7 @@ static void blm_scalar_dequantize(blm_scalar_unpack_fn unpack, const uint8_t *ro
     static void blm_scalar_matmul8_##name(const blm_matmul_args *a, uint64_t row0,             \
                                           uint64_t row1)                                       \
     {                                                                                          \
-        blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_##name, blm_scalar_dot8);           \
-    }                                                                                          \
-    static void blm_scalar_matmul16_##name(const blm_matmul_args *a, uint64_t row0,            \
-                                           uint64_t row1)                                      \
-    {                                                                                          \
-        blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_##name, blm_scalar_dot16);          \
+        blm_scalar_matmul(a, row0, row1, blm_scalar_unpack_##name);                            \
     }                                                                                          \
     static void blm_scalar_dequantize_##name(const uint8_t *row, float *out, uint64_t cols)    \
     {                                                                                          \
@@ -449,7 +412,7 @@ static int32_t blm_scalar_quantum(float x, float inverse, float limit)
     return blm_round_even(v);
 }
 
-#define BLM_SCALAR_TINY 1e-30f /* its inverse times 32767 is still finite */
+#define BLM_SCALAR_TINY 1e-30f /* its inverse times 127 is still finite */
 
 static void blm_scalar_quantize8(const float *x, uint32_t cols, int8_t *q, float *scale,
                                  int32_t *sum)
@@ -461,21 +424,6 @@ static void blm_scalar_quantize8(const float *x, uint32_t cols, int8_t *q, float
         sum[i] = 0;
         for (int j = 0; j < 32; j++) {
             q[j] = (int8_t)blm_scalar_quantum(x[j], inverse, 127);
-            sum[i] += q[j];
-        }
-    }
-}
-
-static void blm_scalar_quantize16(const float *x, uint32_t cols, int16_t *q, float *scale,
-                                  int32_t *sum)
-{
-    for (uint32_t i = 0; i < cols / 32; i++, x += 32, q += 32) {
-        float most = blm_scalar_max_abs(x, 32);
-        float inverse = most < BLM_SCALAR_TINY ? 0 : 32767 / most;
-        scale[i] = most < BLM_SCALAR_TINY ? 0 : most / 32767;
-        sum[i] = 0;
-        for (int j = 0; j < 32; j++) {
-            q[j] = (int16_t)blm_scalar_quantum(x[j], inverse, 32767);
             sum[i] += q[j];
         }
     }
@@ -702,7 +650,6 @@ static void blm_scalar_fill_types(blm_kernels *k)
 #undef BLM_SCALAR_FLOATS
 #define BLM_SCALAR_BLOCKS(name, number, values, bytes)                                         \
     k->matmul8[number] = blm_scalar_matmul8_##name;                                            \
-    k->matmul16[number] = blm_scalar_matmul16_##name;                                          \
     k->dequantize[number] = blm_scalar_dequantize_##name;
     BLM_BLOCK_TYPES(BLM_SCALAR_BLOCKS)
 #undef BLM_SCALAR_BLOCKS
@@ -711,7 +658,6 @@ static void blm_scalar_fill_types(blm_kernels *k)
 static void blm_scalar_fill_rows(blm_kernels *k)
 {
     k->quantize8 = blm_scalar_quantize8;
-    k->quantize16 = blm_scalar_quantize16;
     k->quantize_kv = blm_scalar_quantize_kv;
     k->f16_from_f32 = blm_scalar_f16_from_f32;
     k->f32_from_f16 = blm_scalar_f32_from_f16;

@@ -72,7 +72,7 @@ void product_make(product *p);
 void product_free(product *p);
 
 /* 64-byte aligned scratch of exactly the size that the contract gives; free *block. */
-void *scratch_take(uint32_t cols, void **block);
+void *scratch_take(uint32_t cols, uint32_t bits, void **block);
 
 /* Rows [row0, row1) of y, with scratch of its own. */
 void product_run(const product *p, float *y, size_t y_stride, uint64_t row0, uint64_t row1);

@@ -187,9 +187,10 @@ static void product_acts(product *p)
     x->bits = p->bits;
     x->q_stride = p->cols;
     x->block_stride = blocks + 1;
-    x->q = take((size_t)p->tokens * p->cols * (p->bits / 8));
-    x->scale = take(((p->tokens - 1) * x->block_stride + blocks) * sizeof(float));
-    x->sum = take(((p->tokens - 1) * x->block_stride + blocks) * sizeof(int32_t));
+    const size_t rows = p->tokens * (p->bits / 8);
+    x->q = take(rows * p->cols);
+    x->scale = take(((rows - 1) * x->block_stride + blocks) * sizeof(float));
+    x->sum = take(((rows - 1) * x->block_stride + blocks) * sizeof(int32_t));
     if (p->pattern == LOWEST || p->pattern == HIGHEST) {
         for (uint32_t t = 0; t < p->tokens; t++) {
             for (uint32_t i = 0; i < p->cols; i++) /* every sign, all at the limit */
@@ -231,9 +232,9 @@ void product_free(product *p)
 }
 
 /* 64-byte aligned scratch of exactly the size that the contract gives. */
-void *scratch_take(uint32_t cols, void **block)
+void *scratch_take(uint32_t cols, uint32_t bits, void **block)
 {
-    uint64_t bytes = blm_matmul_scratch_bytes(BLM_MATMUL_PANEL_BYTES, cols);
+    uint64_t bytes = blm_matmul_scratch_bytes(BLM_MATMUL_PANEL_BYTES, cols, bits);
     *block = take((size_t)bytes + 63);
     uint8_t *end = (uint8_t *)*block + bytes + 63;
     return (uint8_t *)((uintptr_t)(end - bytes) & ~(uintptr_t)63);
@@ -242,9 +243,11 @@ void *scratch_take(uint32_t cols, void **block)
 void product_run(const product *p, float *y, size_t y_stride, uint64_t row0, uint64_t row1)
 {
     void *block;
-    blm_matmul_args a = {&p->w, &p->x, y, y_stride, scratch_take(p->cols, &block)};
-    blm_matmul_fn fn = p->bits == 8 ? p->k->matmul8[p->type] : p->k->matmul16[p->type];
-    fn(&a, row0, row1);
+    blm_matmul_args a = {&p->w, &p->x, y, y_stride, scratch_take(p->cols, p->bits, &block)};
+    if (p->bits == 16)
+        blm_matmul16(p->k, &a, row0, row1);
+    else
+        p->k->matmul8[p->type](&a, row0, row1);
     free(block);
 }
 
