@@ -12,19 +12,25 @@ MARK = "\u2581"      # stands for a space
 UNK, BOS, EOS = 0, 1, 2
 NORMAL, UNKNOWN, CONTROL, UNUSED, BYTE = 1, 2, 3, 5, 6
 HUMAN, AI = "[|Human|]:", "[|AI|]:"
-IMAGE_BEGIN, IMAGE_END, TILE_MARK, ROW_END, THUMBNAIL = "<img>", "</img>", "<tile>", "<row>", "<thumb>"
+# Around a picture: the names that llama.cpp looks up for an lfm2 projector; tiles and rows have none of their own there.
+IMAGE_BEGIN, IMAGE_END, THUMBNAIL = "<|image_start|>", "<|image_end|>", "<|img_thumbnail|>"
+TILE_MARK, ROW_END = "<tile>", "<row>"
 CONTROLS = (HUMAN, AI, IMAGE_BEGIN, IMAGE_END, TILE_MARK, ROW_END, THUMBNAIL)
 
 QUESTION_WORDS = """what which where how many count tell me is are there the a an in at on of or and colour color shape
 shapes object objects picture image it does say word written read describe list left right above below top bottom middle
 centre center yes no with do you see any can find kind please""".split()
-CAPITALISED = "What Which Where How Count Tell Is Are There Read Describe List Can Please Do".split()
+# Words of signs, cards, receipts, screens and charts.
+SCENE_WORDS = """line lines text first second third fourth last sign card receipt screen chart bar bars icon icons item items price
+much total costs more cost time title larger smaller tallest shortest longest next from than that says
+can't I of""".split()
+CAPITALISED = "What Which Where How Count Tell Is Are There Read Describe List Can Please Do Does".split()
 
 
 def listed_words():
     """The words that must be a single token each."""
     digits = [str(d) for d in range(10)]
-    return QUESTION_WORDS + CAPITALISED + list(COLOUR_NAMES) + list(SHAPES) + list(PLURALS) + digits
+    return QUESTION_WORDS + SCENE_WORDS + CAPITALISED + list(COLOUR_NAMES) + list(SHAPES) + list(PLURALS) + digits
 
 
 def train_merges(words):
@@ -59,7 +65,17 @@ def apply_merge(parts, a, b):
 class Tokenizer:
     """tokens, scores and types as the GGUF file lists them; encode and decode as the C library does."""
 
-    def __init__(self):
+    def __init__(self, tokens=None, types=None, scores=None):
+        """The vocabulary of a file, or the one that is made here."""
+        self.tokens, self.types, self.scores = tokens, types, scores
+        if tokens is None:
+            self.make()
+        self.piece_id = {t: i for i, (t, k) in enumerate(zip(self.tokens, self.types)) if k == NORMAL}
+        self.control_id = {t: i for i, (t, k) in enumerate(zip(self.tokens, self.types)) if k == CONTROL}
+        self.cache = {}
+
+    def make(self):
+        """Fills the vocabulary: marks, bytes, the pieces of the listed words, characters."""
         merges = train_merges(listed_words())
         characters = [MARK] + [chr(c) for c in range(33, 127)]
         self.tokens = ["<unk>", "<s>", "</s>"] + ["<0x%02X>" % b for b in range(256)] + list(CONTROLS)
@@ -73,12 +89,11 @@ class Tokenizer:
             self.tokens.append("<unused%d>" % len(self.tokens))
             self.types.append(UNUSED)
             self.scores.append(-1e6)
-        self.piece_id = {t: i for i, (t, k) in enumerate(zip(self.tokens, self.types)) if k == NORMAL}
-        self.control_id = {t: i for i, (t, k) in enumerate(zip(self.tokens, self.types)) if k == CONTROL}
-        self.cache = {}
 
     def encode(self, text):
         """Token ids of plain text, with the space prefix; control tokens are never parsed from it."""
+        if len(self.cache) > 50000:
+            self.cache.clear()
         if text not in self.cache:
             self.cache[text] = self.merge(list(MARK + text.replace(" ", MARK))) if text else []
         return self.cache[text]
