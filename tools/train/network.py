@@ -1,14 +1,36 @@
 """The demo model: a SigLIP-style encoder, the 2x2 downsampler with its projector, and a llama-style decoder."""
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from world import COLOUR_NAMES, LETTERS, PATCH, PLACES, SHAPES, TILE
+from world import CHARACTERS, COLOUR_NAMES, PATCH, PLACES, SHAPES, TILE
 
-WIDTH, BLOCKS, HEADS, FFN = 128, 4, 4, 512                  # encoder
-HIDDEN = 384                                                # projector
-D_WIDTH, D_BLOCKS, D_HEADS, D_KV_HEADS, D_FFN = 192, 4, 6, 2, 512
-D_HEAD = D_WIDTH // D_HEADS
+
+@dataclass(frozen=True)
+class Size:
+    """Shapes of a model: the encoder's, the projector's hidden layer, the decoder's (d_)."""
+    width: int
+    blocks: int
+    heads: int
+    ffn: int
+    hidden: int
+    d_width: int
+    d_blocks: int
+    d_heads: int
+    d_kv_heads: int
+    d_ffn: int
+
+    @property
+    def d_head(self):
+        return self.d_width // self.d_heads
+
+
+SIZES = {                                                   # and what the pair of files takes
+    "small": Size(128, 4, 4, 512, 384, 192, 4, 6, 2, 512),  # 2.5 MB
+    "large": Size(192, 6, 6, 768, 512, 256, 8, 8, 2, 768),  # 7.5 MB
+}
 ROPE_BASE = 10000.0
 RMS_EPS = 1e-5
 GRID = TILE // PATCH
@@ -63,31 +85,33 @@ class RMSNorm(nn.Module):
 class EncoderBlock(nn.Module):
     """Pre-norm self-attention over the patches of a tile, then a GELU feed-forward."""
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__()
-        self.ln1, self.ln2 = nn.LayerNorm(WIDTH, eps=1e-6), nn.LayerNorm(WIDTH, eps=1e-6)
-        self.qkv, self.out = Linear(WIDTH, 3 * WIDTH), Linear(WIDTH, WIDTH)
-        self.up, self.down = Linear(WIDTH, FFN), Linear(FFN, WIDTH)
+        width = size.width
+        self.heads = size.heads
+        self.ln1, self.ln2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.up, self.down = Linear(width, size.ffn), Linear(size.ffn, width)
         self.gelu = GELU
 
     def forward(self, x):
-        """x [n, patches, WIDTH]."""
-        n, t, _ = x.shape
-        q, k, v = self.qkv(self.ln1(x)).view(n, t, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
-        weights = (q * (WIDTH // HEADS) ** -0.5 @ k.transpose(-1, -2)).softmax(-1)
-        x = x + self.out((weights @ v).transpose(1, 2).reshape(n, t, WIDTH))
+        """x [n, patches, width]."""
+        n, t, width = x.shape
+        q, k, v = self.qkv(self.ln1(x)).view(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weights = (q * (width // self.heads) ** -0.5 @ k.transpose(-1, -2)).softmax(-1)
+        x = x + self.out((weights @ v).transpose(1, 2).reshape(n, t, width))
         return x + self.down(F.gelu(self.up(self.ln2(x)), approximate=self.gelu))
 
 
 class Encoder(nn.Module):
-    """Tiles to patch features [n, 144, WIDTH]."""
+    """Tiles to patch features [n, 144, width]."""
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__()
-        self.patch = Linear(3 * PATCH * PATCH, WIDTH)
-        self.positions = nn.Parameter(0.5 * torch.randn(GRID * GRID, WIDTH))
-        self.blocks = nn.ModuleList(EncoderBlock() for _ in range(BLOCKS))
-        self.post = nn.LayerNorm(WIDTH, eps=1e-6)
+        self.patch = Linear(3 * PATCH * PATCH, size.width)
+        self.positions = nn.Parameter(0.5 * torch.randn(GRID * GRID, size.width))
+        self.blocks = nn.ModuleList(EncoderBlock(size) for _ in range(size.blocks))
+        self.post = nn.LayerNorm(size.width, eps=1e-6)
 
     def forward(self, tiles):
         """tiles [n, TILE, TILE, 3] u8."""
@@ -102,15 +126,15 @@ class Encoder(nn.Module):
 class Projector(nn.Module):
     """2x2 neighbouring patches to one token, then an MLP into the decoder's width."""
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__()
-        self.norm = nn.LayerNorm(4 * WIDTH, eps=1e-5)
-        self.first, self.second, self.gelu = Linear(4 * WIDTH, HIDDEN), Linear(HIDDEN, D_WIDTH), GELU
+        self.norm = nn.LayerNorm(4 * size.width, eps=1e-5)
+        self.first, self.second, self.gelu = Linear(4 * size.width, size.hidden), Linear(size.hidden, size.d_width), GELU
 
     def forward(self, x):
-        """x [n, 144, WIDTH] -> [n, 36, D_WIDTH]; channels in the order y0x0, y0x1, y1x0, y1x1."""
-        half = GRID // 2
-        x = x.view(-1, half, 2, half, 2, WIDTH).permute(0, 1, 3, 2, 4, 5).reshape(-1, half * half, 4 * WIDTH)
+        """x [n, 144, width] -> [n, 36, d_width]; channels in the order y0x0, y0x1, y1x0, y1x1."""
+        half, width = GRID // 2, x.shape[-1]
+        x = x.view(-1, half, 2, half, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(-1, half * half, 4 * width)
         return self.second(F.gelu(self.first(self.norm(x)), approximate=self.gelu))
 
 
@@ -120,13 +144,13 @@ class Probes(nn.Module):
     Most show nothing, so that "nothing" weighs little in the loss: a fifth of another class, a twentieth for letters.
     """
 
-    PATCH_CLASSES = (len(SHAPES) + 1, len(COLOUR_NAMES) + 1, len(LETTERS) + 1)
-    TOKEN_CLASSES = (len(SHAPES) + 1, len(COLOUR_NAMES) + 1, len(PLACES) + 1, len(LETTERS) + 1, len(LETTERS) + 1)
+    PATCH_CLASSES = (len(SHAPES) + 1, len(COLOUR_NAMES) + 1, len(CHARACTERS) + 1)
+    TOKEN_CLASSES = (len(SHAPES) + 1, len(COLOUR_NAMES) + 1, len(PLACES) + 1, len(CHARACTERS) + 1, len(CHARACTERS) + 1)
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__()
-        self.patch = nn.Linear(WIDTH, sum(self.PATCH_CLASSES))
-        self.token = nn.Linear(D_WIDTH, sum(self.TOKEN_CLASSES))
+        self.patch = nn.Linear(size.width, sum(self.PATCH_CLASSES))
+        self.token = nn.Linear(size.d_width, sum(self.TOKEN_CLASSES))
 
     @staticmethod
     def loss(logits, labels, classes):
@@ -135,52 +159,55 @@ class Probes(nn.Module):
         labels = labels.flatten(0, -2)
         losses = []
         for i, group in enumerate(logits):
-            weight = torch.ones(group.shape[1])
-            weight[0] = 0.05 if group.shape[1] == len(LETTERS) + 1 else 0.2
+            weight = torch.ones(group.shape[1], device=group.device)
+            weight[0] = 0.05 if group.shape[1] == len(CHARACTERS) + 1 else 0.2
             if bool((labels[:, i] >= 0).any()):
                 losses.append(F.cross_entropy(group, labels[:, i], weight))
         return torch.stack(losses)
 
 
-def rope_tables(positions):
-    """cos and signed sin [..., D_HEAD] for positions [...]; pairs are neighbours (2i, 2i + 1)."""
-    angle = positions[..., None].float() * ROPE_BASE ** (-torch.arange(0, D_HEAD, 2) / D_HEAD)
+def rope_tables(positions, d_head):
+    """cos and signed sin [..., d_head] for positions [...]; pairs are neighbours (2i, 2i + 1)."""
+    powers = torch.arange(0, d_head, 2, device=positions.device) / d_head
+    angle = positions[..., None].float() * ROPE_BASE ** -powers
     cos = angle.cos().repeat_interleave(2, -1)
     sin = torch.stack([-angle.sin(), angle.sin()], -1).flatten(-2)
     return cos, sin
 
 
 def rotate(x, cos, sin):
-    """Turns the pairs of x [b, t, heads, D_HEAD]."""
-    swapped = x.view(*x.shape[:-1], D_HEAD // 2, 2).flip(-1).view_as(x)
+    """Turns the pairs of x [b, t, heads, d_head]."""
+    swapped = x.view(*x.shape[:-1], x.shape[-1] // 2, 2).flip(-1).view_as(x)
     return x * cos + swapped * sin
 
 
 class DecoderBlock(nn.Module):
     """RMSNorm, grouped-query attention with rotary positions, SwiGLU."""
 
-    def __init__(self):
+    def __init__(self, size):
         super().__init__()
-        kv = D_KV_HEADS * D_HEAD
-        self.norm1, self.norm2 = RMSNorm(D_WIDTH), RMSNorm(D_WIDTH)
-        self.qkv = Linear(D_WIDTH, D_WIDTH + 2 * kv, False, fake_q4_0)
-        self.out = Linear(D_WIDTH, D_WIDTH, False, fake_q4_0)
-        self.gate_up = Linear(D_WIDTH, 2 * D_FFN, False, fake_q4_0)
-        self.down = Linear(D_FFN, D_WIDTH, False, fake_q4_0)
+        width, kv = size.d_width, size.d_kv_heads * size.d_head
+        self.size = size
+        self.norm1, self.norm2 = RMSNorm(width), RMSNorm(width)
+        self.qkv = Linear(width, width + 2 * kv, False, fake_q4_0)
+        self.out = Linear(width, width, False, fake_q4_0)
+        self.gate_up = Linear(width, 2 * size.d_ffn, False, fake_q4_0)
+        self.down = Linear(size.d_ffn, width, False, fake_q4_0)
         for layer in (self.out, self.down):
-            nn.init.normal_(layer.weight, std=layer.in_features ** -0.5 * (2 * D_BLOCKS) ** -0.5)
+            nn.init.normal_(layer.weight, std=layer.in_features ** -0.5 * (2 * size.d_blocks) ** -0.5)
 
     def forward(self, x, cos, sin, mask):
-        """x [b, t, D_WIDTH]; mask [b, 1, t, t] added to the scores."""
-        b, t, _ = x.shape
-        kv, group = D_KV_HEADS * D_HEAD, D_HEADS // D_KV_HEADS
-        qk, v = self.qkv(self.norm1(x)).split([D_WIDTH + kv, kv], -1)
-        qk = rotate(qk.reshape(b, t, D_HEADS + D_KV_HEADS, D_HEAD), cos, sin).transpose(1, 2)
-        q = (qk[:, :D_HEADS] * D_HEAD ** -0.5).reshape(b, D_KV_HEADS, group * t, D_HEAD)
-        k, v = qk[:, D_HEADS:], v.view(b, t, D_KV_HEADS, D_HEAD).transpose(1, 2)
-        scores = (q @ k.transpose(-1, -2)).view(b, D_HEADS, t, t) + mask
-        mixed = scores.softmax(-1).view(b, D_KV_HEADS, group * t, t) @ v
-        mixed = mixed.view(b, D_HEADS, t, D_HEAD).transpose(1, 2).reshape(b, t, D_WIDTH)
+        """x [b, t, d_width]; mask [b, 1, t, t] added to the scores."""
+        b, t, width = x.shape
+        heads, kv_heads, head = self.size.d_heads, self.size.d_kv_heads, self.size.d_head
+        kv, group = kv_heads * head, heads // kv_heads
+        qk, v = self.qkv(self.norm1(x)).split([width + kv, kv], -1)
+        qk = rotate(qk.reshape(b, t, heads + kv_heads, head), cos, sin).transpose(1, 2)
+        q = (qk[:, :heads] * head ** -0.5).reshape(b, kv_heads, group * t, head)
+        k, v = qk[:, heads:], v.view(b, t, kv_heads, head).transpose(1, 2)
+        scores = (q @ k.transpose(-1, -2)).view(b, heads, t, t) + mask
+        mixed = scores.softmax(-1).view(b, kv_heads, group * t, t) @ v
+        mixed = mixed.view(b, heads, t, head).transpose(1, 2).reshape(b, t, width)
         x = x + self.out(mixed)
         gate, up = self.gate_up(self.norm2(x)).chunk(2, -1)
         return x + self.down(F.silu(gate.float()).to(up.dtype) * up)
@@ -189,23 +216,24 @@ class DecoderBlock(nn.Module):
 class Decoder(nn.Module):
     """Embeddings to final hidden states; output gives logits of chosen states."""
 
-    def __init__(self, vocabulary):
+    def __init__(self, vocabulary, size):
         super().__init__()
-        self.embedding = nn.Parameter(torch.randn(vocabulary, D_WIDTH) * 0.5)
-        self.blocks = nn.ModuleList(DecoderBlock() for _ in range(D_BLOCKS))
-        self.norm = RMSNorm(D_WIDTH)
-        self.output = Linear(D_WIDTH, vocabulary, False)
+        self.d_head = size.d_head
+        self.embedding = nn.Parameter(torch.randn(vocabulary, size.d_width) * 0.5)
+        self.blocks = nn.ModuleList(DecoderBlock(size) for _ in range(size.d_blocks))
+        self.norm = RMSNorm(size.d_width)
+        self.output = Linear(size.d_width, vocabulary, False)
         self.quantised = False
 
     def embed(self, ids):
-        """ids [...] -> [..., D_WIDTH]."""
+        """ids [...] -> [..., d_width]."""
         return F.embedding(ids, fake_q8_0(self.embedding) if self.quantised else self.embedding)
 
     def forward(self, x, positions, mask):
-        """x [b, t, D_WIDTH], positions [b, t], mask [b, t, t] bool, true where a token may look."""
-        cos, sin = (c[:, :, None] for c in rope_tables(positions))
-        bias = torch.zeros(mask.shape).masked_fill(~mask, -1e4)[:, None]
-        if torch.is_autocast_cpu_enabled():
+        """x [b, t, d_width], positions [b, t], mask [b, t, t] bool, true where a token may look."""
+        cos, sin = (c[:, :, None] for c in rope_tables(positions, self.d_head))
+        bias = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, -1e4)[:, None]
+        if torch.is_autocast_cpu_enabled() or torch.is_autocast_enabled():
             cos, sin, bias = cos.bfloat16(), sin.bfloat16(), bias.bfloat16()
         for block in self.blocks:
             x = block(x, cos, sin, bias)
@@ -215,10 +243,11 @@ class Decoder(nn.Module):
 class Model(nn.Module):
     """The whole demo model with its probes."""
 
-    def __init__(self, vocabulary):
+    def __init__(self, vocabulary, size=SIZES["small"]):
         super().__init__()
-        self.encoder, self.projector, self.probes = Encoder(), Projector(), Probes()
-        self.decoder = Decoder(vocabulary)
+        self.size = size
+        self.encoder, self.projector, self.probes = Encoder(size), Projector(size), Probes(size)
+        self.decoder = Decoder(vocabulary, size)
 
     def use_tanh(self):
         """Takes the GELU that the file names."""
@@ -235,11 +264,11 @@ class Model(nn.Module):
     def read(self, ids, image, segments, talk, positions):
         """Hidden states of packed sequences.
 
-        ids [b, t], -1 where an image token stands; image [b * tokens, D_WIDTH]; segments [b, t]; talk [b] bool;
+        ids [b, t], -1 where an image token stands; image [b * tokens, d_width]; segments [b, t]; talk [b] bool;
         positions [b, t]. A segment sees segment 0 and itself; in a conversation it sees all before it.
         """
         x = self.decoder.embed(ids.clamp(min=0)).masked_scatter((ids < 0)[..., None], image.float())
         t = ids.shape[1]
-        causal = torch.ones(t, t, dtype=torch.bool).tril()
+        causal = torch.ones(t, t, dtype=torch.bool, device=ids.device).tril()
         near = (segments[:, :, None] == segments[:, None]) | (segments[:, None] == 0) | talk[:, None, None]
         return self.decoder(x, positions, causal & near)

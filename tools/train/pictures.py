@@ -26,11 +26,17 @@ class Thing:
 
 @dataclass
 class Picture:
-    """pixels [h, w, 3] u8; things in reading order of their places; letters as (character, x, y)."""
+    """pixels [h, w, 3] u8; things in reading order of their places; letters as (character, x, y).
+
+    A scene besides gives its kind, what it asks about itself, and whether its things lie in places of their own.
+    """
     pixels: np.ndarray
     things: list = field(default_factory=list)
     word: str = ""
     letters: list = field(default_factory=list)
+    kind: str = "shapes"
+    asked: list = field(default_factory=list)
+    placed: bool = True
 
 
 def shape_mask(shape, size):

@@ -3,8 +3,10 @@ from collections import Counter
 
 from world import COLOUR_NAMES, PLACES, PLURALS, SHAPES
 
-CATEGORIES = ("colour", "shape", "count", "position", "yes/no", "word", "describe")
+CATEGORIES = ("colour", "shape", "count", "position", "yes/no", "word", "describe", "line", "larger", "nothing")
+SHAPE_CATEGORIES = CATEGORIES[:7]           # what the first demo model was asked
 WORD, DESCRIBE = CATEGORIES.index("word"), CATEGORIES.index("describe")
+NOTHING = "I can't read that"               # where the picture does not say
 PLACE_WORDS = {"middle": ("middle", "middle", "centre", "center")}
 
 
@@ -155,8 +157,14 @@ ASK = (ask_colour, ask_shape, ask_count, ask_position, ask_yesno, ask_word, ask_
 
 def ask(rng, picture, category):
     """(question, answer) of a category given by its index, or None when the picture has none."""
-    needs_things = category not in (CATEGORIES.index("count"), WORD)
-    pair = None if needs_things and not picture.things else ASK[category](rng, picture)
+    own = [a[1:] for a in picture.asked if a[0] == CATEGORIES[category]]
+    if own and (not picture.placed or rng.random() < 0.4):
+        pair = pick(rng, own)
+    elif not picture.placed or category >= len(ASK):
+        pair = pick(rng, own) if own else None
+    else:
+        needs_things = category not in (CATEGORIES.index("count"), WORD)
+        pair = None if needs_things and not picture.things else ASK[category](rng, picture)
     return pair and (vary(rng, pair[0]), pair[1])
 
 

@@ -14,23 +14,23 @@ import torch
 from PIL import Image
 
 from answer import image_tokens, reply
-from batches import TOKENIZER, draw_for
+from batches import draw_plain_for
 from export import load
-from questions import CATEGORIES, ask
+from questions import SHAPE_CATEGORIES, ask
 
 SEED = 7
 SAMPLE_GRIDS = ((1, 1), (1, 1), (1, 1), (2, 1), (2, 2), (2, 3))
 
 
-def write_sample(model, rng, number, grid, out):
+def write_sample(model, tokenizer, rng, number, grid, out):
     """Writes one sample; returns its line of samples.tsv."""
-    picture = draw_for(rng, grid, 0.3)
+    picture = draw_plain_for(rng, grid, 0.3)
     found = None
     while found is None:
-        found = ask(rng, picture, int(rng.integers(len(CATEGORIES))))
+        found = ask(rng, picture, int(rng.integers(len(SHAPE_CATEGORIES))))
     question, right = found
     grid, tiles, image = image_tokens(model, picture.pixels)
-    prompt, ids = reply(model, grid, image, question)
+    prompt, ids = reply(model, tokenizer, grid, image, question)
     with torch.no_grad():
         row = torch.tensor([prompt])
         states = model.read(row, image.flatten(0, 1), torch.zeros_like(row), torch.zeros(1, dtype=torch.bool),
@@ -42,7 +42,7 @@ def write_sample(model, rng, number, grid, out):
     tiles.tofile(stem + ".tiles.u8")
     image.numpy().astype("<f4").tofile(stem + ".image.f32")
     logits.numpy().astype("<f4").tofile(stem + ".logits.f32")
-    return "%d\t%dx%d\t%s\t%s\t%s\n" % (number, *grid, question, TOKENIZER.decode(ids), right)
+    return "%d\t%dx%d\t%s\t%s\t%s\n" % (number, *grid, question, tokenizer.decode(ids), right)
 
 
 def main():
@@ -51,10 +51,10 @@ def main():
     parser.add_argument("--out", default="../../build/train/sample")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
-    model, rng = load(options.demo), np.random.default_rng(SEED)
+    (model, tokenizer), rng = load(options.demo), np.random.default_rng(SEED)
     with open(os.path.join(options.out, "samples.tsv"), "w", encoding="utf-8") as f:
         f.write("number\tcolumns x rows\tquestion\tgreedy answer\tright answer\n")
-        f.writelines(write_sample(model, rng, i, g, options.out) for i, g in enumerate(SAMPLE_GRIDS))
+        f.writelines(write_sample(model, tokenizer, rng, i, g, options.out) for i, g in enumerate(SAMPLE_GRIDS))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,23 @@
-"""Trains the demo model on pictures drawn as it goes. The schedule follows the clock, so that it ends in time.
+"""Trains the demo model on pictures drawn as it goes. Each stage's schedule follows the clock, so that it ends in time.
 
-    python3 train.py --minutes 90 --out ../../build/train
-    python3 train.py --minutes 90 --out ../../build/train --resume
+    python3 train.py --stage 0 --minutes 90                         # the parts, from scratch: encoder first, then all
+    python3 train.py --stage 1 --minutes 5 --pair ../../demo        # the projector alone, on pre-trained parts
+    python3 train.py --stage 2 --minutes 60                         # then all
 
-Two processes of one thread each train on half of every batch and average their gradients: they wait for each other
-once a step, so that other work on the machine slows them little.
+A stage begins with what --out/checkpoint.pt holds; without one it begins with --pair, or at random. The same command
+again goes on where it was stopped (SIGTERM and SIGINT write a checkpoint first); more --minutes give it more time. A GPU
+is used where torch finds one, fed by processes that draw. Without one, two processes of one thread each train on half of
+every batch and average their gradients: they wait for each other once a step, so that other work on the machine slows
+them little. Every minute's losses go to --out/loss.csv, what was run to --out/runs.csv.
 """
 import argparse
+import concurrent.futures
+import csv
 import ctypes
 import math
+import multiprocessing
 import os
+import signal
 import tempfile
 import time
 
@@ -19,24 +27,31 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from batches import TOKENIZER, make_batch
-from network import Model, Probes
+from export import load_pair
+from network import SIZES, Model, Probes
 from questions import CATEGORIES
 
 TRAIN_SEED, TEST_SEED = 1, 2
-# Parts of the run: end (share of the time), pictures of a rank's batch, learning-rate factor of the encoder and
-# weight of the dense labels. The weights of the categories: colour, shape, count, position, yes/no, word, describe;
-# where a word is written it is always asked for as well.
-PARTS = (
-    dict(end=0.06, mix=dict(batch=32, multi=0.0, words=0.35, weights=None), encoder_rate=1.0, probe=1.0),
-    dict(end=0.15, mix=dict(batch=24, multi=0.0, words=0.15, weights=(.16, .16, .18, .17, .11, .0, .22)),
-         encoder_rate=0.3, probe=0.3),
-    dict(end=0.36, mix=dict(batch=24, multi=0.0, words=0.22, weights=(.18, .18, .28, .20, .09, .0, .07)),
-         encoder_rate=1.0, probe=0.15),
-    dict(end=1.01, mix=dict(batch=24, multi=0.28, words=0.28, weights=(.14, .15, .35, .18, .09, .0, .09)),
-         encoder_rate=1.0, probe=0.1),
+LOSSES = ("answer", "shape", "colour", "place", "letter left", "letter right")
+# Parts of a stage: end (share of its time), pictures of a rank's batch, learning-rate factor of the encoder and weight
+# of the dense labels. The weights of the categories: colour, shape, count, position, yes/no, word, describe, line,
+# larger, nothing; where a word is written it is always asked for as well.
+ASKED = (.10, .10, .20, .12, .08, .06, .06, .16, .07, .05)
+STAGES = (
+    dict(peak=1.5e-3, quantise_from=0.75, parts=(
+        dict(end=0.08, mix=dict(batch=32, multi=0.0, plain=0.5, words=0.35, weights=None), encoder_rate=1.0, probe=1.0),
+        dict(end=0.15, mix=dict(batch=24, multi=0.0, plain=1.0, words=0.15,
+                                weights=(.16, .16, .18, .17, .11, .0, .22, 0, 0, 0)), encoder_rate=0.3, probe=0.3),
+        dict(end=0.36, mix=dict(batch=24, multi=0.0, plain=0.6, words=0.22, weights=ASKED), encoder_rate=1.0, probe=0.15),
+        dict(end=1.01, mix=dict(batch=24, multi=0.28, plain=0.3, words=0.28, weights=ASKED), encoder_rate=1.0, probe=0.1))),
+    dict(peak=1e-3, quantise_from=2, parts=(
+        dict(end=1.01, mix=dict(batch=24, multi=0.2, plain=0.3, words=0.28, weights=ASKED), encoder_rate=0.0, probe=0.1),)),
+    dict(peak=1e-3, quantise_from=0.7, parts=(
+        dict(end=0.12, mix=dict(batch=24, multi=0.0, plain=0.3, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.5),
+        dict(end=1.01, mix=dict(batch=24, multi=0.25, plain=0.3, words=0.3, weights=ASKED), encoder_rate=1.0, probe=0.15))),
 )
-QUANTISE_FROM = 0.75
-PEAK_RATE, WARM_UP_STEPS = 1.5e-3, 150
+WARM_UP_STEPS = 100
+SAVE_EVERY_S = 150
 
 
 def keep_freed_memory():
@@ -46,21 +61,22 @@ def keep_freed_memory():
         libc.mallopt(parameter, 2 ** 31 - 1)
 
 
-def part_at(progress):
-    """The part of the schedule at a share of the run's time."""
-    return next(p for p in PARTS if progress < p["end"])
+def part_at(stage, progress):
+    """The part of a stage at a share of its time."""
+    return next(p for p in STAGES[stage]["parts"] if progress < p["end"])
 
 
-def to_torch(batch):
+def to_torch(batch, device):
     """Numpy arrays of a batch as tensors."""
-    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
+    return {k: torch.from_numpy(v).to(device) if isinstance(v, np.ndarray) else v for k, v in batch.items()}
 
 
-def forward(model, batch, patch_probe):
+def forward(model, batch, patch_probe, frozen_encoder=False):
     """Returns the probe losses, and answer logits [m, vocabulary] with targets [m] where the batch asks questions."""
     tiles = batch["tiles"].flatten(0, 1)
-    with torch.autocast("cpu", torch.bfloat16):
-        features = model.encoder(tiles)
+    with torch.autocast(tiles.device.type, torch.bfloat16):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_encoder):
+            features = model.encoder(tiles)
         image = model.projector(features)
         probe = Probes.loss(model.probes.token(image), batch["tokens"].flatten(0, 1), Probes.TOKEN_CLASSES)
         if patch_probe:
@@ -98,128 +114,209 @@ def show(tally):
     return "  ".join(f"{name} {100 * right / max(1, asked):.1f}" for name, (right, asked) in tally.items())
 
 
-def test_batches(multi, count):
-    """Held-out batches, all of one tile or all of several."""
-    mix = dict(PARTS[-1]["mix"], multi=float(multi))
-    return [to_torch(make_batch(TEST_SEED, i, 0, mix)) for i in range(count)]
+def test_batches(plain, multi, count, device):
+    """Held-out batches of plain pictures or scenes, all of one tile or all of several."""
+    mix = dict(STAGES[-1]["parts"][-1]["mix"], plain=float(plain), multi=float(multi))
+    return [to_torch(make_batch(TEST_SEED, i, 0, mix), device) for i in range(count)]
 
 
-def parameter_groups(model):
-    """Optimiser groups: the encoder's parameters and all others, with and without weight decay."""
+def parameter_groups(model, stage):
+    """Optimiser groups: the encoder's parameters and all others, with and without weight decay; stage 1 has neither the
+    encoder's nor the decoder's."""
     groups = []
     for encoder in (True, False):
         for decay in (True, False):
             chosen = [p for n, p in model.named_parameters()
-                      if n.startswith("encoder") == encoder
-                      and (p.dim() > 1 and "embedding" not in n) == decay]
-            groups.append(dict(params=chosen, encoder=encoder, weight_decay=0.05 if decay else 0.0))
+                      if n.startswith("encoder") == encoder and (p.dim() > 1 and "embedding" not in n) == decay
+                      and (stage != 1 or n.startswith(("projector", "probes")))]
+            if chosen:
+                groups.append(dict(params=chosen, encoder=encoder, weight_decay=0.05 if decay else 0.0))
     return groups
 
 
-def set_rate(optimiser, step, progress, part):
-    """Warm-up, then a cosine in time down to a fiftieth."""
-    rate = PEAK_RATE * min(1, (step + 1) / WARM_UP_STEPS) * (0.51 + 0.49 * math.cos(math.pi * min(1, progress)))
+def set_rate(optimiser, steps_here, progress, stage, part):
+    """Warm-up, then a cosine in time down to a fiftieth; returns the rate."""
+    rate = STAGES[stage]["peak"] * min(1, (steps_here + 1) / WARM_UP_STEPS) * (0.51 + 0.49 * math.cos(math.pi * progress))
     for group in optimiser.param_groups:
         group["lr"] = rate * (part["encoder_rate"] if group["encoder"] else 1)
+    return rate
 
 
-def save(path, model, optimiser, step, elapsed):
-    """Writes a checkpoint beside the old one, then takes its place."""
-    torch.save(dict(model=model.state_dict(), optimiser=optimiser.state_dict(), step=step, elapsed=elapsed),
-               path + ".part")
-    os.replace(path + ".part", path)
-
-
-def flat_gradients(model):
-    """One vector that holds every gradient, and one more number at its end for the time."""
-    parameters = list(model.parameters())
-    flat, at = torch.zeros(sum(p.numel() for p in parameters) + 1), 0
+def flat_gradients(parameters):
+    """One vector that holds every gradient, and two more numbers at its end: the time, and whether to stop."""
+    flat, at = torch.zeros(sum(p.numel() for p in parameters) + 2, device=parameters[0].device), 0
     for p in parameters:
         p.grad = flat[at:at + p.numel()].view_as(p)
         at += p.numel()
     return flat
 
 
+def add_row(path, head, row):
+    """A row of a CSV file, with its head where the file is new."""
+    new = not os.path.exists(path)
+    with open(path, "a", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f)
+        if new:
+            writer.writerow(head)
+        writer.writerow(row)
+
+
 class Report:
-    """Gathers losses and prints them every minute, with the held-out score every other time."""
+    """Gathers losses and writes them every minute, with the held-out score every third time."""
 
-    def __init__(self, elapsed):
-        self.last, self.times, self.pictures, self.losses = elapsed, 0, 0, []
-        self.held_out = test_batches(0, 8), test_batches(1, 12)
+    def __init__(self, out, stage, elapsed, device):
+        self.out, self.stage, self.last, self.times, self.pictures, self.losses = out, stage, elapsed, 0, 0, []
+        self.held_out = {"plain, one tile": test_batches(1, 0, 4, device), "scenes, one tile": test_batches(0, 0, 8, device),
+                         "scenes, several": test_batches(0, 1, 8, device)}
 
-    def step(self, model, step, elapsed, part, pictures, losses):
+    def scores(self, model):
+        """Prints the held-out scores."""
+        for name, batches in self.held_out.items():
+            print("       %s: " % name, show(score(model, batches)), flush=True)
+
+    def step(self, model, state, rate, pictures, losses):
         """Takes one step's losses: answer first, then the probes."""
         self.pictures += pictures
-        self.losses.append(losses[:6])
-        if elapsed - self.last < 60:
+        self.losses.append(losses[:len(LOSSES)])
+        if state["elapsed"] - self.last < 60:
             return
         means = np.mean(self.losses, 0)
-        print(f"{elapsed / 60:6.1f} min  step {step}  {self.pictures / (elapsed - self.last):.0f} pictures/s  "
+        speed = self.pictures / (state["elapsed"] - self.last)
+        add_row(os.path.join(self.out, "loss.csv"), ("stage", "seconds", "step", "pictures", "pictures/s", "rate") + LOSSES,
+                [self.stage, round(state["elapsed"]), state["step"], state["pictures"], round(speed, 1), "%.2e" % rate]
+                + ["%.4f" % m for m in means])
+        print(f"{state['elapsed'] / 60:6.1f} min  step {state['step']}  {speed:.1f} pictures/s  "
               f"answer {means[0]:.3f}  probes {' '.join(f'{v:.3f}' for v in means[1:])}", flush=True)
         self.times += 1
-        if part["mix"]["weights"] is not None and self.times % 3 == 0:
-            print("       one tile:  ", show(score(model, self.held_out[0])), flush=True)
-            if part["mix"]["multi"]:
-                print("       many tiles:", show(score(model, self.held_out[1])), flush=True)
-        self.last, self.pictures, self.losses = elapsed, 0, []
+        if self.times % 4 == 0:
+            self.scores(model)
+        self.last, self.pictures, self.losses = state["elapsed"], 0, []
 
 
-def train(rank, ranks, meeting, minutes, out, resume):
-    """One process's part of the run; rank 0 keeps the time, reports, and writes out/checkpoint.pt."""
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    dist.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=ranks)
+class Batches:
+    """The batches of a rank, one after another; drawn ahead by other processes where there are any."""
+
+    def __init__(self, rank, workers):
+        self.rank, self.ahead = rank, []
+        context = multiprocessing.get_context("spawn")
+        self.pool = concurrent.futures.ProcessPoolExecutor(workers, context) if workers else None
+        self.room = 3 * workers
+
+    def get(self, step, mix):
+        """The batch of a step; with processes drawing ahead its mix may be that of some steps before."""
+        if not self.pool:
+            return make_batch(TRAIN_SEED, step, self.rank, mix)
+        while len(self.ahead) < self.room:
+            at = step + len(self.ahead)
+            self.ahead.append(self.pool.submit(make_batch, TRAIN_SEED, at, self.rank, mix))
+        return self.ahead.pop(0).result()
+
+
+def restore(options, device):
+    """The model, its optimiser, and how far it is: the checkpoint's, or those of a pair of files, or new ones."""
     torch.manual_seed(0)
-    model = Model(len(TOKENIZER.tokens))
-    optimiser = torch.optim.AdamW(parameter_groups(model), lr=PEAK_RATE, betas=(0.9, 0.95), foreach=True)
-    path, step, elapsed = os.path.join(out, "checkpoint.pt"), 0, 0.0
-    if resume:
-        state = torch.load(path)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, elapsed = state["step"], state["elapsed"]
-    flat = flat_gradients(model)
-    report, saved = Report(elapsed) if rank == 0 else None, elapsed
-    started = time.time() - elapsed
-    while elapsed < 60 * minutes:
-        progress = elapsed / (60 * minutes)
-        part = part_at(progress)
-        model.quantise(progress >= QUANTISE_FROM)
-        set_rate(optimiser, step, progress, part)
-        batch = to_torch(make_batch(TRAIN_SEED, step, rank, part["mix"]))
-        probe, logits, targets = forward(model, batch, part["mix"]["weights"] is None)
-        answer = F.cross_entropy(logits, targets) if logits is not None else torch.zeros(())
+    path = os.path.join(options.out, "checkpoint.pt")
+    saved = torch.load(path, map_location=device) if os.path.exists(path) else None
+    size = saved["size"] if saved else options.size
+    model = Model(len(TOKENIZER.tokens), SIZES[size])
+    state = dict(stage=options.stage, step=0, elapsed=0.0, pictures=0, size=size)
+    if saved:
+        model.load_state_dict(saved["model"])
+    elif options.pair:
+        load_pair(model, options.pair)
+    model.to(device)
+    optimiser = torch.optim.AdamW(parameter_groups(model, options.stage), lr=0.0, betas=(0.9, 0.95), foreach=True)
+    if saved:
+        state.update(step=saved["step"], pictures=saved["pictures"])
+        if saved["stage"] == options.stage:
+            optimiser.load_state_dict(saved["optimiser"])
+            state["elapsed"] = saved["elapsed"]
+    return model, optimiser, state
+
+
+def save(out, model, optimiser, state):
+    """Writes a checkpoint beside the old one, then takes its place."""
+    path = os.path.join(out, "checkpoint.pt")
+    torch.save(dict(state, model=model.state_dict(), optimiser=optimiser.state_dict()), path + ".part")
+    os.replace(path + ".part", path)
+
+
+def train(rank, ranks, meeting, options):
+    """One process's part of the run; rank 0 keeps the time, reports, and writes the checkpoints."""
+    stopped = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.append(1))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // ranks))
+        keep_freed_memory()
+    if ranks > 1:
+        dist.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=ranks)
+    model, optimiser, state = restore(options, device)
+    stage, first_step, saved = options.stage, state["step"], state["elapsed"]
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    flat = flat_gradients(parameters)
+    report = Report(options.out, stage, saved, device) if rank == 0 else None
+    batches = Batches(rank, options.workers if device.type == "cuda" else 0)
+    started = time.time() - saved
+    while state["elapsed"] < 60 * options.minutes:
+        progress = state["elapsed"] / (60 * options.minutes)
+        part = part_at(stage, progress)
+        model.quantise(progress >= STAGES[stage]["quantise_from"])
+        rate = set_rate(optimiser, state["step"] - first_step, progress, stage, part)
+        mix = part["mix"] if device.type == "cpu" else dict(part["mix"], batch=part["mix"]["batch"] * options.batch_factor)
+        batch = to_torch(batches.get(state["step"], mix), device)
+        probe, logits, targets = forward(model, batch, stage != 1, stage == 1)
+        answer = F.cross_entropy(logits, targets) if logits is not None else torch.zeros((), device=device)
         flat.zero_()
         (answer + part["probe"] * probe.sum()).backward()
-        flat[-1] = ranks * (time.time() - started) if rank == 0 else 0
-        dist.all_reduce(flat)
+        flat[-2:] = torch.tensor([ranks * (time.time() - started), float(len(stopped))] if rank == 0 else [0.0, 0.0])
+        if ranks > 1:
+            dist.all_reduce(flat)
         flat /= ranks
-        elapsed = flat[-1].item()
-        flat[-1] = 0
+        state["elapsed"], stop = flat[-2:].tolist()
+        flat[-2:] = 0
         flat *= min(1.0, 1 / (flat.norm().item() + 1e-6))
         optimiser.step()
-        step += 1
+        state["step"] += 1
+        state["pictures"] += ranks * len(batch["tiles"])
         if rank == 0:
-            report.step(model, step, elapsed, part, ranks * len(batch["tiles"]), [answer.item()] + probe.tolist())
-            if elapsed - saved >= 150 or elapsed >= 60 * minutes:
-                save(path, model, optimiser, step, elapsed)
-                saved = elapsed
+            report.step(model, state, rate, ranks * len(batch["tiles"]), [answer.item()] + probe.tolist())
+            if stop or state["elapsed"] - saved >= SAVE_EVERY_S or state["elapsed"] >= 60 * options.minutes:
+                save(options.out, model, optimiser, state)
+                saved = state["elapsed"]
+        if stop:
+            break
     if rank == 0:
-        print("end, one tile:  ", show(score(model, report.held_out[0])))
-        print("end, many tiles:", show(score(model, report.held_out[1])), flush=True)
+        add_row(os.path.join(options.out, "runs.csv"),
+                ("stage", "size", "train seed", "test seed", "device", "minutes", "seconds", "step", "pictures"),
+                (stage, state["size"], TRAIN_SEED, TEST_SEED, device.type, options.minutes, round(state["elapsed"]),
+                 state["step"], state["pictures"]))
+        report.scores(model)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=90, help="length of the whole run")
-    parser.add_argument("--out", default="../../build/train", help="folder of the checkpoint")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    parser.add_argument("--ranks", type=int, default=2, help="processes, one a core")
+    parser.add_argument("--stage", type=int, choices=(0, 1, 2), default=0)
+    parser.add_argument("--minutes", type=float, default=90, help="length of the whole stage")
+    parser.add_argument("--out", default="../../build/train", help="folder of the checkpoint and the records")
+    parser.add_argument("--pair", help="folder of a pair of files to begin with")
+    parser.add_argument("--size", choices=tuple(SIZES), default="small")
+    parser.add_argument("--ranks", type=int, default=2, help="processes without a GPU, one a core")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 1) - 1), help="that draw for a GPU")
+    parser.add_argument("--batch-factor", type=int, default=8, help="a GPU's batch in those of a CPU's process")
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
+    if torch.cuda.is_available() or options.ranks == 1:
+        train(0, 1, "", options)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        arguments = options.ranks, os.path.join(folder, "meeting"), options.minutes, options.out, options.resume
-        torch.multiprocessing.spawn(train, arguments, nprocs=options.ranks)
+        arguments = options.ranks, os.path.join(folder, "meeting"), options
+        context = torch.multiprocessing.spawn(train, arguments, nprocs=options.ranks, join=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: [os.kill(p, signal.SIGTERM) for p in context.pids()])
+        while not context.join():
+            pass
 
 
 if __name__ == "__main__":

@@ -25,8 +25,11 @@ VAN WAX YES EXIT OPEN STOP MILK FISH BIRD TREE BOOK DOOR LAMP ROAD SHIP STAR MOO
 WIND APPLE BREAD CHAIR HOUSE LEMON MOUSE PAPER QUEEN RIVER SHEEP TABLE WATER ZEBRA HELLO CLOSED COFFEE GARDEN
 ORANGE WINDOW YELLOW PHONES MARKET ROCKET SILVER TICKET""".split()
 
+# What can be written in a picture: capital letters, which the tokenizer never merges, digits and some marks.
+CHARACTERS = LETTERS + "0123456789.:%-"
+
 TILE = 96            # tile side, pixels
 PATCH = 8            # patch side, pixels
-MAX_COLUMNS = 3
-MAX_ROWS = 3
+MAX_COLUMNS = 4
+MAX_ROWS = 4
 ALPHA = 0.1          # of the relaxed aspect-ratio matching
