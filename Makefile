@@ -25,7 +25,7 @@ PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
 .PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 deps-cross deps-install install dist demo bench bench-peer models test check \
-        sanitize test-arm test-32 run-aarch64 fuzz size train-demo format clean
+        sanitize test-arm test-32 run-aarch64 fuzz size deps-train train-demo eval format clean
 .SECONDARY:
 
 all: $(BUILD)/libbluelm.a $(BUILD)/bluelm ## build the library and the command
@@ -89,8 +89,13 @@ install: all $(BUILD)/libbluelm_posix.a ## install library, header, port and com
 dist: ## write the whole library as two files, dist/bluelm.h and dist/bluelm.c
 	@tools/dist.sh dist
 
-demo: deps all ## answer questions on the three pictures in demo/images
-	@apps/demo.sh $(BUILD)/bluelm $(DEMO)
+demo: deps all $(BUILD)/grid_png ## answer questions on the pictures in demo/images, draw their tiles into build/demo
+	@apps/demo.sh $(BUILD) $(DEMO)
+
+# Linked with the library's objects: it uses a decoder that bluelm.h does not offer.
+$(BUILD)/grid_png: tools/grid_png.c $(LIB_OBJ) $(PORT_OBJ)
+	$(call say,LD $@)
+	$(Q)$(COMPILE) -MF $(BUILD)/obj/grid_png.d -MT $@ $< $(LIB_OBJ) $(PORT_OBJ) -pthread -o $@
 
 # ---- Proof ----------------------------------------------------------------------------
 
@@ -166,9 +171,18 @@ run-aarch64: deps-board ## boot the demo on QEMU's aarch64 virt machine, without
 
 # ---- The demo model -------------------------------------------------------------------------
 
-train-demo: ## train the demo model from scratch (hours)
-	@$(call need,python3-torch python3-pil libopenblas0-pthread)
-	cd tools/train && /usr/bin/python3 train.py
+FONTS := fonts-dejavu-core fonts-dejavu-extra fonts-liberation fonts-freefont-ttf fonts-roboto-unhinted fonts-open-sans \
+         fonts-noto-core fonts-lato fonts-crosextra-carlito fonts-urw-base35 fonts-firacode fonts-cantarell
+
+deps-train: ## install what train-demo needs, fonts too
+	@$(call need,python3-torch libopenblas0-pthread python3-pil python3-numpy $(FONTS))
+
+train-demo: deps-train ## train the demo model from scratch (hours; a GPU is used where there is one), or go on
+	cd tools/train && /usr/bin/python3 train.py $(ARGS)
+
+eval: deps $(BUILD)/bluelm ## ask a model about 2,000 fresh pictures, each kind with its interval (ARGS="--set plain")
+	@$(call need,python3-pil python3-numpy $(FONTS))
+	@cd tools/train && /usr/bin/python3 evaluate.py --binary $(abspath $(BUILD)/bluelm) --dir $(abspath $(BUILD))/eval $(ARGS)
 
 format: ## clang-format every C file
 	clang-format -i bluelm.[ch] $(wildcard */*.[ch] */*/*.[ch] ports/*/*/*.[ch])
