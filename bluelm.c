@@ -62,6 +62,7 @@
 #include "network/recurrent.c"
 #include "network/projector.c"
 #include "network/vision.c"
+#include "network/move.c"
 
 #include "families/tensors.c"
 #include "families/language.c"
@@ -77,6 +78,7 @@
 #include "engine/conversation.c"
 #include "engine/pictures.c"
 #include "engine/encode.c"
+#include "engine/release.c"
 #include "engine/rewind.c"
 #include "engine/steps.c"
 #include "engine/template.c"

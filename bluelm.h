@@ -68,12 +68,10 @@ typedef struct bluelm_error {
     int cause;        /* BLUELM_CAUSE_*                                      */
 } bluelm_error;
 
-/* The version that is linked, "0.2.0". Until 1.0 structs and calls may change between minor
- * versions: compile against the header of the library you link. */
+/* The version that is linked, "0.2.0". Compile against its header: until 1.0 structs change. */
 const char *bluelm_version(void);
 
-/* Renders an error as one line of English with its numbers, e.g.
- * "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
+/* Renders an error as one line, "kv cache: need 67108864 bytes, have 50331648 (short 16777216)".
  *   text  out, at most `bytes` bytes, always 0-terminated if bytes > 0
  * Returns the length of the whole line without its terminator; a longer one was cut. Built
  * with BLUELM_NO_ERROR_TEXT, errors have no subject: code and numbers alone. */
@@ -81,9 +79,9 @@ size_t bluelm_error_text(const bluelm_error *err, char *text, size_t bytes);
 
 /* ---- What the engine is given -------------------------------------------- */
 
-/* The two GGUF files, at any address and alignment, readable for the engine's life. The
- * weights are used where they lie. Without an mmproj (NULL, 0) the engine takes text alone,
- * without a language model it only embeds pictures, of a vocabulary alone it only tokenizes. */
+/* The two GGUF files, at any address and alignment, used where they lie, readable for the
+ * engine's life (see bluelm_vision_release). Without an mmproj (NULL, 0) the engine takes text
+ * alone, without a language model it embeds pictures, of a vocabulary alone it tokenizes. */
 typedef struct bluelm_weights {
     const void *llm;
     size_t llm_bytes;
@@ -133,8 +131,8 @@ typedef struct bluelm_chat_texts {
 
 /* Everything is optional: 0 is the default that the field's comment gives. */
 typedef struct bluelm_config {
-    /* Tokens the KV cache holds, prompt, pictures and answers together.
-     * Default: the model's context_length, at most 2048. Limit: 1 .. 1048576. */
+    /* Tokens the KV cache holds, prompt, pictures and answers together. Default: the model's
+     * context_length, at most 2048. Limit: 1 .. 1048576. */
     uint32_t context_tokens;
     /* Tokens that go through the network at once while a prompt is read; more is
      * faster and takes more activations. Default 128 (best on the paper's NPU). 1 .. 2048. A
@@ -145,11 +143,11 @@ typedef struct bluelm_config {
     uint32_t max_tiles;
     /* Tiles the vision encoder takes at once. Default 4 (best on the paper's NPU). 1 .. 64. */
     uint32_t tiles_per_batch;
-    /* Widest picture that is taken, in pixels across as it is stored; its height does not
-     * matter: it is read row by row. Default 16384; at most 65535. */
+    /* Widest picture, in pixels across as it is stored; its height does not matter: it is read
+     * row by row. Default 16384; at most 65535. */
     uint32_t max_image_width_px;
-    /* Longest run of text between two pictures or turns, in bytes; sizes the
-     * tokenizer's scratch. Default 4 x context_tokens, at least 1024. Limit: 60000. */
+    /* Longest run of text between two pictures or turns, in bytes; sizes the tokenizer's
+     * scratch. Default 4 x context_tokens, at least 1024. Limit: 60000. */
     uint32_t text_bytes;
     uint32_t kv_type;         /* BLUELM_KV_*; default int8                              */
     uint32_t activation_type; /* BLUELM_ACT_*; default int8                             */
@@ -161,36 +159,33 @@ typedef struct bluelm_config {
     uint32_t overlap_tiles;   /* 1: the next batch of tiles is cut and its patches embedded
                                  beside the blocks of this one, by the port's `start`;
                                  takes one more residual stream. Default 0.            */
-    /* Most image tokens of one picture: a cap on what its tiling may ask for. Without an
-     * mmproj, room for pictures encoded elsewhere (bluelm_add_image_rows). Default: what the
-     * model's own tiling allows and the context holds, for pictures of their own size (Qwen-VL)
-     * 1024; without an mmproj none. */
+    /* Most image tokens of one picture. Without an mmproj, room for pictures encoded elsewhere
+     * (bluelm_add_image_rows; default none). Default: what the model's own tiling allows and the
+     * context holds, for pictures of their own size (Qwen-VL) 1024. */
     uint32_t max_image_tokens;
     /* Places to go back to (bluelm_mark), each of which keeps n_vocab floats and, in families
      * whose layers have states or windows, a copy of them. Default 1, at most 16;
      * BLUELM_NO_MARKS takes none. */
     uint32_t marks;
-    /* The chat template by name (bluelm_chat_template_name; "none": completion alone), or by
-     * its texts. Default: the file's. All three stay readable for the engine's life. */
+    /* The chat template by name (bluelm_chat_template_name; "none": completion alone) or texts.
+     * Default: the file's. All three stay readable for the engine's life. */
     const char *chat_template;
     const bluelm_chat_texts *chat_texts;
     const char *date; /* today as the model's template writes it, where it does; default: its
                          own fixed date, or no such line                                 */
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
-    /* Memory, in bytes, for pictures that cannot be read by rows, interlaced PNG and
-     * progressive JPEG: what bluelm_image_whole_bytes says of them. Default 0: the place of
-     * the activations alone. One that needs more is BLUELM_E_BUDGET when it is added. */
+    /* Bytes for pictures that cannot be read by rows, interlaced PNG and progressive JPEG:
+     * what bluelm_image_whole_bytes says of them. Default 0: the place of the activations
+     * alone. One that needs more is BLUELM_E_BUDGET when it is added. */
     uint64_t whole_image_bytes;
-    /* Caps on the parts of the arena, in bytes; default no cap. A cap that is too
-     * low fails bluelm_plan and bluelm_init with its numbers. */
+    /* Caps on the parts of the arena, in bytes; default none. One that is too low fails plan. */
     uint64_t max_weights_view_bytes, max_tokenizer_bytes, max_kv_cache_bytes;
     uint64_t max_image_tokens_bytes, max_activations_bytes, max_image_decode_bytes;
     uint64_t max_total_bytes;
 } bluelm_config;
 
-/* What an engine takes, in bytes, and what it was planned for. The arena is laid
- * out in the order of the fields:
+/* What an engine takes, in bytes, and what it was planned for. The arena, in this order:
  *
  *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | marks | overlay |
  *
@@ -216,17 +211,16 @@ typedef struct bluelm_memory {
     uint32_t tokens_per_tile, tile_px, workers;  /* tile_px: side of a tile           */
 } bluelm_memory;
 
-/* The world outside, each field optional. `bluelm_port` is copied at init. */
+/* The world outside, each field optional; copied at init. */
 typedef struct bluelm_port {
     void *user;
-    /* Calls fn(arg, part) for every part in [0, parts), on any threads in any order,
-     * and returns when all have returned. NULL: parts run one after another. */
+    /* Calls fn(arg, part) for every part in [0, parts), on any threads in any order, and
+     * returns when all have returned. NULL: parts run one after another. */
     void (*parallel_for)(void *user, void (*fn)(void *arg, uint32_t part), void *arg,
                          uint32_t parts);
-    /* With config overlap_tiles: start runs fn(arg) beside everything else, on a thread or
-     * core of its own, and finish returns when it has returned; one at a time. NULL: the
-     * work is done in its turn. bluelm_reset before a picture goes away waits for what was
-     * started; so does bluelm_close. */
+    /* With config overlap_tiles: start runs fn(arg) beside everything else, on a thread or core
+     * of its own, and finish returns when it has returned; one at a time. NULL: the work is done
+     * in its turn. bluelm_reset and bluelm_close wait for what was started. */
     void (*start)(void *user, void (*fn)(void *arg), void *arg);
     void (*finish)(void *user);
     uint64_t (*now_us)(void *user); /* a clock that never goes back, for bluelm_stats */
@@ -235,16 +229,15 @@ typedef struct bluelm_port {
 
 typedef struct bluelm bluelm;
 
-/* Computes the arena for a model and a configuration from the files' headers.
- * bluelm_init lays the arena out with the same code, so the two cannot disagree.
- *   need  out
+/* Computes the arena for a model and a configuration from the files' headers. bluelm_init lays
+ * the arena out with the same code, so the two cannot disagree.
  * Errors: BLUELM_E_ARG, BLUELM_E_FORMAT, BLUELM_E_UNSUPPORTED, and BLUELM_E_BUDGET
  * when a cap is too low (need is filled in all the same). */
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
                 bluelm_memory *need, bluelm_error *err);
 
-/* Builds an engine at the start of the arena. An arena of exactly plan's total
- * succeeds; one byte less is BLUELM_E_BUDGET with need and have.
+/* Builds an engine at the start of the arena: plan's total is enough, one byte less is
+ * BLUELM_E_BUDGET.
  *   arena   any address; the engine's until bluelm_close
  *   config  NULL: all defaults;  port  NULL: one thread, no clock
  * A file that changes meanwhile is BLUELM_E_FORMAT. */
@@ -252,8 +245,7 @@ int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
                 const bluelm_weights *weights, const bluelm_config *config,
                 const bluelm_port *port, bluelm_error *err);
 
-/* Gives the arena back: waits for what the port's `start` was given, and lifts AddressSanitizer's
- * poison; there is nothing else to close.
+/* Gives the arena back: waits for the port's `start`, lifts AddressSanitizer's poison.
  *   engine  NULL is fine;  wipe  1: zeros over all the engine used, texts and pictures too */
 void bluelm_close(bluelm *engine, int wipe);
 
@@ -261,9 +253,8 @@ void bluelm_close(bluelm *engine, int wipe);
 
 typedef enum bluelm_role { BLUELM_SYSTEM = 0, BLUELM_USER = 1, BLUELM_ASSISTANT = 2 } bluelm_role;
 
-/* A picture: RGB rows, or a PNG or JPEG file in memory (then rgb is NULL). Either
- * stays readable until the picture is encoded: until bluelm_step reports a
- * BLUELM_EVENT_ENCODE with done == total. */
+/* A picture: RGB rows, or a PNG or JPEG file in memory (then rgb is NULL). Either stays readable
+ * until it is encoded: until bluelm_step reports BLUELM_EVENT_ENCODE with done == total. */
 typedef struct bluelm_image {
     const uint8_t *rgb;  /* [height_px][stride_bytes], 3 bytes a pixel */
     uint32_t width_px;   /* 1 .. 65535 */
@@ -358,9 +349,8 @@ typedef struct bluelm_event {
     int reduced;            /* ENCODE: 1 if the picture's grid is (bluelm_tile_grid)  */
 } bluelm_event;
 
-/* Does one bounded unit of work: one network layer over one batch of tiles, one
- * layer over one chunk of the prompt, or one token. Not calling it leaves the work queued;
- * bluelm_rewind and bluelm_reset cancel it.
+/* Does one bounded unit of work: one network layer over one batch of tiles or one chunk of the
+ * prompt, or one token. Not calling it leaves the work queued; bluelm_rewind, _reset cancel it.
  * Returns 1 while there is more to do, 0 at BLUELM_EVENT_IDLE and _END, or an error. A
  * picture that cannot be decoded (BLUELM_E_IMAGE) takes the turn it belongs to and all that
  * was queued after it along; the conversation before that turn goes on. (In families whose
@@ -371,8 +361,19 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err);
  * statistics stay. */
 void bluelm_reset(bluelm *engine);
 
-/* Sets a mark behind all that was added so far, read or not. Text before a mark and after it
- * never meets inside one token.
+/* The mmproj is read while pictures are encoded and at no other time. After the first its memory
+ * may be unmapped, powered down or used for something else, until it is attached again; the
+ * conversation goes on, reset too, but a picture that is added is BLUELM_E_STATE meanwhile.
+ * Errors: BLUELM_E_STATE (no mmproj; pictures wait to be encoded: have, their number). */
+int bluelm_vision_release(bluelm *engine, bluelm_error *err);
+
+/* The same file is there again, at any address. Its size and header are compared with what they
+ * were; of the weights nothing is read. Errors: BLUELM_E_FORMAT (another file; it stays
+ * released), BLUELM_E_STATE (it was not released). */
+int bluelm_vision_attach(bluelm *engine, const void *mmproj, size_t mmproj_bytes,
+                         bluelm_error *err);
+
+/* Sets a mark behind all that was added so far, read or not. No token reaches over a mark.
  *   mark  0 .. config marks - 1; the place it marked before is forgotten
  * Errors: BLUELM_E_ARG, BLUELM_E_CONTEXT (the waiting text has no room), BLUELM_E_STATE. */
 int bluelm_mark(bluelm *engine, uint32_t mark, bluelm_error *err);
@@ -427,13 +428,12 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
  * an image token is -1 - its index in its picture. Arguments and result as bluelm_tokenize. */
 int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens);
 
-/* The logits after the last token read, [n_vocab]; NULL before the first. They come
- * for the last token queued, once bluelm_step has reported BLUELM_EVENT_IDLE. */
+/* The logits after the last token queued, [n_vocab], once bluelm_step has reported
+ * BLUELM_EVENT_IDLE; NULL before the first. */
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
 
-/* Encodes one picture as one tile, with no grid, to the end: stretched to the encoder's size,
- * or in an encoder that takes any to multiples of its patches nearest to its own. It needs no
- * language model: weights.llm may be NULL.
+/* Encodes one picture as one tile, to the end: stretched to the encoder's size, or in an encoder
+ * that takes any to the nearest multiples of its patches. It needs no language model.
  *   tokens  out [tokens][floats of a token] f32; max_floats: its room
  * Returns the number of floats. BLUELM_E_BUDGET: need and have bytes. Queued work
  * must be finished first (BLUELM_E_STATE). */

@@ -40,6 +40,7 @@ static int app_step(app_session *s, const app_options *o, app_answer *answer)
         more = bluelm_step(s->engine, &event, &err);
         if (more < 0) return app_fail_error(NULL, &err);
         app_show_progress(o, &event);
+        app_release_vision(s, o, &event);
         if (event.text_bytes && app_take(answer, o, event.text, event.text_bytes)) return 1;
     } while (more);
     answer->reason = event.end_reason;
@@ -50,9 +51,10 @@ static int app_step(app_session *s, const app_options *o, app_answer *answer)
     return 0;
 }
 
-static int app_add_picture(app_session *s, app_picture *p)
+static int app_add_picture(app_session *s, const app_options *o, app_picture *p)
 {
     bluelm_error err;
+    if (app_attach_vision(s, o)) return 1;
     bluelm_image image = {.encoded = p->file.data, .encoded_bytes = p->file.bytes};
     if (bluelm_add_image(s->engine, &image, &p->grid, &err) < 0)
         return app_fail_error(p->file.path, &err);
@@ -123,7 +125,7 @@ static int app_ask(app_session *s, const app_options *o, const app_text *prompt,
     if (!o->raw && bluelm_begin_turn(s->engine, BLUELM_USER, &err) < 0)
         return app_fail_error(NULL, &err);
     for (uint32_t i = 0; i < o->image_count; i++)
-        if (app_add_picture(s, &pictures[i])) return 1;
+        if (app_add_picture(s, o, &pictures[i])) return 1;
     if (bluelm_add_text(s->engine, prompt->data, prompt->bytes, &err) < 0 ||
         bluelm_generate(s->engine, o->max_tokens, &err) < 0)
         return app_fail_error(NULL, &err);
@@ -263,7 +265,8 @@ static int app_talk_image(app_talk *t, const char *path)
     app_picture *p = &t->pictures[t->picture_count];
     if (t->picture_count == APP_MAX_IMAGES)
         return app_fail(path, "too many pictures in one turn");
-    if (app_open_picture(p, path) || app_begin_question(t) || app_add_picture(t->session, p)) {
+    if (app_open_picture(p, path) || app_begin_question(t) ||
+        app_add_picture(t->session, t->options, p)) {
         app_close_picture(p);
         return 1;
     }

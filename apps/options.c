@@ -147,6 +147,8 @@ static const app_option app_table[] = {
      "auto,scalar,sse41,avx2,avx512,amx,neon,dotprod,i8mm", 0, 0, "kernels (auto)"},
     {"--weights", APP_NAME, APP_EVERY, AT(weights), "map,read", 0, 0,
      "map the files, or read them into huge pages (map)"},
+    {"--release-vision", APP_FLAG, APP_ANSWERS, AT(release_vision), NULL, 0, 0,
+     "give the mmproj's memory back once pictures are encoded"},
     {"--overlap", APP_FLAG, APP_PICTURES, AT(config.overlap_tiles), NULL, 0, 0,
      "embed the next tiles beside the encoder's blocks"},
     {.help = "output"},

@@ -27,6 +27,7 @@ typedef struct app_options {
     uint64_t arena_bytes; /* 0: what the plan needs */
     uint32_t max_tokens;  /* 0: until the model ends */
     uint32_t raw, raw_output, special, json, quiet;
+    uint32_t release_vision;          /* the mmproj goes once pictures are encoded */
     const char *stops[APP_MAX_STOPS]; /* texts before which an answer ends */
     uint32_t stop_count;
     bluelm_config config;

@@ -72,6 +72,32 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     return app_check_cpu(s, app_cpu_name(o));
 }
 
+void app_release_vision(app_session *s, const app_options *o, const bluelm_event *event)
+{
+    if (!o->release_vision || s->vision_released || event->type != BLUELM_EVENT_ENCODE ||
+        event->done != event->total || bluelm_vision_release(s->engine, NULL) < 0)
+        return;
+    s->vision_released = 1;
+    if (o->weights) { /* no file behind them */
+        app_unmap(&s->mmproj);
+        s->mmproj.data = NULL;
+        s->mmproj.bytes = 0;
+    } else {
+        bluelm_posix_give_back(s->mmproj.data, s->mmproj.bytes);
+    }
+}
+
+int app_attach_vision(app_session *s, const app_options *o)
+{
+    bluelm_error err;
+    if (!s->vision_released) return 0;
+    if (!s->mmproj.data && app_load(&s->mmproj, o->mmproj, o)) return 1;
+    if (bluelm_vision_attach(s->engine, s->mmproj.data, s->mmproj.bytes, &err) < 0)
+        return app_fail_files(s, &err);
+    s->vision_released = 0;
+    return 0;
+}
+
 void app_stop(app_session *s)
 {
     bluelm_posix_pool_stop(s->pool);

@@ -14,6 +14,7 @@ struct app_session {
     void *arena;
     bluelm *engine;
     uint64_t load_us;
+    int vision_released;
 };
 
 /* app_fail_error about the model files: names the file it is about. */
@@ -25,5 +26,11 @@ int app_open_weights(app_session *s, const app_options *o);
 /* Plans, takes the arena from the system and builds the engine. */
 int app_start(app_session *s, const app_options *o, const bluelm_config *config);
 void app_stop(app_session *s);
+
+/* With --release-vision: after a step, gives the mmproj's pages back unless a picture still
+ * waits for it; before a picture is added, takes them again. The latter fails where the file
+ * has changed. */
+void app_release_vision(app_session *s, const app_options *o, const bluelm_event *event);
+int app_attach_vision(app_session *s, const app_options *o);
 
 #endif

@@ -84,6 +84,14 @@ typedef struct blm_encoding {
     int ahead_running;      /* the port has it                           */
 } blm_encoding;
 
+/* The mmproj as it was given, and what the one that is attached later has to equal. */
+typedef struct blm_mmproj {
+    const uint8_t *file;
+    uint64_t bytes;
+    uint64_t header_bytes, header_hash; /* all before the weights           */
+    int released;                       /* no byte of it may be read        */
+} blm_mmproj;
+
 /* The first piece of the arena; every pointer leads into the arena or into the files. */
 struct bluelm {
     bluelm_config config; /* defaults filled in */
@@ -100,6 +108,7 @@ struct bluelm {
     blm_tile_rule tile_rule;
     blm_tile_rule bound_rule; /* the same, capped by what the context holds              */
     blm_image_markup markup;
+    blm_mmproj mmproj;
 
     blm_state state;
     blm_language_work language_work;
@@ -212,6 +221,9 @@ BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *er
 /* The same for bluelm_embed_begin's picture. */
 BLM_PRIVATE int blm_step_embed(bluelm *e, bluelm_event *event, bluelm_error *err);
 BLM_PRIVATE void blm_embed_end(bluelm *e);
+
+/* Remembers what file the encoder is from. */
+BLM_PRIVATE void blm_mmproj_keep(blm_mmproj *kept, const blm_gguf *g);
 
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);

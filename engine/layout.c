@@ -48,6 +48,7 @@ static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weig
     if (e->has_language && e->vision.row_floats != blm_engine_row_values(e))
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
                         blm_engine_row_values(e), e->vision.row_floats, 0);
+    if (arena->base) blm_mmproj_keep(&e->mmproj, &g);
     blm_tile_most most;
     blm_engine_cap_pictures(e);
     blm_engine_bound_pictures(e, &most);

@@ -116,6 +116,8 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
     *out = *image;
     if (!e->has_vision)
         return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    if (e->mmproj.released)
+        return blm_fail(err, BLUELM_E_STATE, "vision encoder is released", 1, 0, 0);
     if (image->rgb) {
         if (!out->stride_bytes) out->stride_bytes = 3 * (size_t)image->width_px;
         width = image->width_px;

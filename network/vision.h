@@ -113,6 +113,10 @@ BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
                                        const blm_vision *m, const blm_compute *c,
                                        uint32_t tiles_per_batch, uint32_t max_patches);
 
+/* The weights lie at another address: what pointed into a file at `from` points to the same
+ * place of the same file at `to`. */
+BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to);
+
 /* Begins a batch of pictures of one size: the tile's, or with a dynamic model multiples of
  * align_px, of as many patches at most as scratch was taken for. */
 BLM_PRIVATE void blm_vision_begin(blm_vision_batch *b, uint32_t width_px, uint32_t height_px,

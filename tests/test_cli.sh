@@ -328,6 +328,17 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
     same "the same as run" "$(sed -n 1p "$out/chat")" \
         "$($run --image $picture -p 'How many red shapes are there?' -n 8)"
 
+    # the mmproj is given back between pictures, mapped or read, and taken again
+    talk="/image $picture\nHow many?\nWhat colour?\n/image $picture\nHow many?\n"
+    printf "$talk" | $chat >"$out/chat" 2>"$out/stderr"
+    for weights in map read; do
+        printf "$talk" | $chat --release-vision --weights $weights >"$out/released" 2>"$out/stderr"
+        same "chat --release-vision --weights $weights" "$(cat "$out/released")" "$(cat "$out/chat")"
+        same "run --release-vision" \
+            "$($run --release-vision --weights $weights --image $picture -p 'How many?')" \
+            "$($run --image $picture -p 'How many?')"
+    done
+
     printf '/image no/such.png\nHow many?\n/quit\nnever read\n' | $chat >"$out/chat" 2>"$out/stderr"
     same "a picture that is not there ends nothing" $? 0
     same "one answer" "$(wc -l <"$out/chat" | tr -d ' ')" 1
