@@ -59,10 +59,10 @@ enum { BLM_TYPE_LIMIT = 40 }; /* of the numbers: the length of tables by type */
 typedef struct blm_tensor {
     const uint8_t *data; /* in the file, any alignment; NULL: the tensor is absent */
     uint32_t type;       /* BLM_F32 ..                                             */
-    uint32_t n_dims;
-    uint64_t ne[4];     /* ne[0] runs fastest: the row length; unused ones are 1  */
-    uint64_t row_bytes; /* bytes of ne[0] values                                  */
-    int narrow;         /* 1: float values that int8 activations meet as Q8_0     */
+    uint16_t n_dims;
+    uint16_t narrow;    /* 1: float values that int8 activations meet as Q8_0     */
+    uint64_t ne[2];     /* values of a row; rows, those of further dimensions too */
+    uint64_t row_bytes;
 } blm_tensor;
 
 static inline BLM_UNUSED int blm_type_is_float(uint32_t type)

@@ -11,31 +11,31 @@ const char *bluelm_version(void)
 
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
 {
-    bluelm e;
+    blm_layout l;
     blm_arena counting;
     if (!weights || !info) return blm_fail_null(err, weights ? "info" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
-    int code = blm_engine_layout(&e, &counting, weights, NULL, NULL, err);
-    const blm_language *l = &e.language;
-    const blm_vision *v = &e.vision;
+    int code = blm_engine_layout(&l, &counting, weights, NULL, NULL, err);
+    const blm_language *m = &l.language;
+    const blm_vision *v = &l.vision;
     *info = (bluelm_info){
-        .architecture = e.has_language ? l->architecture : "none",
-        .chat_template = e.chat ? e.chat->name : "none",
-        .chat_note = e.chat && e.chat->note ? e.chat->note : "",
-        .n_vocab = e.has_language ? l->n_vocab : e.vocab.n_tokens,
-        .n_embd = l->n_embd,
-        .n_layer = l->n_layer,
-        .n_head = l->n_head,
-        .n_head_kv = l->n_head_kv,
-        .head_dim = l->head_dim,
-        .n_ff = l->n_ff,
-        .trained_context_tokens = l->trained_context_tokens,
-        .image_token_floats = l->n_embd * (1 + l->n_deepstack),
-        .bos_token = e.vocab.bos,
-        .eos_token = e.vocab.eos,
-        .end_of_turn_token = e.vocab.eot >= 0 ? e.vocab.eot : e.vocab.eos,
-        .projector = e.has_vision ? v->projector.name : "none",
-        .tile_rule = e.has_vision ? blm_tile_rule_name(e.tile_rule.rule) : "none",
+        .architecture = l.has_language ? m->architecture : "none",
+        .chat_template = l.chat ? l.chat->name : "none",
+        .chat_note = l.chat && l.chat->note ? l.chat->note : "",
+        .n_vocab = l.has_language ? m->n_vocab : l.n_tokens,
+        .n_embd = m->n_embd,
+        .n_layer = m->n_layer,
+        .n_head = m->n_head,
+        .n_head_kv = m->n_head_kv,
+        .head_dim = m->head_dim,
+        .n_ff = m->n_ff,
+        .trained_context_tokens = m->trained_context_tokens,
+        .image_token_floats = m->n_embd * (1 + m->n_deepstack),
+        .bos_token = l.bos,
+        .eos_token = l.eos,
+        .end_of_turn_token = l.eot >= 0 ? l.eot : l.eos,
+        .projector = l.has_vision ? v->projector.name : "none",
+        .tile_rule = l.has_vision ? blm_tile_rule_name(l.tile_rule.rule) : "none",
         .tile_px = v->tile_px,
         .patch_px = v->patch_px,
         .vision_width = v->width,
@@ -51,15 +51,16 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
                      uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
                      bluelm_error *err)
 {
-    bluelm e;
+    blm_layout l;
     blm_arena counting;
     if (!weights || !grid) return blm_fail_null(err, weights ? "grid" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
-    int code = blm_engine_layout(&e, &counting, weights, config, NULL, err);
+    int code = blm_engine_layout(&l, &counting, weights, config, NULL, err);
     if (code < 0 && code != BLUELM_E_BUDGET) return code;
-    if (!e.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
-    return blm_tile_choose(&e.tile_rule, width_px, height_px, blm_engine_token_cap(&e, 0), grid,
-                           err);
+    if (!l.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    uint32_t cap =
+        blm_token_cap(l.config.context_tokens, l.vision.projector.tokens, l.image_rows, 0);
+    return blm_tile_choose(&l.tile_rule, width_px, height_px, cap, grid, err);
 }
 
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)

@@ -141,7 +141,7 @@ static int blm_step_given(bluelm *e, bluelm_event *event)
 {
     const blm_queued_image *head = &e->images[0];
     e->compute.kernels.f16_from_f32(e->image_tokens, head->rows,
-                                    (size_t)head->grid.tokens * blm_engine_row_values(e));
+                                    (size_t)head->grid.tokens * e->row_values);
     e->encoding.done = 1;
     event->type = BLUELM_EVENT_ENCODE;
     event->done = event->total = head->grid.tokens;

@@ -95,8 +95,7 @@ typedef struct blm_mmproj {
 /* The first piece of the arena; every pointer leads into the arena or into the files. */
 struct bluelm {
     bluelm_config config; /* defaults filled in */
-    bluelm_memory memory;
-    blm_arena arena; /* which this lies in */
+    blm_arena arena;      /* which this lies in */
     blm_compute compute;
     int has_vision, has_language, has_vocab; /* the last alone only tokenizes           */
 
@@ -106,7 +105,6 @@ struct bluelm {
     blm_language language;
     blm_vision vision;
     blm_tile_rule tile_rule;
-    blm_tile_rule bound_rule; /* the same, capped by what the context holds              */
     blm_image_markup markup;
     blm_mmproj mmproj;
 
@@ -119,7 +117,7 @@ struct bluelm {
     uint8_t *scratch; /* [scratch_bytes] behind it: what reading the picture takes */
     uint64_t canvas_bytes, scratch_bytes;
     uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
-    uint32_t max_patches;      /* of one tile                                         */
+    uint32_t row_values;       /* of an image token                                   */
     uint32_t image_rows;       /* most image tokens of a picture                        */
     float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
@@ -151,12 +149,33 @@ struct bluelm {
     bluelm_stats stats;
 };
 
-/* Lays the engine out in the arena (counting when it has no base), behind the engine
- * itself, and opens the files: the one layout that plan and init share. Fills e->memory; every pointer of *e that
- * points into the arena is NULL when counting. */
-BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
-                                  const bluelm_config *config, const bluelm_port *port,
-                                  bluelm_error *err);
+/* An engine in the making: what the layout of the arena finds out. It is the caller's, so it
+ * has what plans need and nothing more. */
+typedef struct blm_layout {
+    bluelm *e; /* being built, NULL while the arena is counted */
+    blm_arena *arena;
+    const bluelm_weights *weights;
+    const bluelm_port *port;
+    bluelm_config config; /* defaults filled in */
+    bluelm_memory memory;
+    int has_vision, has_language, has_vocab;
+    const blm_chat_template *chat; /* NULL while the caller's own is counted */
+    uint32_t n_tokens;             /* of the vocabulary */
+    int32_t bos, eos, eot;
+    blm_language language;
+    blm_vision vision;
+    blm_tile_rule tile_rule;
+    blm_image_markup markup;
+    uint32_t row_values;
+    uint32_t max_patches; /* of one tile                   */
+    uint32_t image_rows;  /* most image tokens of a picture */
+} blm_layout;
+
+/* Lays the engine out in the arena (counting when it has no base) and opens the files: the one
+ * layout that plan and init share. */
+BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
+                                  const bluelm_weights *weights, const bluelm_config *config,
+                                  const bluelm_port *port, bluelm_error *err);
 
 /* What bluelm_init does after bluelm_plan: builds the engine in an arena that is large enough.
  * Errors: BLUELM_E_FORMAT when it does not come out as planned. */
@@ -165,9 +184,10 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
                                  const bluelm_config *config, const bluelm_port *port,
                                  bluelm_error *err);
 
-/* Most image tokens for a picture that comes when `used` tokens of the
- * context are taken: an eighth of the context is left for words. At least 1. */
-BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used);
+/* Most image tokens for a picture that comes when `used` tokens of the context are taken: an
+ * eighth of the context is left for words, but for a tile. At least 1. */
+BLM_PRIVATE uint32_t blm_token_cap(uint32_t context, uint32_t tile_tokens, uint32_t image_rows,
+                                   uint32_t used);
 
 /* Fills in a picture's size and stride and checks all there is to check before it is
  * decoded. Errors as bluelm_add_image. */
@@ -176,12 +196,12 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
 
 /* Puts config.chat_texts in the place of the file's template. Errors: BLUELM_E_ARG (a text of
  * it, or config.date, is too long). */
-BLM_PRIVATE int blm_engine_own_chat(bluelm *e, bluelm_error *err);
+BLM_PRIVATE int blm_layout_own_chat(blm_layout *l, bluelm_error *err);
 
 /* Makes control of the tokens that are markers of the chat template, and of the texts around
  * pictures. */
-BLM_PRIVATE void blm_engine_guard_turns(bluelm *e);
-BLM_PRIVATE void blm_engine_guard_pictures(bluelm *e);
+BLM_PRIVATE void blm_guard_turns(blm_vocab *v, const blm_chat_template *t);
+BLM_PRIVATE void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m);
 
 /* Fills in defaults and checks limits: of fields that do not depend on the model, and of
  * those whose defaults come from it. Errors: BLUELM_E_ARG names the field. */
@@ -228,9 +248,6 @@ BLM_PRIVATE void blm_mmproj_keep(blm_mmproj *kept, const blm_gguf *g);
 /* Waits for the batch that the port has. */
 BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e);
 
-/* Values of an image token's row. */
-BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e);
-
 /* Forgets what comes after the first `count` tokens, queued or read. Of what was read the
  * caller sees to the state and the logits. */
 BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count);
@@ -238,8 +255,9 @@ BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count);
 /* After a picture's failure: forgets its turn and all that follows. */
 BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start);
 
-/* Takes the marks and what they keep from the arena. */
-BLM_PRIVATE void blm_marks_take(bluelm *e, blm_arena *arena);
+/* Takes `count` marks and what they keep from the arena. */
+BLM_PRIVATE blm_mark *blm_marks_take(blm_arena *arena, uint32_t count, uint32_t n_vocab,
+                                     uint64_t state_bytes);
 
 /* The first place behind what is read, at most `end`, where a mark waits to be kept. */
 BLM_PRIVATE uint32_t blm_marks_stop(const bluelm *e, uint32_t end);

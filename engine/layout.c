@@ -3,141 +3,184 @@
 
 #include "../arena/overlay.h"
 
+/* ---- Files -------------------------------------------------------------------------------- */
+
 /* The configuration's cap on a picture's tokens, and the default one where a picture of its
  * own size would ask for much memory. */
-static void blm_engine_cap_pictures(bluelm *e)
+static void blm_layout_cap_pictures(blm_layout *l)
 {
-    uint32_t cap = e->config.max_image_tokens;
-    if (!cap && e->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
-    e->tile_rule.max_tokens = cap;
+    uint32_t cap = l->config.max_image_tokens;
+    if (!cap && l->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
+    l->tile_rule.max_tokens = cap;
 }
 
-/* What any picture can take: by the rule, its caps, and what the context holds, which comes to
- * bluelm_add_image as a cap of its own. */
-static void blm_engine_bound_pictures(bluelm *e, blm_tile_most *most)
+/* The rule as it bounds any picture: with its caps, and with what the context holds, which
+ * comes to bluelm_add_image as a cap of its own. */
+static blm_tile_rule blm_layout_bound_rule(const blm_layout *l)
 {
-    const uint32_t context = e->config.context_tokens;
-    e->bound_rule = e->tile_rule;
-    if (e->has_language)
-        e->bound_rule.max_tokens =
-            e->tile_rule.max_tokens ? BLM_MIN(e->tile_rule.max_tokens, context) : context;
-    blm_tile_bounds(&e->bound_rule, most);
+    const uint32_t context = l->config.context_tokens;
+    blm_tile_rule rule = l->tile_rule;
+    if (l->has_language)
+        rule.max_tokens = rule.max_tokens ? BLM_MIN(rule.max_tokens, context) : context;
+    return rule;
+}
+
+/* What any picture can take. */
+BLM_COLD static void blm_layout_bounds(const blm_layout *l, blm_tile_most *most)
+{
+    const blm_tile_rule rule = blm_layout_bound_rule(l);
+    blm_tile_bounds(&rule, most);
 }
 
 /* The most patches of one tile. */
-static uint32_t blm_engine_max_patches(const bluelm *e, const blm_tile_most *most)
+static uint32_t blm_layout_max_patches(const blm_layout *l, const blm_tile_most *most)
 {
-    const blm_vision *v = &e->vision;
+    const blm_vision *v = &l->vision;
     uint32_t merge = v->align_px / v->patch_px;
     return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
 }
 
-static int blm_engine_open_vision(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
-                                  bluelm_error *err)
+/* Not within their caller, these two and what else opens a file: its reader takes room on
+ * the stack. */
+BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
 {
     blm_gguf g;
     int code;
-    e->has_vision = weights->mmproj != NULL && (e->has_language || !weights->llm);
-    if (!e->has_vision) return BLUELM_OK;
-    if ((code = blm_gguf_open(&g, weights->mmproj, weights->mmproj_bytes, "mmproj", err)) < 0 ||
-        (code = blm_vision_open(&e->vision, &g, arena, err)) < 0 ||
-        (code = blm_tile_rule_read(&e->tile_rule, &g, &e->config, e->vision.projector.tokens,
-                                   err)) < 0 ||
-        (code = blm_image_markup_read(&e->markup, &g, &e->vision.projector, err)) < 0)
+    if ((code = blm_gguf_open(&g, l->weights->mmproj, l->weights->mmproj_bytes, "mmproj",
+                              err)) < 0 ||
+        (code = blm_vision_open(&l->vision, &g, l->arena, err)) < 0 ||
+        (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
+                                   err)) < 0)
         return code;
-    if (e->has_language && e->vision.row_floats != blm_engine_row_values(e))
+    if (l->e) blm_mmproj_keep(&l->e->mmproj, &g);
+    return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);
+}
+
+static int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
+{
+    l->has_vision = l->weights->mmproj != NULL && (l->has_language || !l->weights->llm);
+    if (!l->has_vision) return BLUELM_OK;
+    int code = blm_layout_read_vision(l, err);
+    if (code < 0) return code;
+    if (!l->has_language) l->row_values = l->vision.row_floats;
+    if (l->vision.row_floats != l->row_values)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
-                        blm_engine_row_values(e), e->vision.row_floats, 0);
-    if (arena->base) blm_mmproj_keep(&e->mmproj, &g);
+                        l->row_values, l->vision.row_floats, 0);
     blm_tile_most most;
-    blm_engine_cap_pictures(e);
-    blm_engine_bound_pictures(e, &most);
-    e->max_patches = blm_engine_max_patches(e, &most);
-    e->config.max_tiles = BLM_MAX(most.tiles, 1u);
-    e->config.tiles_per_batch = BLM_MIN(e->config.tiles_per_batch, e->config.max_tiles);
+    blm_layout_cap_pictures(l);
+    blm_layout_bounds(l, &most);
+    l->max_patches = blm_layout_max_patches(l, &most);
+    l->config.max_tiles = BLM_MAX(most.tiles, 1u);
+    l->config.tiles_per_batch = BLM_MIN(l->config.tiles_per_batch, l->config.max_tiles);
     return BLUELM_OK;
 }
 
 /* How many image tokens a picture can have, and how many of them are read at once. */
-static void blm_engine_size_pictures(bluelm *e)
+static void blm_layout_size_pictures(blm_layout *l)
 {
-    bluelm_config *c = &e->config;
+    bluelm_config *c = &l->config;
     uint32_t at_once = c->max_image_tokens;
-    e->image_rows = c->max_image_tokens;
-    if (e->has_vision) {
+    l->image_rows = c->max_image_tokens;
+    if (l->has_vision) {
         blm_tile_most most;
-        blm_tile_bounds(&e->bound_rule, &most);
-        e->image_rows = most.tokens;
-        at_once = e->vision.dynamic ? most.tokens : e->vision.projector.tokens;
+        blm_layout_bounds(l, &most);
+        l->image_rows = most.tokens;
+        at_once = l->vision.dynamic ? most.tokens : l->vision.projector.tokens;
     }
-    e->image_rows = BLM_MIN(e->image_rows, c->context_tokens);
+    l->image_rows = BLM_MIN(l->image_rows, c->context_tokens);
     at_once = BLM_MIN(at_once, c->context_tokens);
-    if (e->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
+    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
 }
 
-BLM_PRIVATE uint32_t blm_engine_row_values(const bluelm *e)
-{
-    return e->has_language ? e->language.n_embd * (1 + e->language.n_deepstack)
-                           : e->vision.row_floats;
-}
-
-static int blm_engine_open_language(bluelm *e, blm_arena *arena, blm_gguf *g,
-                                    const bluelm_weights *weights, bluelm_error *err)
+/* The network, and the chat template. */
+static int blm_layout_read_language(blm_layout *l, const blm_gguf *g, bluelm_error *err)
 {
     int code;
-    if (!weights->llm && weights->mmproj) /* pictures alone are encoded */
-        return blm_config_resolve_context(&e->config, &e->language, err);
-    if (!weights->llm) return blm_fail_null(err, "weights.llm");
-    e->has_vocab = 1;
-    if ((code = blm_gguf_open(g, weights->llm, weights->llm_bytes, "llm", err)) < 0)
+    l->has_language = g->tensor_count != 0;
+    if ((l->has_language && (code = blm_language_open(&l->language, g, l->arena, err)) < 0) ||
+        (code = blm_config_resolve_context(&l->config, &l->language, err)) < 0 ||
+        (code = blm_chat_read(g, l->config.chat_template, &l->chat, err)) < 0)
         return code;
-    e->has_language = g->tensor_count != 0;
-    if ((e->has_language && (code = blm_language_open(&e->language, g, arena, err)) < 0) ||
-        (code = blm_config_resolve_context(&e->config, &e->language, err)) < 0 ||
-        (code = blm_chat_read(g, e->config.chat_template, &e->chat, err)) < 0)
-        return code;
-    return blm_engine_own_chat(e, err);
+    l->row_values = l->language.n_embd * (1 + l->language.n_deepstack);
+    return blm_layout_own_chat(l, err);
 }
 
-/* ---- Layout --------------------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------------------------- */
+
+/* What computes, `alone`: on one thread beside the others. */
+static void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone)
+{
+    memset(c, 0, sizeof *c);
+    if (l->port && !alone) c->workers.port = *l->port;
+    c->workers.count = alone ? 1 : l->config.workers;
+    c->activation_bits = l->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+    blm_kernels_init(&c->kernels, l->port ? l->port->cpu_features : 0, l->config.cpu_mask);
+}
 
 /* Canvases lie in front of what reads a picture and of what encodes it. */
-static void blm_layout_vision(bluelm *e, blm_arena *arena)
+static void blm_layout_reading(blm_layout *l, blm_overlay *overlay, uint64_t *canvas_bytes)
 {
-    const bluelm_config *c = &e->config;
-    bluelm_memory *m = &e->memory;
-    const uint64_t start = arena->used;
-    uint64_t rows = blm_picture_scratch_bytes(&e->bound_rule, c->max_image_width_px);
-    blm_overlay overlay;
-    e->canvas_bytes = blm_picture_canvas_bytes(&e->bound_rule);
-    e->canvas = (uint8_t *)blm_arena_take(arena, e->canvas_bytes, 1);
-    const uint64_t canvas = arena->used - start;
-
-    blm_overlay_open(&overlay, arena);
-    e->scratch = (uint8_t *)blm_arena_take(arena, blm_sum_u64(rows, c->whole_image_bytes), 1);
-    m->image_decode_bytes = canvas + blm_overlay_next(&overlay, arena);
-    blm_vision_take(&e->vision_work, arena, &e->vision, &e->compute, c->tiles_per_batch,
-                    e->max_patches);
-    if (c->overlap_tiles)
-        blm_vision_take_ahead(&e->ahead_work, arena, &e->vision, &e->ahead_compute,
-                              c->tiles_per_batch, e->max_patches);
-    m->vision_phase_bytes = canvas + blm_overlay_next(&overlay, arena);
-    e->scratch_bytes = blm_overlay_close(&overlay, arena);
+    const blm_tile_rule rule = blm_layout_bound_rule(l);
+    const uint64_t start = l->arena->used;
+    const uint64_t canvas = blm_picture_canvas_bytes(&rule);
+    const uint64_t rows = blm_picture_scratch_bytes(&rule, l->config.max_image_width_px);
+    uint8_t *place = (uint8_t *)blm_arena_take(l->arena, canvas, 1);
+    *canvas_bytes = l->arena->used - start;
+    blm_overlay_open(overlay, l->arena);
+    uint8_t *scratch =
+        (uint8_t *)blm_arena_take(l->arena, blm_sum_u64(rows, l->config.whole_image_bytes), 1);
+    l->memory.image_decode_bytes = *canvas_bytes + blm_overlay_next(overlay, l->arena);
+    if (!l->e) return;
+    l->e->canvas = place;
+    l->e->canvas_bytes = canvas;
+    l->e->scratch = scratch;
 }
 
-static void blm_layout_overlay(bluelm *e, blm_arena *arena)
+/* A batch that is embedded ahead. */
+BLM_COLD static void blm_layout_ahead(blm_layout *l)
 {
-    bluelm_memory *m = &e->memory;
+    blm_compute counted, *c = l->e ? &l->e->ahead_compute : &counted;
+    blm_vision_work work;
+    blm_layout_compute(l, c, 1);
+    blm_vision_take_ahead(l->e ? &l->e->ahead_work : &work, l->arena, &l->vision, c,
+                          l->config.tiles_per_batch, l->max_patches);
+}
+
+BLM_COLD static void blm_layout_vision(blm_layout *l, const blm_compute *c)
+{
+    blm_vision_work work;
     blm_overlay overlay;
-    blm_overlay_open(&overlay, arena);
-    if (e->has_vision) blm_layout_vision(e, arena);
-    blm_overlay_next(&overlay, arena);
-    if (e->has_language) {
-        blm_language_take(&e->language_work, arena, &e->language, &e->compute,
-                          e->config.chunk_tokens, e->config.context_tokens);
-        m->language_phase_bytes = blm_overlay_next(&overlay, arena);
+    uint64_t canvas_bytes;
+    blm_layout_reading(l, &overlay, &canvas_bytes);
+    blm_vision_take(l->e ? &l->e->vision_work : &work, l->arena, &l->vision, c,
+                    l->config.tiles_per_batch, l->max_patches);
+    if (l->config.overlap_tiles) blm_layout_ahead(l);
+    l->memory.vision_phase_bytes = canvas_bytes + blm_overlay_next(&overlay, l->arena);
+    uint64_t scratch_bytes = blm_overlay_close(&overlay, l->arena);
+    if (l->e) l->e->scratch_bytes = scratch_bytes;
+}
+
+BLM_COLD static void blm_layout_language(blm_layout *l, const blm_compute *c)
+{
+    blm_language_work work;
+    blm_language_take(l->e ? &l->e->language_work : &work, l->arena, &l->language, c,
+                      l->config.chunk_tokens, l->config.context_tokens);
+}
+
+BLM_COLD static void blm_layout_overlay(blm_layout *l)
+{
+    bluelm_memory *m = &l->memory;
+    blm_compute counted, *c = l->e ? &l->e->compute : &counted;
+    blm_overlay overlay;
+    blm_layout_compute(l, c, 0);
+    blm_overlay_open(&overlay, l->arena);
+    if (l->has_vision) blm_layout_vision(l, c);
+    blm_overlay_next(&overlay, l->arena);
+    if (l->has_language) {
+        blm_layout_language(l, c);
+        m->language_phase_bytes = blm_overlay_next(&overlay, l->arena);
     }
-    m->overlay_bytes = blm_overlay_close(&overlay, arena);
+    m->overlay_bytes = blm_overlay_close(&overlay, l->arena);
 }
 
 /* Bytes taken since *mark, which moves on. */
@@ -148,48 +191,152 @@ static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
     return bytes;
 }
 
-/* What a conversation keeps from step to step. */
-static void blm_layout_conversation(bluelm *e, blm_arena *arena, uint64_t *mark)
+/* What the language model remembers, and its marks. */
+BLM_COLD static void blm_layout_state(blm_layout *l, uint64_t *snapshot_bytes)
 {
-    bluelm_memory *m = &e->memory;
-    const uint32_t n_vocab = e->language.n_vocab;
-    if (e->has_language)
-        blm_state_take(&e->state, arena, &e->language, e->config.kv_type,
-                       e->config.context_tokens, e->config.chunk_tokens);
+    blm_state counted, *state = l->e ? &l->e->state : &counted;
+    const blm_language *m = l->e ? &l->e->language : &l->language;
+    *snapshot_bytes = 0;
+    if (!l->has_language) return;
+    if (l->e) l->e->language = l->language; /* which the state keeps a pointer to */
+    blm_state_take(state, l->arena, m, l->config.kv_type, l->config.context_tokens,
+                   l->config.chunk_tokens);
+    if (!blm_state_is_plain(state)) *snapshot_bytes = blm_state_snapshot_bytes(state);
+}
+
+/* What a conversation keeps from step to step. */
+static void blm_layout_conversation(blm_layout *l, uint64_t *mark)
+{
+    blm_arena *arena = l->arena;
+    bluelm_memory *m = &l->memory;
+    const uint32_t n_vocab = l->language.n_vocab;
+    uint64_t snapshot_bytes;
+    uint16_t *image_tokens = NULL;
+    blm_layout_state(l, &snapshot_bytes);
     m->kv_cache_bytes = blm_layout_part(arena, mark);
 
-    if (e->has_language || e->has_vision)
-        e->image_tokens = (uint16_t *)blm_arena_take(
-            arena, e->image_rows, (uint64_t)blm_engine_row_values(e) * sizeof(uint16_t));
+    if (l->has_language || l->has_vision)
+        image_tokens = (uint16_t *)blm_arena_take(arena, l->image_rows,
+                                                  (uint64_t)l->row_values * sizeof(uint16_t));
     m->image_tokens_bytes = blm_layout_part(arena, mark);
 
-    e->logits = (float *)blm_arena_take(arena, n_vocab, sizeof(float));
-    e->candidates = (blm_candidate *)blm_arena_take(arena, n_vocab, sizeof(blm_candidate));
+    float *logits = (float *)blm_arena_take(arena, n_vocab, sizeof(float));
+    blm_candidate *candidates =
+        (blm_candidate *)blm_arena_take(arena, n_vocab, sizeof(blm_candidate));
     m->sampling_bytes = blm_layout_part(arena, mark);
 
-    if (!e->has_language) e->config.marks = 0;
-    blm_marks_take(e, arena);
+    if (!l->has_language) l->config.marks = 0;
+    blm_mark *marks = blm_marks_take(arena, l->config.marks, n_vocab, snapshot_bytes);
     m->marks_bytes = blm_layout_part(arena, mark);
+    if (!l->e) return;
+    l->e->image_tokens = image_tokens;
+    l->e->logits = logits;
+    l->e->candidates = candidates;
+    l->e->marks = marks;
 }
 
-static void blm_layout_describe(bluelm *e, const bluelm_weights *weights)
+/* What waits to be read, and what was. */
+static void blm_layout_queue(blm_layout *l)
 {
-    bluelm_memory *m = &e->memory;
-    m->weights_bytes = (uint64_t)weights->llm_bytes + weights->mmproj_bytes;
-    m->context_tokens = e->config.context_tokens;
-    m->chunk_tokens = e->config.chunk_tokens;
-    m->workers = e->config.workers;
-    if (!e->has_vision) return;
-    m->max_tiles = e->config.max_tiles;
-    m->tiles_per_batch = e->config.tiles_per_batch;
-    m->tokens_per_tile = e->vision.projector.tokens;
-    m->tile_px = e->vision.tile_px;
+    const bluelm_config *c = &l->config;
+    blm_arena *arena = l->arena;
+    blm_input in = {.capacity = c->context_tokens,
+                    .text_capacity = c->text_bytes + BLM_MARKUP_BYTES};
+    in.tokens = (int32_t *)blm_arena_take(arena, in.capacity, sizeof(int32_t));
+    in.text = (char *)blm_arena_take(arena, in.text_capacity, 1);
+    uint32_t *positions = (uint32_t *)blm_arena_take(arena, in.capacity + 1u, sizeof(uint32_t));
+    blm_queued_image *images = (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES,
+                                                                  sizeof(blm_queued_image));
+    char *token_text =
+        (char *)blm_arena_take(arena, BLM_STOP_BYTES + 1 + BLM_TOKEN_TEXT_ROOM, 1);
+    if (!l->e) return;
+    in.vocab = &l->e->vocab;
+    l->e->input = in;
+    l->e->positions = positions;
+    l->e->images = images;
+    l->e->token_text = token_text;
 }
 
-static int blm_layout_caps(const bluelm *e, bluelm_error *err)
+/* Not within its caller: a vocabulary takes room on the stack. */
+BLM_COLD static int blm_layout_vocab(blm_layout *l, const blm_gguf *llm, bluelm_error *err)
 {
-    const bluelm_config *c = &e->config;
-    const bluelm_memory *m = &e->memory;
+    blm_vocab counted, *v = l->e ? &l->e->vocab : &counted;
+    int code = blm_vocab_init(v, llm, l->arena, l->config.text_bytes + BLM_MARKUP_BYTES, err);
+    l->n_tokens = v->n_tokens;
+    l->bos = v->bos;
+    l->eos = v->eos;
+    l->eot = v->eot;
+    if (code < 0) return code;
+    if (l->has_language && l->n_tokens > l->language.n_vocab)
+        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
+                        l->language.n_vocab, l->n_tokens, 0);
+    if (l->e) blm_guard_turns(v, l->chat);
+    return BLUELM_OK;
+}
+
+/* What of pictures is said in the vocabulary's words. */
+static void blm_layout_markup(blm_layout *l)
+{
+    blm_vocab *v = l->e ? &l->e->vocab : NULL;
+    if (!v || !l->has_vision || !l->has_vocab) return;
+    blm_guard_pictures(v, &l->markup);
+    blm_image_markup_fit(&l->markup, v);
+}
+
+/* The language model's file: its tensors, its vocabulary. */
+BLM_COLD static int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_error *err)
+{
+    const bluelm_weights *weights = l->weights;
+    blm_gguf g;
+    int code;
+    l->bos = l->eos = l->eot = -1;
+    if (!weights->llm && weights->mmproj) /* pictures alone are encoded */
+        return blm_config_resolve_context(&l->config, &l->language, err);
+    if (!weights->llm) return blm_fail_null(err, "weights.llm");
+    l->has_vocab = 1;
+    if ((code = blm_gguf_open(&g, weights->llm, weights->llm_bytes, "llm", err)) < 0 ||
+        (code = blm_layout_read_language(l, &g, err)) < 0)
+        return code;
+    l->memory.weights_view_bytes = blm_layout_part(l->arena, mark);
+    code = blm_layout_vocab(l, &g, err);
+    l->memory.tokenizer_bytes = blm_layout_part(l->arena, mark);
+    return code;
+}
+
+/* The pieces that come before what the language model remembers. */
+static int blm_layout_files(blm_layout *l, uint64_t *mark, bluelm_error *err)
+{
+    bluelm_memory *m = &l->memory;
+    int code = blm_layout_llm(l, mark, err);
+    if (code < 0 || (code = blm_layout_open_vision(l, err)) < 0) return code;
+    blm_layout_markup(l);
+    blm_layout_size_pictures(l);
+    m->weights_view_bytes += blm_layout_part(l->arena, mark);
+    blm_layout_queue(l);
+    m->engine_bytes += blm_layout_part(l->arena, mark);
+    return BLUELM_OK;
+}
+
+/* ---- All of it ------------------------------------------------------------------------------ */
+
+static void blm_layout_describe(blm_layout *l)
+{
+    bluelm_memory *m = &l->memory;
+    m->weights_bytes = (uint64_t)l->weights->llm_bytes + l->weights->mmproj_bytes;
+    m->context_tokens = l->config.context_tokens;
+    m->chunk_tokens = l->config.chunk_tokens;
+    m->workers = l->config.workers;
+    if (!l->has_vision) return;
+    m->max_tiles = l->config.max_tiles;
+    m->tiles_per_batch = l->config.tiles_per_batch;
+    m->tokens_per_tile = l->vision.projector.tokens;
+    m->tile_px = l->vision.tile_px;
+}
+
+BLM_COLD static int blm_layout_caps(const blm_layout *l, bluelm_error *err)
+{
+    const bluelm_config *c = &l->config;
+    const bluelm_memory *m = &l->memory;
     const struct {
         const char *name;
         uint64_t need, cap;
@@ -210,78 +357,39 @@ static int blm_layout_caps(const bluelm *e, bluelm_error *err)
     return BLUELM_OK;
 }
 
-static void blm_layout_compute(bluelm *e, const bluelm_port *port)
+BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
+                                  const bluelm_weights *weights, const bluelm_config *config,
+                                  const bluelm_port *port, bluelm_error *err)
 {
-    if (port) e->compute.workers.port = *port;
-    e->compute.workers.count = e->config.workers;
-    e->compute.activation_bits = e->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
-    blm_kernels_init(&e->compute.kernels, e->compute.workers.port.cpu_features,
-                     e->config.cpu_mask);
-    e->ahead_compute = e->compute;
-    e->ahead_compute.workers = (blm_workers){.count = 1};
-}
-
-static int blm_layout_vocab(bluelm *e, blm_arena *arena, const blm_gguf *llm, bluelm_error *err)
-{
-    int code = blm_vocab_init(&e->vocab, llm, arena, e->input.text_capacity, err);
-    if (code < 0) return code;
-    if (e->has_language && e->vocab.n_tokens > e->language.n_vocab)
-        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
-                        e->language.n_vocab, e->vocab.n_tokens, 0);
-    blm_engine_guard_turns(e);
-    blm_engine_guard_pictures(e);
-    if (e->has_vision && arena->base) blm_image_markup_fit(&e->markup, &e->vocab);
-    return BLUELM_OK;
-}
-
-BLM_PRIVATE int blm_engine_layout(bluelm *e, blm_arena *arena, const bluelm_weights *weights,
-                                  const bluelm_config *config, const bluelm_port *port,
-                                  bluelm_error *err)
-{
-    bluelm_memory *m = &e->memory;
     uint64_t mark = 0;
-    blm_gguf llm;
     int code;
-    memset(e, 0, sizeof *e);
-    m->engine_bytes = blm_layout_part(arena, &mark);
-    if (config) e->config = *config;
-    if ((code = blm_config_resolve(&e->config, err)) < 0) return code;
-    blm_layout_compute(e, port);
-    if ((code = blm_engine_open_language(e, arena, &llm, weights, err)) < 0 ||
-        (code = blm_engine_open_vision(e, arena, weights, err)) < 0)
+    memset(l, 0, sizeof *l);
+    l->arena = arena;
+    l->weights = weights;
+    l->port = port;
+    if (config) l->config = *config;
+    l->e = (bluelm *)blm_arena_take(arena, 1, sizeof *l->e);
+    if (l->e) memset(l->e, 0, sizeof *l->e);
+    l->memory.engine_bytes = blm_layout_part(arena, &mark);
+    if ((code = blm_config_resolve(&l->config, err)) < 0 ||
+        (code = blm_layout_files(l, &mark, err)) < 0)
         return code;
-    blm_engine_size_pictures(e);
-    m->weights_view_bytes = blm_layout_part(arena, &mark);
-
-    blm_input *in = &e->input;
-    in->capacity = e->config.context_tokens;
-    in->vocab = &e->vocab;
-    in->text_capacity = e->config.text_bytes + BLM_MARKUP_BYTES;
-    in->tokens = (int32_t *)blm_arena_take(arena, in->capacity, sizeof(int32_t));
-    in->text = (char *)blm_arena_take(arena, in->text_capacity, 1);
-    e->positions = (uint32_t *)blm_arena_take(arena, in->capacity + 1u, sizeof(uint32_t));
-    e->images =
-        (blm_queued_image *)blm_arena_take(arena, BLM_MAX_QUEUED_IMAGES, sizeof *e->images);
-    e->token_text = (char *)blm_arena_take(arena, BLM_STOP_BYTES + 1 + BLM_TOKEN_TEXT_ROOM, 1);
-    m->engine_bytes += blm_layout_part(arena, &mark);
-
-    if (e->has_vocab && (code = blm_layout_vocab(e, arena, &llm, err)) < 0) return code;
-    m->tokenizer_bytes = blm_layout_part(arena, &mark);
-    blm_layout_conversation(e, arena, &mark);
-    blm_layout_overlay(e, arena);
-    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &m->total_bytes) ||
+    blm_layout_conversation(l, &mark);
+    blm_layout_overlay(l);
+    if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &l->memory.total_bytes) ||
         arena->wanted == UINT64_MAX)
         return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
-    blm_layout_describe(e, weights);
-    return blm_layout_caps(e, err);
+    blm_layout_describe(l);
+    return blm_layout_caps(l, err);
 }
 
-BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used)
+BLM_PRIVATE uint32_t blm_token_cap(uint32_t context, uint32_t tile_tokens, uint32_t image_rows,
+                                   uint32_t used)
 {
-    uint32_t context = e->config.context_tokens, words = context / 8, left = context - used;
+    uint32_t words = context / 8, left = context - used;
     uint32_t room = left > words ? left - words : 0;
-    uint32_t least = BLM_MIN(left, BLM_MAX(e->vision.projector.tokens, 1u));
-    return BLM_MIN(BLM_MAX(room, least), e->image_rows);
+    uint32_t least = BLM_MIN(left, BLM_MAX(tile_tokens, 1u));
+    return BLM_MIN(BLM_MAX(room, least), image_rows);
 }
 
 /* ---- Public ------------------------------------------------------------------------------ */
@@ -289,26 +397,45 @@ BLM_PRIVATE uint32_t blm_engine_token_cap(const bluelm *e, uint32_t used)
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, bluelm_memory *need,
                 bluelm_error *err)
 {
-    bluelm engine;
+    blm_layout layout;
     blm_arena counting;
     if (!weights || !need) return blm_fail_null(err, weights ? "need" : "weights");
     blm_arena_start(&counting, NULL, UINT64_MAX);
-    blm_arena_take(&counting, 1, sizeof engine);
-    int code = blm_engine_layout(&engine, &counting, weights, config, NULL, err);
-    *need = engine.memory;
+    int code = blm_engine_layout(&layout, &counting, weights, config, NULL, err);
+    *need = layout.memory;
     return code;
 }
 
 /* The files may have changed between the layouts: each was sound by itself then, but the
  * second is not what there is room for. */
-static int blm_layout_as_planned(const bluelm *e, const blm_arena *block,
-                                 const bluelm_memory *planned, bluelm_error *err)
+static int blm_layout_as_planned(const blm_layout *l, const bluelm_memory *planned,
+                                 bluelm_error *err)
 {
-    if (blm_arena_ok(block) &&
-        blm_same_bytes(&e->memory, planned, offsetof(bluelm_memory, workers)))
+    if (blm_arena_ok(l->arena) &&
+        blm_same_bytes(&l->memory, planned, offsetof(bluelm_memory, workers)))
         return BLUELM_OK;
     return blm_fail(err, BLUELM_E_FORMAT, "a model file changed while it was read",
-                    planned->total_bytes, e->memory.total_bytes, 0);
+                    planned->total_bytes, l->memory.total_bytes, 0);
+}
+
+/* The engine takes over what was opened. Its own parts may point at one another, and at
+ * nothing of the layout. */
+static void blm_layout_hand_over(const blm_layout *l)
+{
+    bluelm *e = l->e;
+    e->config = l->config;
+    e->arena = *l->arena;
+    e->has_vision = l->has_vision;
+    e->has_language = l->has_language;
+    e->has_vocab = l->has_vocab;
+    e->chat = l->chat;
+    e->language = l->language;
+    e->vision = l->vision;
+    e->tile_rule = l->tile_rule;
+    e->markup = l->markup;
+    e->row_values = l->row_values;
+    e->image_rows = l->image_rows;
+    e->stats.arena_bytes = l->memory.total_bytes;
 }
 
 BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
@@ -317,18 +444,17 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
                                  bluelm_error *err)
 {
     blm_arena block;
+    blm_layout layout;
     blm_arena_start(&block, arena, arena_bytes);
-    bluelm *e = (bluelm *)blm_arena_take(&block, 1, sizeof *e);
-    int code = blm_engine_layout(e, &block, weights, config, port, err);
-    if (code == BLUELM_OK) code = blm_layout_as_planned(e, &block, planned, err);
+    int code = blm_engine_layout(&layout, &block, weights, config, port, err);
+    if (code == BLUELM_OK) code = blm_layout_as_planned(&layout, planned, err);
     if (code < 0) {
         blm_arena_release(&block);
         return code;
     }
-    e->arena = block;
-    e->stats.arena_bytes = planned->total_bytes;
-    blm_engine_clear(e);
-    *engine = e;
+    blm_layout_hand_over(&layout);
+    blm_engine_clear(layout.e);
+    *engine = layout.e;
     return BLUELM_OK;
 }
 

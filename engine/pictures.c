@@ -25,26 +25,24 @@ static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, 
     return n;
 }
 
-static void blm_guard_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column)
+static void blm_guard_tile(blm_vocab *v, blm_string markup, uint32_t row, uint32_t column)
 {
     char text[BLM_IMAGE_MARKUP_BYTES];
-    blm_vocab_guard(&e->vocab, text, blm_fill_markup(markup, row, column, text));
+    blm_vocab_guard(v, text, blm_fill_markup(markup, row, column, text));
 }
 
-BLM_PRIVATE void blm_engine_guard_pictures(bluelm *e)
+BLM_PRIVATE void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m)
 {
     /* What the models' own programs put where a picture's tokens go: no text either. */
     static const char places[] = "<image><|image|><|image_pad|><|vision_pad|><|video_pad|>"
                                  "<IMG_CONTEXT><image_soft_token><start_of_image>[IMG]";
-    const blm_image_markup *m = &e->markup;
     const blm_string texts[] = {m->begin, m->end, m->single, m->row_end, m->thumbnail};
-    if (!e->has_vision) return;
-    blm_vocab_guard(&e->vocab, places, sizeof places - 1);
+    blm_vocab_guard(v, places, sizeof places - 1);
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
-        blm_guard_tile(e, texts[i], 1, 1);
+        blm_guard_tile(v, texts[i], 1, 1);
     for (uint32_t row = 1; row <= BLM_GUARDED_ROWS; row++)
         for (uint32_t column = 1; column <= BLM_GUARDED_ROWS; column++)
-            blm_guard_tile(e, m->tile, row, column);
+            blm_guard_tile(v, m->tile, row, column);
 }
 
 /* Queues a tile whose image rows begin with *first, which moves on behind them. */
@@ -216,7 +214,8 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
     /* Markers count too, so a grid that does not fit is tried again with a token less. */
     blm_call before;
     blm_call_begin(&before, engine);
-    uint32_t cap = blm_engine_token_cap(engine, engine->input.count);
+    uint32_t cap = blm_token_cap(engine->input.capacity, engine->vision.projector.tokens,
+                                 engine->image_rows, engine->input.count);
     for (;; cap = chosen.tokens - 1) {
         engine->input = before.input;
         code = blm_tile_choose(&engine->tile_rule, measured.width_px, measured.height_px, cap,

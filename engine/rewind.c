@@ -57,17 +57,17 @@ BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
 
 /* ---- Marks ---------------------------------------------------------------------------------- */
 
-BLM_PRIVATE void blm_marks_take(bluelm *e, blm_arena *arena)
+BLM_PRIVATE blm_mark *blm_marks_take(blm_arena *arena, uint32_t count, uint32_t n_vocab,
+                                     uint64_t state_bytes)
 {
-    if (!e->config.marks) return;
-    uint64_t state_bytes =
-        blm_state_is_plain(&e->state) ? 0 : blm_state_snapshot_bytes(&e->state);
-    e->marks = (blm_mark *)blm_arena_take(arena, e->config.marks, sizeof *e->marks);
-    for (uint32_t i = 0; i < e->config.marks; i++) {
-        float *logits = (float *)blm_arena_take(arena, e->language.n_vocab, sizeof *logits);
+    if (!count) return NULL;
+    blm_mark *marks = (blm_mark *)blm_arena_take(arena, count, sizeof *marks);
+    for (uint32_t i = 0; i < count; i++) {
+        float *logits = (float *)blm_arena_take(arena, n_vocab, sizeof *logits);
         uint8_t *state = (uint8_t *)blm_arena_take(arena, state_bytes, 1);
-        if (e->marks) e->marks[i] = (blm_mark){.logits = logits, .state = state};
+        if (marks) marks[i] = (blm_mark){.logits = logits, .state = state};
     }
+    return marks;
 }
 
 static int blm_mark_waits(const bluelm *e, const blm_mark *m)

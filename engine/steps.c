@@ -61,7 +61,7 @@ static void blm_chunk_set(bluelm *e, uint32_t i)
         position[1] = *position + 1;
         return;
     }
-    const uint16_t *row = e->image_tokens + (size_t)(-1 - token) * blm_engine_row_values(e);
+    const uint16_t *row = e->image_tokens + (size_t)(-1 - token) * e->row_values;
     const blm_image_place p = blm_image_place_of(&e->images[0], token);
     const uint32_t rest = p.tile->tokens - p.index,
                    start = *position - (m->planar ? 0 : p.index);

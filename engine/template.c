@@ -12,16 +12,17 @@ static int blm_check_text(const char *text, const char *name, bluelm_error *err)
     return blm_fail(err, BLUELM_E_ARG, name, BLM_OWN_TEXT_BYTES, bytes, 0);
 }
 
-BLM_PRIVATE int blm_engine_own_chat(bluelm *e, bluelm_error *err)
+BLM_PRIVATE int blm_layout_own_chat(blm_layout *l, bluelm_error *err)
 {
-    const bluelm_chat_texts *own = e->config.chat_texts;
-    int code = blm_check_text(e->config.date, "bytes of date", err);
+    const bluelm_chat_texts *own = l->config.chat_texts;
+    int code = blm_check_text(l->config.date, "bytes of date", err);
     if (!own || code < 0) return code;
-    e->own_chat = (blm_chat_template){.name = "own"};
-    e->chat = &e->own_chat;
+    l->chat = l->e ? &l->e->own_chat : NULL;
+    if (l->e) l->e->own_chat.name = "own";
     for (int role = 0; role < 3 && code >= 0; role++) {
-        e->own_chat.role[role] =
-            (blm_chat_role){.prefix = own->before[role], .suffix = own->after[role]};
+        if (l->e)
+            l->e->own_chat.role[role] =
+                (blm_chat_role){.prefix = own->before[role], .suffix = own->after[role]};
         code = blm_check_text(own->before[role], "bytes of chat_texts", err);
         if (code >= 0) code = blm_check_text(own->after[role], "bytes of chat_texts", err);
     }
@@ -34,9 +35,8 @@ const char *bluelm_chat_template_name(uint32_t index)
     return t ? t->name : NULL;
 }
 
-BLM_PRIVATE void blm_engine_guard_turns(bluelm *e)
+BLM_PRIVATE void blm_guard_turns(blm_vocab *v, const blm_chat_template *t)
 {
-    const blm_chat_template *t = e->chat;
     if (!t) return;
     const char *texts[12] = {t->start, t->user_first, t->user_after_system};
     for (int role = 0; role < 3; role++) {
@@ -45,6 +45,6 @@ BLM_PRIVATE void blm_engine_guard_turns(bluelm *e)
         texts[3 * role + 5] = t->role[role].suffix;
     }
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
-        if (texts[i]) blm_vocab_guard(&e->vocab, texts[i], blm_text_bytes(texts[i]));
-    if (t->answer) blm_vocab_guard(&e->vocab, t->answer, blm_text_bytes(t->answer));
+        if (texts[i]) blm_vocab_guard(v, texts[i], blm_text_bytes(texts[i]));
+    if (t->answer) blm_vocab_guard(v, t->answer, blm_text_bytes(t->answer));
 }

@@ -8,7 +8,7 @@
 /* Reads keys and tensors from the file; layer tables and RoPE frequencies come from the
  * arena. Errors: BLUELM_E_UNSUPPORTED (architecture, rope scaling, experts),
  * BLUELM_E_FORMAT. */
-BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
-                                  bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
+                                           bluelm_error *err);
 
 #endif

@@ -14,15 +14,15 @@ typedef struct blm_image_markup {
     blm_string begin, end;               /* around all of it                 */
     blm_string single;                   /* before the only tile             */
     blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
-    uint32_t own; /* bit i: the file gives text i of these, in this order    */
+    uint32_t own;    /* bit i: the file gives text i of these, in this order    */
     int breaks_line; /* a line break follows a picture of a turn: so LLaVA's and InternVL's
                         own programs write it. Never where the file gives texts of its own */
 } blm_image_markup;
 
 /* Reads the file's markup, or takes the projector's. The texts lie in the file or are
  * constants. Errors: BLUELM_E_FORMAT (a text longer than BLM_IMAGE_MARKUP_BYTES). */
-BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
-                                      const blm_projector *p, bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
+                                               const blm_projector *p, bluelm_error *err);
 
 /* Drops what is the projector's and not the file's when the vocabulary lacks the marker that
  * it begins with: the language model was not trained with it. */

@@ -30,10 +30,10 @@ BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *nam
     if (found == 0) return blm_file_fail(place->file, full.text, " is missing", 1, 0, err);
     if (out->ne[0] != cols)
         return blm_file_fail(place->file, full.text, " columns", cols, out->ne[0], err);
+    if (out->n_dims > 2)
+        return blm_file_fail(place->file, full.text, " dimensions", 2, out->n_dims, err);
     if (rows && out->ne[1] != rows)
         return blm_file_fail(place->file, full.text, " rows", rows, out->ne[1], err);
-    if (out->n_dims > 2 && out->ne[2] * out->ne[3] != 1)
-        return blm_file_fail(place->file, full.text, " dimensions", 2, out->n_dims, err);
     return BLUELM_OK;
 }
 

@@ -41,9 +41,9 @@
  *   tokens_per_tile  that the projector makes of image_size x image_size
  * Errors: BLUELM_E_FORMAT and BLUELM_E_UNSUPPORTED name the key (the value too where it
  * is text), BLUELM_E_ARG names the config's field. */
-BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
-                                   const bluelm_config *config, uint32_t tokens_per_tile,
-                                   bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
+                                            const bluelm_config *config,
+                                            uint32_t tokens_per_tile, bluelm_error *err);
 
 /* "relaxed" and so on: the rule as bluelm.tiling.rule names it. */
 BLM_PRIVATE const char *blm_tile_rule_name(uint32_t rule);

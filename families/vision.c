@@ -156,17 +156,15 @@ static int blm_vision_patch_matrix(const blm_vision *m, const blm_tensor_place *
         return blm_fail(err, BLUELM_E_FORMAT, blm_name_add(&subject, " is missing")->text, 1, 0,
                         0);
     blm_type_block(t->type, &block_values, &block_bytes);
-    if (t->ne[0] != m->patch_px || t->ne[1] != m->patch_px || t->ne[2] != 3 ||
-        t->ne[3] != m->width)
+    if (t->ne[0] != m->patch_px || t->ne[1] != 3 * (uint64_t)m->patch_px * m->width)
         return blm_fail(err, BLUELM_E_FORMAT, blm_name_add(&subject, " values")->text,
-                        values * m->width, t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3], 0);
+                        values * m->width, t->ne[0] * t->ne[1], 0);
     if (block_values != 1)
         return blm_fail(err, BLUELM_E_UNSUPPORTED, blm_name_add(&subject, " type")->text, 0,
                         t->type, 0);
     t->row_bytes = values * block_bytes;
     t->ne[0] = values;
     t->ne[1] = m->width;
-    t->ne[2] = t->ne[3] = 1;
     t->n_dims = 2;
     return BLUELM_OK;
 }

@@ -748,9 +748,10 @@ BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor 
     if (rc < 0) return rc;
     out->data = blm_gguf_byte(g, g->data_at + info.offset);
     out->type = info.type;
-    out->n_dims = info.n_dims;
-    memcpy(out->ne, info.ne, sizeof out->ne);
-    out->row_bytes = row_bytes;
+    out->n_dims = (uint16_t)(info.ne[3] > 1 ? 4 : info.ne[2] > 1 ? 3 : info.ne[1] > 1 ? 2 : 1);
     out->narrow = 0;
+    out->ne[0] = info.ne[0];
+    out->ne[1] = info.ne[1] * info.ne[2] * info.ne[3];
+    out->row_bytes = row_bytes;
     return 1;
 }

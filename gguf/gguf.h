@@ -97,7 +97,8 @@ BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_
  * when its type is one that bluelm does not run (have = the type's number) or when its layer
  * has more tensors than the limit above,
  * BLUELM_E_FORMAT when two tensors have the name. Every ne is at least 1, ne[0] is a
- * multiple of the type's block, and row_bytes x ne[1] x ne[2] x ne[3] bytes are there. */
+ * multiple of the type's block, and row_bytes x ne[1] bytes are there. n_dims is one more than
+ * the last dimension above 1. */
 BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
                                 bluelm_error *err);
 

@@ -195,7 +195,7 @@ typedef struct blm_kernels {
 /* Fills the table for this machine.
  *   port_features  BLUELM_CPU_* that the port reports
  *   mask           as config.cpu_mask: 0 all, BLUELM_CPU_NONE scalar, else those named */
-BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask);
+BLM_PRIVATE BLM_COLD void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask);
 
 /* Quantises tokens [token0, token1) of x->f32 into q, scale and sum, as x->bits says. */
 BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,

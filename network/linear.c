@@ -3,9 +3,11 @@
 /* Rows a worker takes at a time: whole panels for every instruction set. */
 #define BLM_ROW_STEP 16
 
-/* Rows of a narrow matrix that are Q8_0 at a time: one panel. */
-#define BLM_NARROW_ROWS 32
-#define BLM_Q8_0_BYTES  34 /* of a block of 32 */
+/* Rows of a narrow matrix that are Q8_0 at a time: one panel; blocks that are made so at a
+ * time, on the stack. */
+#define BLM_NARROW_ROWS   32
+#define BLM_NARROW_BLOCKS 4
+#define BLM_Q8_0_BYTES    34 /* of a block of 32 */
 
 typedef struct blm_linear_job {
     const blm_linear *linear;
@@ -23,7 +25,8 @@ BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t cou
         quantised |= !blm_type_is_float(matrices[i]->type);
     for (uint32_t i = 0; i < count; i++) {
         blm_tensor *w = matrices[i];
-        w->narrow = quantised && blm_type_is_float(w->type) && w->ne[0] % BLM_BLOCK;
+        w->narrow =
+            (uint16_t)(quantised && blm_type_is_float(w->type) && w->ne[0] % BLM_BLOCK != 0);
         if (w->narrow) cols = BLM_MAX(cols, w->ne[0]);
     }
     return (uint32_t)cols;
@@ -66,12 +69,12 @@ static void blm_linear_row_to_q8_0(const blm_kernels *k, const blm_tensor *w, ui
 {
     const uint8_t *in = w->data + row * w->row_bytes;
     uint64_t value_bytes = w->row_bytes / w->ne[0];
-    for (uint64_t at = 0; at < w->ne[0]; at += 8 * BLM_BLOCK) {
-        uint32_t n = (uint32_t)BLM_MIN(w->ne[0] - at, 8 * BLM_BLOCK);
+    for (uint64_t at = 0; at < w->ne[0]; at += BLM_NARROW_BLOCKS * BLM_BLOCK) {
+        uint32_t n = (uint32_t)BLM_MIN(w->ne[0] - at, BLM_NARROW_BLOCKS * BLM_BLOCK);
         uint32_t blocks = (n + BLM_BLOCK - 1) / BLM_BLOCK;
-        float x[8 * BLM_BLOCK], scale[8];
-        int8_t q[8 * BLM_BLOCK];
-        int32_t sum[8];
+        float x[BLM_NARROW_BLOCKS * BLM_BLOCK], scale[BLM_NARROW_BLOCKS];
+        int8_t q[BLM_NARROW_BLOCKS * BLM_BLOCK];
+        int32_t sum[BLM_NARROW_BLOCKS];
         for (uint32_t i = n; i < blocks * BLM_BLOCK; i++)
             x[i] = 0;
         k->dequantize[w->type](in + at * value_bytes, x, n);

@@ -212,7 +212,6 @@ void product_make(product *p)
     p->w.n_dims = 2;
     p->w.ne[0] = p->cols;
     p->w.ne[1] = p->rows;
-    p->w.ne[2] = p->w.ne[3] = 1;
     p->w.row_bytes = (uint64_t)p->cols / values * size;
     uint64_t bytes = p->w.row_bytes * p->rows;
     uint32_t odd = 1 + random_u32() % 3;

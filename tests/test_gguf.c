@@ -166,7 +166,7 @@ static unsigned exercise(const blm_gguf *g)
     for (i = 0; i < BLM_COUNT_OF(tensors); i++) {
         blm_tensor t;
         if (blm_gguf_tensor(g, tensors[i], &t, NULL) <= 0) continue;
-        sum += t.data[0] + t.data[t.row_bytes * t.ne[1] * t.ne[2] * t.ne[3] - 1];
+        sum += t.data[0] + t.data[t.row_bytes * t.ne[1] - 1];
     }
     return sum;
 }
@@ -315,7 +315,7 @@ static void tensors_are_found_at_any_address(void **state)
             assert_int_equal(blm_gguf_tensor(&g, name, &t, &err), 1);
             assert_int_equal(t.type, type);
             assert_int_equal(t.n_dims, 2);
-            assert_true(t.ne[0] == 512 && t.ne[1] == 2 && t.ne[2] == 1 && t.ne[3] == 1);
+            assert_true(t.ne[0] == 512 && t.ne[1] == 2);
             assert_int_equal(t.row_bytes, row_bytes[type]);
             assert_int_equal((size_t)(t.data - (copy + lead)) % 32, 0);
             end = (uint8_t *)(uintptr_t)t.data + 2 * t.row_bytes;
@@ -697,7 +697,7 @@ static int open_one_tensor(uint32_t n_dims, const uint64_t *ne, uint32_t type, u
         int runs = blm_type_block(type, &values, &block_bytes);
         assert_int_equal(found, runs ? 1 : BLUELM_E_UNSUPPORTED);
         if (found == 1) {
-            uint64_t bytes = t.row_bytes * t.ne[1] * t.ne[2] * t.ne[3];
+            uint64_t bytes = t.row_bytes * t.ne[1];
             assert_true(t.data >= file.data + file.bytes - DATA_BYTES);
             assert_true(t.data + bytes <= file.data + file.bytes);
         } else {

@@ -25,7 +25,7 @@ typedef struct layer {
 
 static blm_tensor tensor_of(const void *data, uint32_t type, uint64_t cols, uint64_t rows)
 {
-    blm_tensor t = {data, type, 2, {cols, rows, 1, 1}, 0, 0};
+    blm_tensor t = {.data = data, .type = type, .n_dims = 2, .ne = {cols, rows}};
     uint32_t values, bytes;
     assert_true(blm_type_block(type, &values, &bytes));
     t.row_bytes = cols / values * bytes;

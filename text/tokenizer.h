@@ -46,8 +46,8 @@ typedef struct blm_vocab {
  * Errors: BLUELM_E_ARG (text_bytes), BLUELM_E_FORMAT (keys missing, of wrong types or
  * lengths, ids beyond the vocabulary), BLUELM_E_UNSUPPORTED (another tokenizer or
  * pre-splitting rule: the subject names it). */
-BLM_PRIVATE int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
-                               uint32_t text_bytes, bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_vocab_init(blm_vocab *v, const blm_gguf *g, blm_arena *a,
+                                        uint32_t text_bytes, bluelm_error *err);
 
 /* Makes control of every token that is written out as a marker in a text of the library's
  * own: a chat template's, a picture's. What a user types cannot become it any more, whatever

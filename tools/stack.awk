@@ -3,11 +3,20 @@
 #     awk -f tools/stack.awk bluelm.ci
 #
 # Prints its bytes and the calls that lead there. What is called through a pointer can be any
-# function that nobody calls by name; a pointer leads to another one at most once (workers'
-# parts, then kernels).
+# function in the folder that such a pointer leads to from where it is called: workers run parts
+# of the network, the network and the engine call kernels, other folders call their own; none
+# but a kernel is called both so and by name. What the port does is the port's.
 function field(line, name) {
     if (!match(line, name ": \"[^\"]*\"")) return ""
     return substr(line, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
+}
+function folder(place) {
+    return match(place, /^[a-z_]+\//) ? substr(place, 1, RLENGTH - 1) : ""
+}
+function leads_to(place) {
+    if (place ~ /^network\/workers/) return "network"
+    if (place ~ /^(network|engine)\//) return "kernels"
+    return folder(place)
 }
 /^node:/ {
     name = field($0, "title")
@@ -15,56 +24,58 @@ function field(line, name) {
     if (match(label, /[0-9]+ bytes/)) {
         bytes[name] = substr(label, RSTART, RLENGTH) + 0
         names[++count] = name
+        split(label, part, /\\n/)
+        home[name] = folder(part[2])
     }
 }
 /^edge:/ {
     from = field($0, "sourcename")
     to = field($0, "targetname")
+    if (to == "__indirect_call") to = "*" leads_to(field($0, "label"))
+    else called[to] = 1
     calls[from] = calls[from] SUBSEP to
-    if (to != "__indirect_call") called[to] = 1
 }
 function shown(name) {
     sub(/^.*:/, "", name)
     return name
 }
-function deepest(name, pointers,    key, list, n, i, best, way, got) {
-    key = name SUBSEP pointers
-    if (key in known) return known[key]
-    known[key] = 0 # a cycle ends here
+function deepest(name,    list, n, i, best, way, got) {
+    if (name in known) return known[name]
+    known[name] = 0 # a cycle ends here
     best = 0
     way = ""
     n = split(calls[name], list, SUBSEP)
     for (i = 1; i <= n; i++) {
         if (list[i] == "") continue
-        if (list[i] == "__indirect_call") {
-            if (pointers == 0) continue
-            got = through_pointer(pointers - 1)
-            if (got > best) { best = got; way = pointed[pointers - 1] }
+        if (list[i] ~ /^\*/) {
+            got = through_pointer(substr(list[i], 2))
+            if (got > best) { best = got; way = pointed[substr(list[i], 2)] }
         } else {
-            got = deepest(list[i], pointers)
-            if (got > best) { best = got; way = shown(list[i]) " " path[list[i] SUBSEP pointers] }
+            got = deepest(list[i])
+            if (got > best) { best = got; way = shown(list[i]) " " path[list[i]] }
         }
     }
-    path[key] = way
-    return known[key] = best + bytes[name]
+    path[name] = way
+    return known[name] = best + bytes[name]
 }
-function through_pointer(pointers,    i, got) {
-    if (pointers in reached) return reached[pointers]
-    reached[pointers] = 0
+function through_pointer(where,    i, got) {
+    if (where in reached) return reached[where]
+    reached[where] = 0
     for (i = 1; i <= count; i++) {
-        if ((names[i] in called) || shown(names[i]) ~ /^bluelm_/) continue
-        got = deepest(names[i], pointers)
-        if (got > reached[pointers]) {
-            reached[pointers] = got
-            pointed[pointers] = shown(names[i]) " " path[names[i] SUBSEP pointers]
+        if (home[names[i]] != where) continue
+        if (where != "kernels" && (names[i] in called)) continue
+        got = deepest(names[i])
+        if (got > reached[where]) {
+            reached[where] = got
+            pointed[where] = shown(names[i]) " " path[names[i]]
         }
     }
-    return reached[pointers]
+    return reached[where]
 }
 END {
     for (i = 1; i <= count; i++) {
-        got = deepest(names[i], 2)
+        got = deepest(names[i])
         if (got > most) { most = got; where = names[i] }
     }
-    printf "%d %s %s\n", most, shown(where), path[where SUBSEP 2]
+    printf "%d %s %s\n", most, shown(where), path[where]
 }
