@@ -136,18 +136,6 @@ static int blm_encode_some(bluelm *e, const bluelm_image *image, bluelm_error *e
 
 /* ---- Steps ------------------------------------------------------------------------------------ */
 
-/* A picture whose tokens the caller made: they are taken over at once. */
-static int blm_step_given(bluelm *e, bluelm_event *event)
-{
-    const blm_queued_image *head = &e->images[0];
-    e->compute.kernels.f16_from_f32(e->image_tokens, head->rows,
-                                    (size_t)head->grid.tokens * e->row_values);
-    e->encoding.done = 1;
-    event->type = BLUELM_EVENT_ENCODE;
-    event->done = event->total = head->grid.tokens;
-    return 1;
-}
-
 /* The progress: steps that only read, and layers over tiles. */
 static void blm_encode_event(const bluelm *e, const blm_queued_image *head, bluelm_event *event)
 {

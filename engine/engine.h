@@ -184,6 +184,28 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
                                  const bluelm_config *config, const bluelm_port *port,
                                  bluelm_error *err);
 
+/* Parts of it. Bytes taken since *mark, which moves on; what computes, `alone` on one thread
+ * beside the others. */
+BLM_PRIVATE uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark);
+BLM_PRIVATE void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone);
+
+/* The language model's: its file, with tables and vocabulary; what it remembers, and bytes of
+ * a snapshot of what cannot be cut back; its activations. */
+BLM_PRIVATE BLM_COLD int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_error *err);
+BLM_PRIVATE BLM_COLD void blm_layout_state(blm_layout *l, uint64_t *snapshot_bytes);
+BLM_PRIVATE BLM_COLD void blm_layout_language(blm_layout *l, const blm_compute *c);
+
+/* The encoder's: its file; how many tokens a picture can have, and how many are read at once,
+ * left as they are without an encoder; its texts in the words of the vocabulary; its places in
+ * the overlay; what the engine takes over; what it says of itself. */
+BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err);
+BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
+                                           uint32_t *at_once);
+BLM_PRIVATE void blm_layout_markup(blm_layout *l);
+BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, const blm_compute *c);
+BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l);
+BLM_PRIVATE void blm_layout_describe_vision(const blm_layout *l, bluelm_info *info);
+
 /* Most image tokens for a picture that comes when `used` tokens of the context are taken: an
  * eighth of the context is left for words, but for a tile. At least 1. */
 BLM_PRIVATE uint32_t blm_token_cap(uint32_t context, uint32_t tile_tokens, uint32_t image_rows,
@@ -224,10 +246,22 @@ typedef struct blm_call {
 BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e);
 BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
 
-/* Around a picture that is added: the template's trimming. begin may be called again when the
- * input was put back to what it was before the call. */
+/* What the chat template says to what is added. Where the waiting text ends without what the
+ * template trims; whether the open turn's words come to nothing; whether the next blank of a
+ * text is trimmed; before words; before an answer, where another's turn is open. Around a
+ * picture: begin may be called again when the input was put back to what it was before. */
+BLM_PRIVATE uint32_t blm_turn_text_end(const bluelm *e);
+BLM_PRIVATE int blm_turn_drops_words(const bluelm *e);
+BLM_PRIVATE int blm_turn_trims_start(const bluelm *e);
+BLM_PRIVATE int blm_turn_begin_words(bluelm *e, bluelm_error *err);
+BLM_PRIVATE int blm_turn_answer(bluelm *e, bluelm_error *err);
 BLM_PRIVATE void blm_begin_picture(bluelm *e, const blm_call *before);
 BLM_PRIVATE void blm_end_picture(bluelm *e);
+
+/* Room for one more picture in the queue, or an error; where the turn begins that a picture
+ * belongs to, without an open turn the picture. */
+BLM_PRIVATE int blm_check_queue(const bluelm *e, bluelm_error *err);
+BLM_PRIVATE blm_turn_start blm_picture_start(const bluelm *e, const blm_call *before);
 
 /* Forgets what is held of an answer's text. */
 BLM_PRIVATE void blm_stream_clear(bluelm *e);
@@ -238,7 +272,10 @@ BLM_PRIVATE int blm_input_open(bluelm *e, bluelm_error *err);
 /* One layer over one batch of tiles of the picture at the head of the queue. */
 BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err);
 
-/* The same for bluelm_embed_begin's picture. */
+/* A picture whose tokens the caller made: they are taken over at once. */
+BLM_PRIVATE int blm_step_given(bluelm *e, bluelm_event *event);
+
+/* As blm_step_encode for bluelm_embed_begin's picture. */
 BLM_PRIVATE int blm_step_embed(bluelm *e, bluelm_event *event, bluelm_error *err);
 BLM_PRIVATE void blm_embed_end(bluelm *e);
 

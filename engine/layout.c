@@ -3,168 +3,15 @@
 
 #include "../arena/overlay.h"
 
-/* ---- Files -------------------------------------------------------------------------------- */
-
-/* The configuration's cap on a picture's tokens, and the default one where a picture of its
- * own size would ask for much memory. */
-static void blm_layout_cap_pictures(blm_layout *l)
-{
-    uint32_t cap = l->config.max_image_tokens;
-    if (!cap && l->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
-    l->tile_rule.max_tokens = cap;
-}
-
-/* The rule as it bounds any picture: with its caps, and with what the context holds, which
- * comes to bluelm_add_image as a cap of its own. */
-static blm_tile_rule blm_layout_bound_rule(const blm_layout *l)
-{
-    const uint32_t context = l->config.context_tokens;
-    blm_tile_rule rule = l->tile_rule;
-    if (l->has_language)
-        rule.max_tokens = rule.max_tokens ? BLM_MIN(rule.max_tokens, context) : context;
-    return rule;
-}
-
-/* What any picture can take. */
-BLM_COLD static void blm_layout_bounds(const blm_layout *l, blm_tile_most *most)
-{
-    const blm_tile_rule rule = blm_layout_bound_rule(l);
-    blm_tile_bounds(&rule, most);
-}
-
-/* The most patches of one tile. */
-static uint32_t blm_layout_max_patches(const blm_layout *l, const blm_tile_most *most)
-{
-    const blm_vision *v = &l->vision;
-    uint32_t merge = v->align_px / v->patch_px;
-    return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
-}
-
-/* Not within their caller, these two and what else opens a file: its reader takes room on
- * the stack. */
-BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
-{
-    blm_gguf g;
-    int code;
-    if ((code = blm_gguf_open(&g, l->weights->mmproj, l->weights->mmproj_bytes, "mmproj",
-                              err)) < 0 ||
-        (code = blm_vision_open(&l->vision, &g, l->arena, err)) < 0 ||
-        (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
-                                   err)) < 0)
-        return code;
-    if (l->e) blm_mmproj_keep(&l->e->mmproj, &g);
-    return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);
-}
-
-static int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
-{
-    l->has_vision = l->weights->mmproj != NULL && (l->has_language || !l->weights->llm);
-    if (!l->has_vision) return BLUELM_OK;
-    int code = blm_layout_read_vision(l, err);
-    if (code < 0) return code;
-    if (!l->has_language) l->row_values = l->vision.row_floats;
-    if (l->vision.row_floats != l->row_values)
-        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
-                        l->row_values, l->vision.row_floats, 0);
-    blm_tile_most most;
-    blm_layout_cap_pictures(l);
-    blm_layout_bounds(l, &most);
-    l->max_patches = blm_layout_max_patches(l, &most);
-    l->config.max_tiles = BLM_MAX(most.tiles, 1u);
-    l->config.tiles_per_batch = BLM_MIN(l->config.tiles_per_batch, l->config.max_tiles);
-    return BLUELM_OK;
-}
-
-/* How many image tokens a picture can have, and how many of them are read at once. */
-static void blm_layout_size_pictures(blm_layout *l)
-{
-    bluelm_config *c = &l->config;
-    uint32_t at_once = c->max_image_tokens;
-    l->image_rows = c->max_image_tokens;
-    if (l->has_vision) {
-        blm_tile_most most;
-        blm_layout_bounds(l, &most);
-        l->image_rows = most.tokens;
-        at_once = l->vision.dynamic ? most.tokens : l->vision.projector.tokens;
-    }
-    l->image_rows = BLM_MIN(l->image_rows, c->context_tokens);
-    at_once = BLM_MIN(at_once, c->context_tokens);
-    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
-}
-
-/* The network, and the chat template. */
-static int blm_layout_read_language(blm_layout *l, const blm_gguf *g, bluelm_error *err)
-{
-    int code;
-    l->has_language = g->tensor_count != 0;
-    if ((l->has_language && (code = blm_language_open(&l->language, g, l->arena, err)) < 0) ||
-        (code = blm_config_resolve_context(&l->config, &l->language, err)) < 0 ||
-        (code = blm_chat_read(g, l->config.chat_template, &l->chat, err)) < 0)
-        return code;
-    l->row_values = l->language.n_embd * (1 + l->language.n_deepstack);
-    return blm_layout_own_chat(l, err);
-}
-
 /* ---- Pieces ------------------------------------------------------------------------------- */
 
-/* What computes, `alone`: on one thread beside the others. */
-static void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone)
+BLM_PRIVATE void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone)
 {
     memset(c, 0, sizeof *c);
     if (l->port && !alone) c->workers.port = *l->port;
     c->workers.count = alone ? 1 : l->config.workers;
     c->activation_bits = l->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
     blm_kernels_init(&c->kernels, l->port ? l->port->cpu_features : 0, l->config.cpu_mask);
-}
-
-/* Canvases lie in front of what reads a picture and of what encodes it. */
-static void blm_layout_reading(blm_layout *l, blm_overlay *overlay, uint64_t *canvas_bytes)
-{
-    const blm_tile_rule rule = blm_layout_bound_rule(l);
-    const uint64_t start = l->arena->used;
-    const uint64_t canvas = blm_picture_canvas_bytes(&rule);
-    const uint64_t rows = blm_picture_scratch_bytes(&rule, l->config.max_image_width_px);
-    uint8_t *place = (uint8_t *)blm_arena_take(l->arena, canvas, 1);
-    *canvas_bytes = l->arena->used - start;
-    blm_overlay_open(overlay, l->arena);
-    uint8_t *scratch =
-        (uint8_t *)blm_arena_take(l->arena, blm_sum_u64(rows, l->config.whole_image_bytes), 1);
-    l->memory.image_decode_bytes = *canvas_bytes + blm_overlay_next(overlay, l->arena);
-    if (!l->e) return;
-    l->e->canvas = place;
-    l->e->canvas_bytes = canvas;
-    l->e->scratch = scratch;
-}
-
-/* A batch that is embedded ahead. */
-BLM_COLD static void blm_layout_ahead(blm_layout *l)
-{
-    blm_compute counted, *c = l->e ? &l->e->ahead_compute : &counted;
-    blm_vision_work work;
-    blm_layout_compute(l, c, 1);
-    blm_vision_take_ahead(l->e ? &l->e->ahead_work : &work, l->arena, &l->vision, c,
-                          l->config.tiles_per_batch, l->max_patches);
-}
-
-BLM_COLD static void blm_layout_vision(blm_layout *l, const blm_compute *c)
-{
-    blm_vision_work work;
-    blm_overlay overlay;
-    uint64_t canvas_bytes;
-    blm_layout_reading(l, &overlay, &canvas_bytes);
-    blm_vision_take(l->e ? &l->e->vision_work : &work, l->arena, &l->vision, c,
-                    l->config.tiles_per_batch, l->max_patches);
-    if (l->config.overlap_tiles) blm_layout_ahead(l);
-    l->memory.vision_phase_bytes = canvas_bytes + blm_overlay_next(&overlay, l->arena);
-    uint64_t scratch_bytes = blm_overlay_close(&overlay, l->arena);
-    if (l->e) l->e->scratch_bytes = scratch_bytes;
-}
-
-BLM_COLD static void blm_layout_language(blm_layout *l, const blm_compute *c)
-{
-    blm_language_work work;
-    blm_language_take(l->e ? &l->e->language_work : &work, l->arena, &l->language, c,
-                      l->config.chunk_tokens, l->config.context_tokens);
 }
 
 BLM_COLD static void blm_layout_overlay(blm_layout *l)
@@ -183,25 +30,11 @@ BLM_COLD static void blm_layout_overlay(blm_layout *l)
     m->overlay_bytes = blm_overlay_close(&overlay, l->arena);
 }
 
-/* Bytes taken since *mark, which moves on. */
-static uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
+BLM_PRIVATE uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
 {
     uint64_t bytes = arena->used - *mark;
     *mark = arena->used;
     return bytes;
-}
-
-/* What the language model remembers, and its marks. */
-BLM_COLD static void blm_layout_state(blm_layout *l, uint64_t *snapshot_bytes)
-{
-    blm_state counted, *state = l->e ? &l->e->state : &counted;
-    const blm_language *m = l->e ? &l->e->language : &l->language;
-    *snapshot_bytes = 0;
-    if (!l->has_language) return;
-    if (l->e) l->e->language = l->language; /* which the state keeps a pointer to */
-    blm_state_take(state, l->arena, m, l->config.kv_type, l->config.context_tokens,
-                   l->config.chunk_tokens);
-    if (!blm_state_is_plain(state)) *snapshot_bytes = blm_state_snapshot_bytes(state);
 }
 
 /* What a conversation keeps from step to step. */
@@ -257,50 +90,16 @@ static void blm_layout_queue(blm_layout *l)
     l->e->token_text = token_text;
 }
 
-/* Not within its caller: a vocabulary takes room on the stack. */
-BLM_COLD static int blm_layout_vocab(blm_layout *l, const blm_gguf *llm, bluelm_error *err)
+/* How many image tokens a picture can have, and how many of them are read at once. */
+static void blm_layout_size_pictures(blm_layout *l)
 {
-    blm_vocab counted, *v = l->e ? &l->e->vocab : &counted;
-    int code = blm_vocab_init(v, llm, l->arena, l->config.text_bytes + BLM_MARKUP_BYTES, err);
-    l->n_tokens = v->n_tokens;
-    l->bos = v->bos;
-    l->eos = v->eos;
-    l->eot = v->eot;
-    if (code < 0) return code;
-    if (l->has_language && l->n_tokens > l->language.n_vocab)
-        return blm_fail(err, BLUELM_E_FORMAT, "llm: tokenizer.ggml.tokens beyond token_embd",
-                        l->language.n_vocab, l->n_tokens, 0);
-    if (l->e) blm_guard_turns(v, l->chat);
-    return BLUELM_OK;
-}
-
-/* What of pictures is said in the vocabulary's words. */
-static void blm_layout_markup(blm_layout *l)
-{
-    blm_vocab *v = l->e ? &l->e->vocab : NULL;
-    if (!v || !l->has_vision || !l->has_vocab) return;
-    blm_guard_pictures(v, &l->markup);
-    blm_image_markup_fit(&l->markup, v);
-}
-
-/* The language model's file: its tensors, its vocabulary. */
-BLM_COLD static int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_error *err)
-{
-    const bluelm_weights *weights = l->weights;
-    blm_gguf g;
-    int code;
-    l->bos = l->eos = l->eot = -1;
-    if (!weights->llm && weights->mmproj) /* pictures alone are encoded */
-        return blm_config_resolve_context(&l->config, &l->language, err);
-    if (!weights->llm) return blm_fail_null(err, "weights.llm");
-    l->has_vocab = 1;
-    if ((code = blm_gguf_open(&g, weights->llm, weights->llm_bytes, "llm", err)) < 0 ||
-        (code = blm_layout_read_language(l, &g, err)) < 0)
-        return code;
-    l->memory.weights_view_bytes = blm_layout_part(l->arena, mark);
-    code = blm_layout_vocab(l, &g, err);
-    l->memory.tokenizer_bytes = blm_layout_part(l->arena, mark);
-    return code;
+    bluelm_config *c = &l->config;
+    uint32_t at_once = c->max_image_tokens;
+    l->image_rows = c->max_image_tokens;
+    blm_layout_picture_tokens(l, &l->image_rows, &at_once);
+    l->image_rows = BLM_MIN(l->image_rows, c->context_tokens);
+    at_once = BLM_MIN(at_once, c->context_tokens);
+    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
 }
 
 /* The pieces that come before what the language model remembers. */
@@ -326,11 +125,6 @@ static void blm_layout_describe(blm_layout *l)
     m->context_tokens = l->config.context_tokens;
     m->chunk_tokens = l->config.chunk_tokens;
     m->workers = l->config.workers;
-    if (!l->has_vision) return;
-    m->max_tiles = l->config.max_tiles;
-    m->tiles_per_batch = l->config.tiles_per_batch;
-    m->tokens_per_tile = l->vision.projector.tokens;
-    m->tile_px = l->vision.tile_px;
 }
 
 BLM_COLD static int blm_layout_caps(const blm_layout *l, bluelm_error *err)
@@ -383,15 +177,6 @@ BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
     return blm_layout_caps(l, err);
 }
 
-BLM_PRIVATE uint32_t blm_token_cap(uint32_t context, uint32_t tile_tokens, uint32_t image_rows,
-                                   uint32_t used)
-{
-    uint32_t words = context / 8, left = context - used;
-    uint32_t room = left > words ? left - words : 0;
-    uint32_t least = BLM_MIN(left, BLM_MAX(tile_tokens, 1u));
-    return BLM_MIN(BLM_MAX(room, least), image_rows);
-}
-
 /* ---- Public ------------------------------------------------------------------------------ */
 
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, bluelm_memory *need,
@@ -430,9 +215,7 @@ static void blm_layout_hand_over(const blm_layout *l)
     e->has_vocab = l->has_vocab;
     e->chat = l->chat;
     e->language = l->language;
-    e->vision = l->vision;
-    e->tile_rule = l->tile_rule;
-    e->markup = l->markup;
+    blm_layout_hand_over_vision(l);
     e->row_values = l->row_values;
     e->image_rows = l->image_rows;
     e->stats.arena_bytes = l->memory.total_bytes;

@@ -149,51 +149,6 @@ static int blm_check_memory(const bluelm *e, const bluelm_image *image,
     return BLUELM_OK;
 }
 
-/* Where the turn begins that a picture belongs to; without an open turn, the picture. */
-static blm_turn_start blm_picture_start(const bluelm *e, const blm_call *before)
-{
-    if (e->turns.open != BLM_TURN_NONE) return e->turns.start;
-    return (blm_turn_start){before->input.count,
-                            before->input.text_bytes - before->input.text_from, e->turns.last};
-}
-
-/* Room for one more picture in the queue, or an error. */
-static int blm_check_queue(const bluelm *e, bluelm_error *err)
-{
-    if (e->image_count < BLM_MAX_QUEUED_IMAGES) return BLUELM_OK;
-    return blm_fail(err, BLUELM_E_STATE, "pictures queued", BLM_MAX_QUEUED_IMAGES,
-                    BLM_MAX_QUEUED_IMAGES + 1, 0);
-}
-
-int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
-                          uint32_t rows_count, bluelm_error *err)
-{
-    uint64_t tokens = (uint64_t)columns * rows_count;
-    int code = blm_check_queue(engine, err);
-    if (code < 0) return code;
-    if (!rows || !tokens || tokens > engine->image_rows)
-        return blm_fail(err, BLUELM_E_ARG, "image rows (max_image_tokens)", engine->image_rows,
-                        rows ? tokens : 0, 0);
-    blm_call before;
-    blm_call_begin(&before, engine);
-    code = blm_input_open(engine, err);
-    blm_begin_picture(engine, &before);
-    if (code >= 0) code = blm_input_image(&engine->input, 0, (uint32_t)tokens, err);
-    const blm_turn_start start = blm_picture_start(engine, &before);
-    const uint32_t first = before.input.count;
-    if (blm_call_end(engine, &before, code) < 0) return code;
-    engine->images[engine->image_count++] = (blm_queued_image){
-        .grid = {.columns = 1, .rows = 1, .tiles = 1, .tokens = (uint32_t)tokens},
-        .rows = rows,
-        .tile = {(uint32_t)tokens, columns},
-        .first = first,
-        .end = engine->input.count,
-        .start = start,
-    };
-    blm_end_picture(engine);
-    return BLUELM_OK;
-}
-
 static blm_tile_tokens blm_tile_tokens_of(const bluelm *e, uint32_t width_px,
                                           uint32_t height_px)
 {

@@ -1,0 +1,189 @@
+/* The encoder's part of the layout. */
+#include "engine.h"
+
+/* ---- File --------------------------------------------------------------------------------- */
+
+/* The configuration's cap on a picture's tokens, and the default one where a picture of its
+ * own size would ask for much memory. */
+static void blm_layout_cap_pictures(blm_layout *l)
+{
+    uint32_t cap = l->config.max_image_tokens;
+    if (!cap && l->tile_rule.rule == BLM_TILES_DYNAMIC) cap = BLM_DYNAMIC_TOKENS_DEFAULT;
+    l->tile_rule.max_tokens = cap;
+}
+
+/* The rule as it bounds any picture: with its caps, and with what the context holds, which
+ * comes to bluelm_add_image as a cap of its own. */
+static blm_tile_rule blm_layout_bound_rule(const blm_layout *l)
+{
+    const uint32_t context = l->config.context_tokens;
+    blm_tile_rule rule = l->tile_rule;
+    if (l->has_language)
+        rule.max_tokens = rule.max_tokens ? BLM_MIN(rule.max_tokens, context) : context;
+    return rule;
+}
+
+/* What any picture can take. */
+BLM_COLD static void blm_layout_bounds(const blm_layout *l, blm_tile_most *most)
+{
+    const blm_tile_rule rule = blm_layout_bound_rule(l);
+    blm_tile_bounds(&rule, most);
+}
+
+/* The most patches of one tile. */
+static uint32_t blm_layout_max_patches(const blm_layout *l, const blm_tile_most *most)
+{
+    const blm_vision *v = &l->vision;
+    uint32_t merge = v->align_px / v->patch_px;
+    return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
+}
+
+/* Not within its caller: the reader takes room on the stack. */
+BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
+{
+    blm_gguf g;
+    int code;
+    if ((code = blm_gguf_open(&g, l->weights->mmproj, l->weights->mmproj_bytes, "mmproj",
+                              err)) < 0 ||
+        (code = blm_vision_open(&l->vision, &g, l->arena, err)) < 0 ||
+        (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
+                                   err)) < 0)
+        return code;
+    if (l->e) blm_mmproj_keep(&l->e->mmproj, &g);
+    return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);
+}
+
+BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
+{
+    l->has_vision = l->weights->mmproj != NULL && (l->has_language || !l->weights->llm);
+    if (!l->has_vision) return BLUELM_OK;
+    int code = blm_layout_read_vision(l, err);
+    if (code < 0) return code;
+    if (!l->has_language) l->row_values = l->vision.row_floats;
+    if (l->vision.row_floats != l->row_values)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector width for this llm",
+                        l->row_values, l->vision.row_floats, 0);
+    blm_tile_most most;
+    blm_layout_cap_pictures(l);
+    blm_layout_bounds(l, &most);
+    l->max_patches = blm_layout_max_patches(l, &most);
+    l->config.max_tiles = BLM_MAX(most.tiles, 1u);
+    l->config.tiles_per_batch = BLM_MIN(l->config.tiles_per_batch, l->config.max_tiles);
+    l->memory.max_tiles = l->config.max_tiles;
+    l->memory.tiles_per_batch = l->config.tiles_per_batch;
+    l->memory.tokens_per_tile = l->vision.projector.tokens;
+    l->memory.tile_px = l->vision.tile_px;
+    return BLUELM_OK;
+}
+
+BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
+                                           uint32_t *at_once)
+{
+    if (!l->has_vision) return;
+    blm_tile_most bounds;
+    blm_layout_bounds(l, &bounds);
+    *most = bounds.tokens;
+    *at_once = l->vision.dynamic ? bounds.tokens : l->vision.projector.tokens;
+}
+
+BLM_PRIVATE void blm_layout_markup(blm_layout *l)
+{
+    blm_vocab *v = l->e ? &l->e->vocab : NULL;
+    if (!v || !l->has_vision || !l->has_vocab) return;
+    blm_guard_pictures(v, &l->markup);
+    blm_image_markup_fit(&l->markup, v);
+}
+
+/* ---- Pieces ------------------------------------------------------------------------------- */
+
+/* Canvases lie in front of what reads a picture and of what encodes it. */
+static void blm_layout_reading(blm_layout *l, blm_overlay *overlay, uint64_t *canvas_bytes)
+{
+    const blm_tile_rule rule = blm_layout_bound_rule(l);
+    const uint64_t start = l->arena->used;
+    const uint64_t canvas = blm_picture_canvas_bytes(&rule);
+    const uint64_t rows = blm_picture_scratch_bytes(&rule, l->config.max_image_width_px);
+    uint8_t *place = (uint8_t *)blm_arena_take(l->arena, canvas, 1);
+    *canvas_bytes = l->arena->used - start;
+    blm_overlay_open(overlay, l->arena);
+    uint8_t *scratch =
+        (uint8_t *)blm_arena_take(l->arena, blm_sum_u64(rows, l->config.whole_image_bytes), 1);
+    l->memory.image_decode_bytes = *canvas_bytes + blm_overlay_next(overlay, l->arena);
+    if (!l->e) return;
+    l->e->canvas = place;
+    l->e->canvas_bytes = canvas;
+    l->e->scratch = scratch;
+}
+
+/* A batch that is embedded ahead. */
+BLM_COLD static void blm_layout_ahead(blm_layout *l)
+{
+    blm_compute counted, *c = l->e ? &l->e->ahead_compute : &counted;
+    blm_vision_work work;
+    blm_layout_compute(l, c, 1);
+    blm_vision_take_ahead(l->e ? &l->e->ahead_work : &work, l->arena, &l->vision, c,
+                          l->config.tiles_per_batch, l->max_patches);
+}
+
+BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, const blm_compute *c)
+{
+    blm_vision_work work;
+    blm_overlay overlay;
+    uint64_t canvas_bytes;
+    blm_layout_reading(l, &overlay, &canvas_bytes);
+    blm_vision_take(l->e ? &l->e->vision_work : &work, l->arena, &l->vision, c,
+                    l->config.tiles_per_batch, l->max_patches);
+    if (l->config.overlap_tiles) blm_layout_ahead(l);
+    l->memory.vision_phase_bytes = canvas_bytes + blm_overlay_next(&overlay, l->arena);
+    uint64_t scratch_bytes = blm_overlay_close(&overlay, l->arena);
+    if (l->e) l->e->scratch_bytes = scratch_bytes;
+}
+
+BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l)
+{
+    l->e->vision = l->vision;
+    l->e->tile_rule = l->tile_rule;
+    l->e->markup = l->markup;
+}
+
+/* ---- What it says of itself --------------------------------------------------------------- */
+
+BLM_PRIVATE void blm_layout_describe_vision(const blm_layout *l, bluelm_info *info)
+{
+    const blm_vision *v = &l->vision;
+    if (!l->has_vision) return;
+    info->projector = v->projector.name;
+    info->tile_rule = blm_tile_rule_name(l->tile_rule.rule);
+    info->tile_px = v->tile_px;
+    info->patch_px = v->patch_px;
+    info->vision_width = v->width;
+    info->vision_layers = v->n_layer;
+    info->vision_heads = v->n_head;
+    info->vision_ffn = v->ffn;
+    info->tokens_per_tile = v->projector.tokens;
+}
+
+BLM_PRIVATE uint32_t blm_token_cap(uint32_t context, uint32_t tile_tokens, uint32_t image_rows,
+                                   uint32_t used)
+{
+    uint32_t words = context / 8, left = context - used;
+    uint32_t room = left > words ? left - words : 0;
+    uint32_t least = BLM_MIN(left, BLM_MAX(tile_tokens, 1u));
+    return BLM_MIN(BLM_MAX(room, least), image_rows);
+}
+
+int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
+                     uint32_t width_px, uint32_t height_px, bluelm_tile_grid *grid,
+                     bluelm_error *err)
+{
+    blm_layout l;
+    blm_arena counting;
+    if (!weights || !grid) return blm_fail_null(err, weights ? "grid" : "weights");
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    int code = blm_engine_layout(&l, &counting, weights, config, NULL, err);
+    if (code < 0 && code != BLUELM_E_BUDGET) return code;
+    if (!l.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
+    uint32_t cap =
+        blm_token_cap(l.config.context_tokens, l.vision.projector.tokens, l.image_rows, 0);
+    return blm_tile_choose(&l.tile_rule, width_px, height_px, cap, grid, err);
+}
