@@ -65,6 +65,7 @@
 #include "network/move.c"
 
 #include "families/tensors.c"
+#include "families/rope.c"
 #include "families/language.c"
 #include "families/projector.c"
 #include "families/vision.c"

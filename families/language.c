@@ -1,18 +1,12 @@
 #include "language.h"
 
+#include "rope.h"
+
 #define BLM_MAX_WIDTH  65536u
 #define BLM_MAX_LAYERS 1024u
 #define BLM_MAX_HEAD   1024u
 
 /* ---- The families ---------------------------------------------------------------------- */
-
-/* Which pairs of a head turn by a picture's rows and columns: runs of them one after another,
- * or every third. */
-typedef enum blm_sections {
-    BLM_NO_SECTIONS,
-    BLM_SECTIONS_RUNS,
-    BLM_SECTIONS_THIRDS
-} blm_sections;
 
 typedef struct blm_architecture {
     const char *name;       /* general.architecture, and what its keys begin with       */
@@ -26,7 +20,6 @@ typedef struct blm_architecture {
     unsigned sandwich : 1;   /* norms behind the mixer and the feed-forward             */
     unsigned gelu : 1;       /* in place of SiLU                                        */
     unsigned gated : 1;      /* attention's queries come with gates                     */
-    unsigned fused : 1;      /* q, k, v in attn_qkv; gate, up in ffn_up                 */
     unsigned root_scale : 1; /* embeddings of tokens times sqrt(n_embd)                 */
     unsigned scales : 1;     /* embedding, residual, attention and logit scales are keys */
     unsigned windowed : 1;   /* where the file has a sliding_window                     */
@@ -35,6 +28,8 @@ typedef struct blm_architecture {
 
 static const blm_architecture blm_architectures[] = {
     {.name = "llama"},
+    {.name = "internlm2"},
+    {.name = "mistral3"},
     {.name = "qwen2", .halves = 1},
     {.name = "qwen2vl", .halves = 1, .sections = BLM_SECTIONS_RUNS},
     {.name = "qwen3", .halves = 1, .head_norms = 1},
@@ -52,6 +47,7 @@ static const blm_architecture blm_architectures[] = {
      .windowed = 1,
      .mixer = BLM_MIX_CONVOLUTION,
      .final_norm = "token_embd_norm"},
+    {.name = "gemma", .halves = 1, .gelu = 1, .root_scale = 1},
     {.name = "gemma3",
      .halves = 1,
      .head_norms = 1,
@@ -61,7 +57,7 @@ static const blm_architecture blm_architectures[] = {
      .windowed = 1,
      .global_every = 6,
      .two_way = 1},
-    {.name = "phi3", .halves = 1, .fused = 1, .windowed = 1},
+    {.name = "phi3", .halves = 1, .windowed = 1},
     {.name = "granite", .scales = 1},
 };
 
@@ -97,6 +93,17 @@ static int blm_language_f32(const blm_language_file *f, const char *name, float 
                             bluelm_error *err)
 {
     return blm_key_maybe_f32(f->g, f->row->name, name, out, err);
+}
+
+/* As blm_language_f32, but 0 is as good as no key. */
+static int blm_language_positive(const blm_language_file *f, const char *name, float *out,
+                                 bluelm_error *err)
+{
+    float value = 0;
+    blm_name key;
+    int found = blm_gguf_f32(f->g, blm_language_key(f, name, &key), &value, err);
+    if (found <= 0 || value == 0) return found < 0 ? found : BLUELM_OK;
+    return blm_language_f32(f, name, out, err);
 }
 
 /* Fails about a key of the file: "llm: " key what. */
@@ -235,10 +242,14 @@ static int blm_language_traits(blm_language *m, const blm_language_file *f, blue
     m->two_way = row->two_way;
     m->gated = row->gated;
     m->gelu = row->gelu;
-    m->image_scale = m->residual_scale = m->logit_scale = m->rope_magnitude = 1.0f;
+    m->image_scale = m->residual_scale = m->logit_scale = 1.0f;
     m->token_scale = row->root_scale ? blm_sqrtf((float)m->n_embd) : 1.0f;
     m->attention_scale = 1.0f / blm_sqrtf((float)m->head_dim);
-    if (!row->scales) return code;
+    if ((code = blm_language_positive(f, ".final_logit_softcapping", &m->logit_cap, err)) < 0 ||
+        (code = blm_language_positive(f, ".attention.temperature_scale", &m->temperature,
+                                      err)) < 0 ||
+        !row->scales)
+        return code;
     if ((code = blm_language_f32(f, ".embedding_scale", &m->token_scale, err)) < 0 ||
         (code = blm_language_f32(f, ".residual_scale", &m->residual_scale, err)) < 0 ||
         (code = blm_language_f32(f, ".attention.scale", &m->attention_scale, err)) < 0 ||
@@ -328,118 +339,44 @@ static int blm_language_only(const blm_language_file *f, const char *name, uint3
 
 /* ---- RoPE -------------------------------------------------------------------------------- */
 
-static int blm_language_scaling(const blm_language_file *f, blm_string *type, bluelm_error *err)
-{
-    static const char *const run[] = {"none", "linear", "longrope"};
-    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
-    blm_name key, subject;
-    type->text = "none";
-    type->bytes = 4;
-    int code =
-        blm_gguf_string(f->g, blm_language_key(f, ".rope.scaling.type", &key), type, err);
-    if (code < 0) return code;
-    int factors = blm_tensor_present(&at, "rope_factors_short.weight", err);
-    if (factors < 0) return factors;
-    for (uint32_t i = 0; i < BLM_COUNT_OF(run); i++)
-        if (blm_string_is(*type, run[i]) && (i < 2 || factors)) return BLUELM_OK;
-    blm_name_add(blm_name_add(blm_name_start(&subject, "llm: "), key.text), " ");
-    blm_name_add(blm_name_add_string(&subject, *type), " (none, linear run)");
-    return blm_fail(err, BLUELM_E_UNSUPPORTED, subject.text, 0, 0, 0);
-}
-
-/* Factors that divide the frequencies, if any: those of llama 3, or the short ones of phi 3,
- * which hold up to the original context. */
-static int blm_language_factors(blm_language *m, const blm_language_file *f,
-                                blm_tensor *factors, bluelm_error *err)
-{
-    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
-    uint32_t original = m->trained_context_tokens;
-    int code;
-    if ((code = blm_tensor_maybe_vector(&at, "rope_freqs.weight", m->n_rot / 2, factors, err)) <
-            0 ||
-        factors->data)
-        return code;
-    if ((code = blm_tensor_maybe_vector(&at, "rope_factors_short.weight", m->n_rot / 2, factors,
-                                        err)) < 0 ||
-        !factors->data)
-        return code;
-    if ((code = blm_language_u32(f, ".rope.scaling.original_context_length", 1, UINT32_MAX,
-                                 &original, err)) < 0)
-        return code;
-    m->trained_context_tokens = BLM_MIN(m->trained_context_tokens, original);
-    return blm_language_f32(f, ".rope.scaling.attn_factor", &m->rope_magnitude, err);
-}
-
-/* base^(-2i / n_rot), divided by scale and factors. */
-static void blm_rope_table(const blm_language *m, float base, float scale,
-                           const blm_tensor *factors, double *out)
-{
-    for (uint32_t i = 0; i < m->n_rot / 2; i++) {
-        out[i] = blm_pow((double)base, -2.0 * i / m->n_rot) / (double)scale;
-        if (factors && factors->data)
-            out[i] /= (double)blm_load_f32(factors->data + i * sizeof(float));
-    }
-}
-
-/* Windowed layers beside global ones have a base of their own, and no scaling. */
 static int blm_language_rope(blm_language *m, const blm_language_file *f, blm_arena *arena,
                              bluelm_error *err)
 {
-    blm_tensor factors;
-    blm_string scaling;
-    float base = 10000.0f, local = 10000.0f, scale = 1.0f;
-    int code;
-    if ((code = blm_language_scaling(f, &scaling, err)) < 0 ||
-        (code = blm_language_f32(f, ".rope.freq_base", &base, err)) < 0 ||
-        (code = blm_language_f32(f, ".rope.freq_base_swa", &local, err)) < 0 ||
-        (blm_string_is(scaling, "linear") &&
-         (code = blm_language_f32(f, ".rope.scaling.factor", &scale, err)) < 0) ||
-        (code = blm_language_factors(m, f, &factors, err)) < 0)
-        return code;
-    m->n_rope = m->window && f->row->global_every ? 2 : 1;
-    m->rope_frequency =
-        (double *)blm_arena_take(arena, m->n_rot / 2, m->n_rope * sizeof(double));
-    if (!m->rope_frequency) return BLUELM_OK;
-    blm_rope_table(m, base, scale, &factors, m->rope_frequency);
-    if (m->n_rope == 2) blm_rope_table(m, local, 1, NULL, m->rope_frequency + m->n_rot / 2);
-    return BLUELM_OK;
+    const blm_rope_kind kind = {
+        .arch = f->row->name,
+        .local = m->window && f->row->global_every,
+        .may_rest = f->row->scales,
+        .sections = f->row->sections,
+    };
+    int code = blm_rope_read(m, f->g, &kind, arena, err);
+    m->temperature_tokens = m->temperature > 0 ? m->original_context_tokens : 0;
+    return code;
 }
 
-/* The axis of each pair: the array of sections counts pairs for t, h, w. */
-static int blm_language_axes(blm_language *m, const blm_language_file *f, blm_arena *arena,
-                             bluelm_error *err)
+/* What would change every result and is not run. */
+static int blm_language_refuse(const blm_language *m, const blm_language_file *f,
+                               bluelm_error *err)
 {
-    static const char name[] = ".rope.dimension_sections";
-    uint32_t pairs = m->n_rot / 2, count[3];
-    blm_array array;
+    float cap = 0;
+    int causal = 1, code;
     blm_name key;
-    if (!m->planar) return BLUELM_OK;
-    int found =
-        blm_gguf_array(f->g, blm_language_key(f, name, &key), BLM_GGUF_I32, &array, err);
-    if (found < 0) return found;
-    if (found == 0 || array.count < 3)
-        return blm_language_fail(f, BLUELM_E_FORMAT, name, " elements", 3,
-                                 found ? array.count : 0, err);
-    for (uint32_t i = 0; i < 3; i++) {
-        count[i] = blm_load_u32(array.data + 4 * (size_t)i);
-        if (count[i] > pairs)
-            return blm_language_fail(f, BLUELM_E_FORMAT, name, "", pairs, count[i], err);
-    }
-    m->rope_axis = (uint8_t *)blm_arena_take(arena, pairs, 1);
-    for (uint32_t i = 0; m->rope_axis && i < pairs; i++) {
-        uint32_t axis = i % 3;
-        if (f->row->sections == BLM_SECTIONS_RUNS)
-            axis = i < count[0] ? 0 : i - count[0] < count[1] ? 1 : 2;
-        else if (i >= 3 * count[axis])
-            axis = 0;
-        m->rope_axis[i] = (uint8_t)axis;
-    }
+    if ((code = blm_language_only(f, ".expert_count", 0, err)) < 0 ||
+        (code = blm_language_only(f, ".attention.value_length", m->head_dim, err)) < 0 ||
+        (code = blm_language_positive(f, ".attn_logit_softcapping", &cap, err)) < 0 ||
+        (code = blm_gguf_bool(f->g, blm_language_key(f, ".attention.causal", &key), &causal,
+                              err)) < 0)
+        return code;
+    if (cap > 0)
+        return blm_language_fail(f, BLUELM_E_UNSUPPORTED, ".attn_logit_softcapping", "", 0, 1,
+                                 err);
+    if (!causal)
+        return blm_language_fail(f, BLUELM_E_UNSUPPORTED, ".attention.causal", "", 1, 0, err);
     return BLUELM_OK;
 }
 
 /* ---- Layers ------------------------------------------------------------------------------ */
 
-/* Rows [first, first + rows) of a matrix, as they lie in it. */
+/* Rows [first, first + rows) of a matrix, as they lie in it; of a bias, such values. */
 static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t rows)
 {
     blm_tensor part = *w;
@@ -448,15 +385,32 @@ static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t 
     return part;
 }
 
+static blm_tensor blm_bias_rows(const blm_tensor *bias, uint64_t first, uint64_t rows)
+{
+    blm_tensor part = *bias;
+    if (!part.data) return part;
+    part.data += first * sizeof(float);
+    part.ne[0] = rows;
+    part.row_bytes = rows * sizeof(float);
+    return part;
+}
+
+/* Queries, keys and values that lie as one matrix, with one bias or three. */
 static int blm_attention_fused(blm_attention *a, const blm_tensor_place *at, uint64_t e,
                                uint64_t q, uint64_t kv, bluelm_error *err)
 {
-    blm_tensor all;
+    blm_tensor all, bias;
     int code = blm_tensor_matrix(at, "attn_qkv.weight", e, q + 2 * kv, &all, err);
-    if (code < 0) return code;
+    if (code < 0 ||
+        (code = blm_tensor_maybe_vector(at, "attn_qkv.bias", q + 2 * kv, &bias, err)) < 0)
+        return code;
     a->q = blm_tensor_rows(&all, 0, q);
     a->k = blm_tensor_rows(&all, q, kv);
     a->v = blm_tensor_rows(&all, q + kv, kv);
+    if (!bias.data) return BLUELM_OK;
+    a->q_bias = blm_bias_rows(&bias, 0, q);
+    a->k_bias = blm_bias_rows(&bias, q, kv);
+    a->v_bias = blm_bias_rows(&bias, q + kv, kv);
     return BLUELM_OK;
 }
 
@@ -465,12 +419,21 @@ static int blm_attention_apart(blm_attention *a, const blm_tensor_place *at, uin
 {
     int code;
     if ((code = blm_tensor_matrix(at, "attn_q.weight", e, q, &a->q, err)) < 0 ||
-        (code = blm_tensor_matrix(at, "attn_k.weight", e, kv, &a->k, err)) < 0 ||
-        (code = blm_tensor_matrix(at, "attn_v.weight", e, kv, &a->v, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(at, "attn_q.bias", q, &a->q_bias, err)) < 0 ||
-        (code = blm_tensor_maybe_vector(at, "attn_k.bias", kv, &a->k_bias, err)) < 0)
+        (code = blm_tensor_matrix(at, "attn_k.weight", e, kv, &a->k, err)) < 0)
         return code;
-    return blm_tensor_maybe_vector(at, "attn_v.bias", kv, &a->v_bias, err);
+    return blm_tensor_matrix(at, "attn_v.weight", e, kv, &a->v, err);
+}
+
+static int blm_attention_biases(blm_attention *a, const blm_tensor_place *at, uint64_t e,
+                                uint64_t q, uint64_t kv, bluelm_error *err)
+{
+    int code;
+    if (!a->q_bias.data &&
+        ((code = blm_tensor_maybe_vector(at, "attn_q.bias", q, &a->q_bias, err)) < 0 ||
+         (code = blm_tensor_maybe_vector(at, "attn_k.bias", kv, &a->k_bias, err)) < 0 ||
+         (code = blm_tensor_maybe_vector(at, "attn_v.bias", kv, &a->v_bias, err)) < 0))
+        return code;
+    return blm_tensor_maybe_vector(at, "attn_output.bias", e, &a->o_bias, err);
 }
 
 static int blm_attention_read(blm_attention *a, const blm_language *m,
@@ -479,9 +442,11 @@ static int blm_attention_read(blm_attention *a, const blm_language *m,
 {
     uint64_t heads = (uint64_t)m->n_head * m->head_dim, e = m->n_embd;
     uint64_t q = heads * (m->gated ? 2 : 1), kv = (uint64_t)m->n_head_kv * m->head_dim;
-    int code = f->row->fused ? blm_attention_fused(a, at, e, q, kv, err)
-                             : blm_attention_apart(a, at, e, q, kv, err);
+    int code = blm_tensor_present(at, "attn_qkv.weight", err);
     if (code < 0 ||
+        (code = code ? blm_attention_fused(a, at, e, q, kv, err)
+                     : blm_attention_apart(a, at, e, q, kv, err)) < 0 ||
+        (code = blm_attention_biases(a, at, e, q, kv, err)) < 0 ||
         (code = blm_tensor_matrix(at, "attn_output.weight", heads, e, &a->o, err)) < 0 ||
         !f->row->head_norms ||
         (code = blm_tensor_vector(at, "attn_q_norm.weight", m->head_dim, &a->q_norm, err)) < 0)
@@ -566,22 +531,36 @@ static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_langua
     return blm_tensor_vector(at, "post_ffw_norm.weight", e, &l->fed_norm, err);
 }
 
+/* Gate and up, which lie as one matrix where there is no ffn_gate. */
+static int blm_layer_gate_up(blm_layer *l, uint64_t e, uint64_t n, const blm_tensor_place *at,
+                             bluelm_error *err)
+{
+    blm_tensor both;
+    int code = blm_tensor_present(at, "ffn_gate.weight", err);
+    if (code < 0) return code;
+    if (code) {
+        if ((code = blm_tensor_matrix(at, "ffn_gate.weight", e, n, &l->gate, err)) < 0 ||
+            (code = blm_tensor_maybe_vector(at, "ffn_gate.bias", n, &l->gate_bias, err)) < 0 ||
+            (code = blm_tensor_maybe_vector(at, "ffn_up.bias", n, &l->up_bias, err)) < 0)
+            return code;
+        return blm_tensor_matrix(at, "ffn_up.weight", e, n, &l->up, err);
+    }
+    if ((code = blm_tensor_matrix(at, "ffn_up.weight", e, 0, &both, err)) < 0) return code;
+    if (both.ne[1] != 2 * n)
+        return blm_tensor_matrix(at, "ffn_gate.weight", e, n, &l->gate, err);
+    l->gate = blm_tensor_rows(&both, 0, n);
+    l->up = blm_tensor_rows(&both, n, n);
+    return BLUELM_OK;
+}
+
 static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
-                                  const blm_language_file *f, const blm_tensor_place *at,
-                                  bluelm_error *err)
+                                  const blm_tensor_place *at, bluelm_error *err)
 {
     uint64_t e = m->n_embd, n = m->n_ff;
-    blm_tensor both;
     int code;
-    if (f->row->fused) {
-        if ((code = blm_tensor_matrix(at, "ffn_up.weight", e, 2 * n, &both, err)) < 0)
-            return code;
-        l->gate = blm_tensor_rows(&both, 0, n);
-        l->up = blm_tensor_rows(&both, n, n);
-    } else if ((code = blm_tensor_matrix(at, "ffn_gate.weight", e, n, &l->gate, err)) < 0 ||
-               (code = blm_tensor_matrix(at, "ffn_up.weight", e, n, &l->up, err)) < 0) {
+    if ((code = blm_layer_gate_up(l, e, n, at, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(at, "ffn_down.bias", e, &l->down_bias, err)) < 0)
         return code;
-    }
     return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
 }
 
@@ -596,7 +575,8 @@ static int blm_language_read_layers(blm_language *m, const blm_language_file *f,
         memset(&layer, 0, sizeof layer);
         if ((code = blm_layer_norms(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_mixer(&layer, m, f, &at, err)) < 0 ||
-            (code = blm_layer_feed_forward(&layer, m, f, &at, err)) < 0)
+            (code = blm_layer_feed_forward(&layer, m, &at, err)) < 0 ||
+            (code = blm_tensors_all_known(f->g, err)) < 0)
             return code;
         if (m->layers) m->layers[i] = layer;
     }
@@ -621,6 +601,8 @@ static int blm_language_ends(blm_language *m, const blm_language_file *f, bluelm
     m->output = m->token_embd;
     if ((untied = blm_tensor_present(&at, "output.weight", err)) < 0) return untied;
     if ((code = blm_tensor_vector(&at, name.text, m->n_embd, &m->output_norm, err)) < 0 ||
+        (code = blm_tensor_maybe_vector(&at, "output.bias", m->n_vocab, &m->output_bias, err)) <
+            0 ||
         !untied)
         return code;
     return blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab, &m->output, err);
@@ -634,15 +616,14 @@ BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena 
     memset(m, 0, sizeof *m);
     memset(&f, 0, sizeof f);
     f.g = g;
-    if ((code = blm_language_row(&f, err)) < 0 || (code = blm_language_sizes(m, &f, err)) < 0 ||
-        (code = blm_language_only(&f, ".expert_count", 0, err)) < 0 ||
-        (code = blm_language_only(&f, ".attention.value_length", m->head_dim, err)) < 0 ||
+    if ((code = blm_file_whole(g, err)) < 0 || (code = blm_language_row(&f, err)) < 0 ||
+        (code = blm_language_sizes(m, &f, err)) < 0 ||
+        (code = blm_language_refuse(m, &f, err)) < 0 ||
         (code = blm_language_traits(m, &f, err)) < 0 ||
         (code = blm_language_windows(m, &f, err)) < 0 ||
         (code = blm_language_recurrent(m, &f, err)) < 0 ||
         (code = blm_language_ends(m, &f, err)) < 0 ||
-        (code = blm_language_rope(m, &f, arena, err)) < 0 ||
-        (code = blm_language_axes(m, &f, arena, err)) < 0)
+        (code = blm_language_rope(m, &f, arena, err)) < 0)
         return code;
     return blm_language_read_layers(m, &f, arena, err);
 }

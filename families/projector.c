@@ -15,11 +15,17 @@ static const char *const blm_markup_internvl[BLM_MARKUP_TEXTS] = {"<img>", "</im
                                                                   "",      "",       ""};
 static const char *const blm_markup_qwen[BLM_MARKUP_TEXTS] = {
     "<|vision_start|>", "<|vision_end|>", "", "", "", ""};
+static const char *const blm_markup_omni[BLM_MARKUP_TEXTS] = {
+    "<|vision_bos|>", "<|vision_eos|>", "", "", "", ""};
 static const char *const blm_markup_gemma3[BLM_MARKUP_TEXTS] = {
     "\n\n<start_of_image>", "<end_of_image>\n\n", "", "", "", ""};
 
-/* LFM2's and LLaVA's projectors were trained with the erf form of GELU too; the tanh form, 2e-4
- * away, is what such files have always met here and what the demo names. */
+#define BLM_QWEN_MERGER(type, texts)                                                           \
+    .name = type, .rope = 1, .dynamic = 1, .scale = 2, .scale_key = ".spatial_merge_size",     \
+    .first = "mm.0", .second = "mm.2", .projector_gelu = BLM_GELU_ERF, .markup = texts
+
+/* An lfm2 projector of other pictures than Liquid's 256 px is of BlueLM-V-3B's kind, whose demo
+ * here was trained with the tanh form. */
 static const blm_projector_row blm_projector_table[] = {
     [BLM_PROJECTOR_LFM2] = {.name = "lfm2",
                             .positions = BLM_POSITIONS_RESIZED,
@@ -31,6 +37,8 @@ static const blm_projector_row blm_projector_table[] = {
                             .merged_norm_eps = 1e-5f,
                             .first = "mm.1",
                             .second = "mm.2",
+                            .projector_gelu = BLM_GELU_ERF,
+                            .gelu_px = 256,
                             .markup = blm_markup_lfm2},
     [BLM_PROJECTOR_IDEFICS3] = {.name = "idefics3",
                                 .scale = 2,
@@ -43,6 +51,7 @@ static const blm_projector_row blm_projector_table[] = {
                            .first = "mm.0",
                            .second = "mm.2",
                            .second_optional = 1,
+                           .projector_gelu = BLM_GELU_ERF,
                            .refused = "mm.3.weight",
                            .breaks_line = 1},
     [BLM_PROJECTOR_INTERNVL] = {.name = "internvl",
@@ -56,38 +65,14 @@ static const blm_projector_row blm_projector_table[] = {
                                 .projector_gelu = BLM_GELU_ERF,
                                 .markup = blm_markup_internvl,
                                 .breaks_line = 1},
-    [BLM_PROJECTOR_QWEN2VL] = {.name = "qwen2vl_merger",
-                               .positions = BLM_POSITIONS_NONE,
-                               .rope = 1,
-                               .dynamic = 1,
-                               .scale = 2,
-                               .scale_key = ".spatial_merge_size",
-                               .first = "mm.0",
-                               .second = "mm.2",
-                               .projector_gelu = BLM_GELU_ERF,
-                               .markup = blm_markup_qwen},
-    [BLM_PROJECTOR_QWEN25VL] = {.name = "qwen2.5vl_merger",
-                                .norm = BLM_NORM_RMS,
-                                .positions = BLM_POSITIONS_NONE,
-                                .rope = 1,
-                                .dynamic = 1,
-                                .scale = 2,
-                                .scale_key = ".spatial_merge_size",
-                                .first = "mm.0",
-                                .second = "mm.2",
-                                .projector_gelu = BLM_GELU_ERF,
-                                .markup = blm_markup_qwen},
-    [BLM_PROJECTOR_QWEN3VL] = {.name = "qwen3vl_merger",
-                               .positions = BLM_POSITIONS_CORNERS,
-                               .rope = 1,
-                               .dynamic = 1,
-                               .deepstack = 1,
-                               .scale = 2,
-                               .scale_key = ".spatial_merge_size",
-                               .first = "mm.0",
-                               .second = "mm.2",
-                               .projector_gelu = BLM_GELU_ERF,
-                               .markup = blm_markup_qwen},
+    [BLM_PROJECTOR_QWEN2VL] = {BLM_QWEN_MERGER("qwen2vl_merger", blm_markup_qwen),
+                               .positions = BLM_POSITIONS_NONE},
+    [BLM_PROJECTOR_QWEN25VL] = {BLM_QWEN_MERGER("qwen2.5vl_merger", blm_markup_qwen),
+                                .norm = BLM_NORM_RMS, .positions = BLM_POSITIONS_NONE},
+    [BLM_PROJECTOR_QWEN25O] = {BLM_QWEN_MERGER("qwen2.5o", blm_markup_omni),
+                               .norm = BLM_NORM_RMS, .positions = BLM_POSITIONS_NONE},
+    [BLM_PROJECTOR_QWEN3VL] = {BLM_QWEN_MERGER("qwen3vl_merger", blm_markup_qwen),
+                               .positions = BLM_POSITIONS_CORNERS, .deepstack = 1},
     [BLM_PROJECTOR_GEMMA3] = {.name = "gemma3",
                               .merge = BLM_MERGE_AVERAGE,
                               .scale = 4,
@@ -104,13 +89,20 @@ BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)
     return &blm_projector_table[type];
 }
 
+BLM_PRIVATE int blm_projector_name(const blm_gguf *g, blm_string *name, bluelm_error *err)
+{
+    *name = (blm_string){"mlp", 3}; /* files of before the key are LLaVA's */
+    int found = blm_gguf_string(g, "clip.projector_type", name, err);
+    if (found == 0) found = blm_gguf_string(g, "clip.vision.projector_type", name, err);
+    return found < 0 ? found : BLUELM_OK;
+}
+
 BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
                                    bluelm_error *err)
 {
-    blm_string name = {"mlp", 3};
-    int found = blm_gguf_string(g, "clip.projector_type", &name, err);
-    if (found == 0) found = blm_gguf_string(g, "clip.vision.projector_type", &name, err);
-    if (found < 0) return found;
+    blm_string name;
+    int code = blm_projector_name(g, &name, err);
+    if (code < 0) return code;
     for (uint32_t i = 0; i < BLM_PROJECTOR_TYPES; i++) {
         if (!blm_string_is(name, blm_projector_table[i].name)) continue;
         *type = (blm_projector_type)i;
@@ -206,7 +198,8 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     int code;
     p->name = row->name;
     p->merge = row->merge;
-    p->activation = row->projector_gelu;
+    p->activation = !row->gelu_px || row->gelu_px == m->tile_px ? row->projector_gelu
+                                                                : BLM_GELU_TANH;
     p->transposed = row->transposed;
     p->width = m->width * BLM_MAX(m->tap_count, 1u);
     p->tokens_side = (side + p->scale - 1) / p->scale;

@@ -61,6 +61,23 @@ BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const cha
     return found == 1 ? blm_tensor_vector(place, name, n, out, err) : found;
 }
 
+BLM_PRIVATE int blm_file_whole(const blm_gguf *g, bluelm_error *err)
+{
+    uint32_t parts = 1;
+    int code = blm_gguf_u32(g, "split.count", &parts, err);
+    if (code < 0 || parts <= 1) return code < 0 ? code : BLUELM_OK;
+    return blm_gguf_fail(g, err, BLUELM_E_UNSUPPORTED,
+                         "one part of a split model (join them):", "split.count", 1, parts, 0);
+}
+
+BLM_PRIVATE int blm_tensors_all_known(const blm_gguf *g, bluelm_error *err)
+{
+    blm_string name;
+    if (!blm_gguf_unasked(g, &name)) return BLUELM_OK;
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: no layer here runs tensor ", name, 0,
+                          0);
+}
+
 static int blm_key_u32(const blm_gguf *g, const char *key, uint32_t low, uint32_t high,
                        uint32_t *out, bluelm_error *err)
 {

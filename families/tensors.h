@@ -33,6 +33,13 @@ BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *na
 BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const char *name,
                                         uint64_t n, blm_tensor *out, bluelm_error *err);
 
+/* Fails when the file is a part of a model that was split: parts are joined before they run. */
+BLM_PRIVATE int blm_file_whole(const blm_gguf *g, bluelm_error *err);
+
+/* Fails when the layer whose tensors were asked for last holds others: without them it would
+ * compute something else. BLUELM_E_UNSUPPORTED names one. */
+BLM_PRIVATE int blm_tensors_all_known(const blm_gguf *g, bluelm_error *err);
+
 /* A whole number that must be there, within [low, high]. The key is arch + name. */
 BLM_PRIVATE int blm_key_need_u32(const blm_gguf *g, const char *arch, const char *name,
                                  uint32_t low, uint32_t high, uint32_t *out, bluelm_error *err);

@@ -1,6 +1,7 @@
 #include "tiling.h"
 
 #include "../base/name.h"
+#include "vision.h"
 
 typedef struct blm_tile_word {
     const char *text;
@@ -59,6 +60,8 @@ static const blm_tile_family blm_tile_families[] = {
      200, 3136, 12845056},
     {"qwen2.5vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
      200, 3136, 12845056},
+    {"qwen2.5o", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 200,
+     3136, 12845056},
     {"qwen3vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
      200, 65536, 16777216},
     {"gemma3", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 0, 0, 0,
@@ -140,19 +143,11 @@ static int blm_tile_read_pinpoints(blm_tile_rule *r, const blm_gguf *g, bluelm_e
 
 /* ---- The family and the rule --------------------------------------------------------- */
 
-static int blm_tile_projector(const blm_gguf *g, blm_string *projector, bluelm_error *err)
-{
-    *projector = (blm_string){"mlp", 3}; /* files of before the key are LLaVA's */
-    int found = blm_gguf_string(g, "clip.projector_type", projector, err);
-    if (found == 0) found = blm_gguf_string(g, "clip.vision.projector_type", projector, err);
-    return found;
-}
-
 static int blm_tile_find_family(const blm_tile_rule *r, const blm_gguf *g,
                                 const blm_tile_family **family, bluelm_error *err)
 {
     blm_string projector;
-    int status = blm_tile_projector(g, &projector, err);
+    int status = blm_projector_name(g, &projector, err);
     if (status < 0) return status;
     const blm_tile_family *f = blm_tile_families;
     while ((f->projector && !blm_string_is(projector, f->projector)) ||

@@ -394,20 +394,34 @@ BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm,
     return BLUELM_OK;
 }
 
+/* A file of one piece that holds a vision tower, whatever else it holds. */
+static int blm_vision_is_one(const blm_gguf *g, bluelm_error *err)
+{
+    blm_string arch = {"", 0};
+    int code, sees = 1;
+    if ((code = blm_file_whole(g, err)) < 0 ||
+        (code = blm_gguf_string(g, "general.architecture", &arch, err)) < 0 ||
+        (code = blm_gguf_bool(g, "clip.has_vision_encoder", &sees, err)) < 0)
+        return code;
+    if (!blm_string_is(arch, "clip"))
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: architecture other than clip", 0, 0,
+                        0);
+    if (!sees)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED,
+                        "mmproj: no vision encoder (clip.has_vision_encoder)", 1, 0, 0);
+    return BLUELM_OK;
+}
+
 BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
                                 bluelm_error *err)
 {
     const blm_tensor_place at = {g, "", BLM_NO_LAYER};
-    blm_string arch = {"", 0};
     blm_projector_type type = BLM_PROJECTOR_MLP;
     blm_norm norm = {0};
     uint32_t pattern;
     int code;
     memset(m, 0, sizeof *m);
-    if ((code = blm_gguf_string(g, "general.architecture", &arch, err)) < 0) return code;
-    if (!blm_string_is(arch, "clip"))
-        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: architecture other than clip", 0, 0,
-                        0);
+    if ((code = blm_vision_is_one(g, err)) < 0) return code;
     if ((code = blm_projector_find(g, &type, err)) < 0) return code;
     const blm_projector_row *row = blm_projector_row_of(type);
     m->projector.type = type;

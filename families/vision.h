@@ -13,6 +13,7 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_INTERNVL,
     BLM_PROJECTOR_QWEN2VL,
     BLM_PROJECTOR_QWEN25VL,
+    BLM_PROJECTOR_QWEN25O,
     BLM_PROJECTOR_QWEN3VL,
     BLM_PROJECTOR_GEMMA3,
     BLM_PROJECTOR_TYPES
@@ -38,6 +39,7 @@ typedef struct blm_projector_row {
     uint32_t second_optional, transposed;
     const char *refused;       /* a tensor that only projectors with norms have, or NULL */
     uint32_t projector_gelu;   /* BLM_GELU_*                                            */
+    uint32_t gelu_px;          /* only of this image_size, else the tanh form; 0: of any */
     const char *const *markup; /* [BLM_MARKUP_TEXTS], or NULL: none                     */
     int breaks_line;           /* as in blm_image_markup                                */
 } blm_projector_row;
@@ -47,7 +49,10 @@ typedef struct blm_projector_row {
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type);
 
-/* Reads clip.projector_type, or clip.vision.projector_type. Files without either are LLaVA's.
+/* clip.projector_type, or clip.vision.projector_type; files without either are LLaVA's. */
+BLM_PRIVATE int blm_projector_name(const blm_gguf *g, blm_string *name, bluelm_error *err);
+
+/* Its row in the table.
  * Errors: BLUELM_E_UNSUPPORTED names a type that the table lacks. */
 BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
                                    bluelm_error *err);

@@ -664,6 +664,7 @@ static int blm_gguf_read_layer(const blm_gguf *g, blm_gguf_layer *layer, const c
 {
     uint64_t at = g->tensors_at, i;
     layer->prefix_bytes = layer->count = 0;
+    layer->asked = 0;
     for (i = 0; i < g->tensor_count; i++) {
         blm_gguf_info info;
         uint64_t start = at;
@@ -714,7 +715,9 @@ static int blm_gguf_find_in_layer(const blm_gguf *g, const char *name, uint32_t 
     }
     for (i = 0; i < layer->count && found >= 0; i++) {
         uint64_t at = g->tensors_at + layer->at[i];
+        int before = found;
         found = blm_gguf_match_tensor(g, name, found, &at, out, err);
+        if (found > before) layer->asked |= (uint64_t)1 << i;
     }
     return found;
 }
@@ -754,4 +757,17 @@ BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor 
     out->ne[1] = info.ne[1] * info.ne[2] * info.ne[3];
     out->row_bytes = row_bytes;
     return 1;
+}
+
+BLM_PRIVATE int blm_gguf_unasked(const blm_gguf *g, blm_string *name)
+{
+    for (uint32_t i = 0; i < g->layer.count; i++) {
+        uint64_t at = g->tensors_at + g->layer.at[i];
+        blm_gguf_info info;
+        if (g->layer.asked >> i & 1) continue;
+        if (blm_gguf_next_tensor(g, &at, &info, NULL) < 0) return 0;
+        *name = info.name;
+        return 1;
+    }
+    return 0;
 }

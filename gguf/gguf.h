@@ -42,6 +42,7 @@ typedef struct blm_gguf_layer {
     char prefix[32];       /* not terminated                                        */
     uint32_t prefix_bytes; /* 0: none is known                                      */
     uint32_t count;
+    uint64_t asked; /* bit i: for entry i                                             */
     uint32_t at[BLM_GGUF_MAX_LAYER_TENSORS]; /* entries, from tensors_at: the table of
                               BLM_GGUF_MAX_TENSORS is shorter than 4 GB             */
 } blm_gguf_layer;
@@ -101,6 +102,10 @@ BLM_PRIVATE int blm_array_next_string(const blm_array *array, uint64_t *at, blm_
  * the last dimension above 1. */
 BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
                                 bluelm_error *err);
+
+/* The first tensor, in the layer that was asked for last, of a name that was not asked for.
+ * Returns 0 when there is none. */
+BLM_PRIVATE int blm_gguf_unasked(const blm_gguf *g, blm_string *name);
 
 /* Fails with the subject "LABEL: WHAT NAME", as in "llm: tensor output.weight", of which
  * the end is cut when it is long. name may be NULL. Returns code. */

@@ -53,6 +53,15 @@ static void blm_attention_turn(const blm_chunk *c, uint32_t token, const blm_ten
     k->rope(x, c->work->cos + at, c->work->sin + at, m->n_rot, (int)m->rope_halves);
 }
 
+/* What a token's queries are multiplied by. */
+static float blm_attention_query_scale(const blm_chunk *c, uint32_t token)
+{
+    const blm_language *m = c->model;
+    if (!m->temperature_tokens) return m->attention_scale;
+    uint32_t stretches = c->work->positions[token].t / m->temperature_tokens;
+    return m->attention_scale * (1 + m->temperature * blm_logf(1 + (float)stretches));
+}
+
 /* Turns queries and keys, scales the queries, and files keys and values away. */
 static void blm_attention_store(void *arg, uint32_t part)
 {
@@ -62,11 +71,12 @@ static void blm_attention_store(void *arg, uint32_t part)
     uint32_t first, end;
     blm_chunk_tokens(c, part, &first, &end);
     for (uint32_t t = first; t < end; t++) {
+        float scale = blm_attention_query_scale(c, t);
         for (uint32_t h = 0; h < m->n_head; h++) {
             float *q = blm_attention_q(c, t, h);
             blm_attention_turn(c, t, &l->mix.attention.q_norm, q);
             for (uint32_t i = 0; i < m->head_dim; i++)
-                q[i] *= m->attention_scale;
+                q[i] *= scale;
         }
         for (uint32_t h = 0; h < m->n_head_kv; h++) {
             float *key = blm_attention_k(c, t, h);
@@ -173,7 +183,7 @@ BLM_PRIVATE void blm_attention_run(blm_chunk *c)
         {&a->q, &a->q_bias, blm_attention_q(c, 0, 0), blm_attention_q_floats(m)},
         {&a->k, &a->k_bias, blm_attention_k(c, 0, 0), kv_cols},
         {&a->v, &a->v_bias, blm_attention_v(c, 0, 0), kv_cols}};
-    const blm_product o = {&a->o, NULL, w->out, m->n_embd};
+    const blm_product o = {&a->o, &a->o_bias, w->out, m->n_embd};
     blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, qkv, 3);
     blm_workers_run(workers, blm_attention_store, c);
     blm_workers_run(workers, blm_attention_attend, c);

@@ -82,6 +82,8 @@ BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c)
     blm_kv_cache_make_room(&c->state->window, &c->compute->workers, c->position, c->count);
     for (uint32_t r = 0; r < m->n_rope; r++) {
         const double *frequency = m->rope_frequency + (size_t)r * pairs;
+        if (m->rope_long_frequency && w->context_tokens > m->original_context_tokens)
+            frequency = m->rope_long_frequency;
         for (uint32_t t = 0; t < c->count; t++) {
             size_t at = ((size_t)r * w->chunk_tokens + t) * pairs;
             blm_position_turns(w->positions[t], frequency, m->rope_axis, pairs,
@@ -182,9 +184,9 @@ static void blm_chunk_feed_forward(blm_chunk *c)
     const blm_language_work *w = c->work;
     const blm_layer *l = &m->layers[c->layer];
     float *gate = w->part, *up = gate + (size_t)w->chunk_tokens * m->n_ff;
-    const blm_product gate_up[] = {{&l->gate, NULL, gate, m->n_ff},
-                                   {&l->up, NULL, up, m->n_ff}};
-    const blm_product down = {&l->down, NULL, w->out, m->n_embd};
+    const blm_product gate_up[] = {{&l->gate, &l->gate_bias, gate, m->n_ff},
+                                   {&l->up, &l->up_bias, up, m->n_ff}};
+    const blm_product down = {&l->down, &l->down_bias, w->out, m->n_embd};
     c->norm = &l->ffn_norm;
     blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
     blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, gate_up, 2);
@@ -232,10 +234,12 @@ BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
 {
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
-    const blm_product output = {&m->output, NULL, logits, m->n_vocab};
+    const blm_product output = {&m->output, &m->output_bias, logits, m->n_vocab};
     c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd, m->output_norm.data,
                                  m->norm_eps, m->n_embd, w->in);
     blm_linear_run(&w->linear, c->compute, w->in, m->n_embd, 1, m->n_embd, &output, 1);
     for (uint32_t i = 0; m->logit_scale != 1.0f && i < m->n_vocab; i++)
         logits[i] /= m->logit_scale;
+    for (uint32_t i = 0; m->logit_cap != 0 && i < m->n_vocab; i++)
+        logits[i] = m->logit_cap * blm_tanhf(logits[i] / m->logit_cap);
 }

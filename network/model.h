@@ -20,6 +20,7 @@ typedef enum blm_mixer {
 typedef struct blm_attention {
     blm_tensor q, k, v, o;             /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
     blm_tensor q_bias, k_bias, v_bias; /* f32; data NULL without                        */
+    blm_tensor o_bias;                 /* the same                                      */
     blm_tensor q_norm, k_norm;         /* [head] f32; data NULL without                 */
 } blm_attention;
 
@@ -47,6 +48,7 @@ typedef struct blm_layer { /* one block; all tensors point into the GGUF */
     blm_tensor attn_norm, mixed_norm; /* [n_embd] f32; the latter's data NULL without   */
     blm_tensor ffn_norm, fed_norm;    /* the same                                       */
     blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
+    blm_tensor gate_bias, up_bias, down_bias; /* f32; data NULL without                 */
     union {
         blm_attention attention;
         blm_convolution convolution;
@@ -63,6 +65,8 @@ typedef struct blm_language {
     uint32_t n_rot, rope_halves; /* values of a head that turn; in halves or neighbours */
     uint32_t n_rope;             /* tables of frequencies                               */
     double *rope_frequency;      /* [n_rope][n_rot / 2]: radians per position           */
+    double *rope_long_frequency; /* [n_rot / 2]: in contexts beyond the original; or NULL */
+    uint32_t original_context_tokens; /* before RoPE was stretched                      */
     uint8_t *rope_axis;          /* [n_rot / 2] of blm_position, or NULL: all t         */
     float rope_magnitude;        /* of what was turned                                  */
     int planar;                  /* pictures lie in a plane of positions                */
@@ -76,6 +80,11 @@ typedef struct blm_language {
     float residual_scale; /* of what a block adds                                       */
     float attention_scale;
     float logit_scale; /* logits are divided by it */
+    float logit_cap;   /* then bent to lie within +-it; 0: not                          */
+    /* Queries grow with the position: by temperature * log(1 + position / temperature_tokens),
+     * the quotient rounded down; temperature_tokens 0: not. */
+    float temperature;
+    uint32_t temperature_tokens;
 
     uint32_t window;         /* tokens that windowed layers see, 0 without                  */
     uint32_t taps, channels; /* of convolutions, 0 without                          */
@@ -85,6 +94,7 @@ typedef struct blm_language {
     blm_tensor token_embd;  /* [n_vocab, n_embd] */
     blm_tensor output_norm; /* [n_embd] f32      */
     blm_tensor output;      /* [n_vocab, n_embd], or token_embd */
+    blm_tensor output_bias; /* [n_vocab] f32; data NULL without */
     blm_layer *layers;      /* [n_layer]; convolution layers come before delta layers in
                                blm_state.columns, a model has one of the two          */
 } blm_language;

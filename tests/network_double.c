@@ -377,12 +377,13 @@ static const struct vision_kind {
     int place, rope, erf_tower, erf_projector;
     size_t merge; /* without a key */
 } vision_kinds[] = {
-    {"mlp", NULL, "mm.0", "mm.2", 'r', 0, 0, 0, 1},
+    {"mlp", NULL, "mm.0", "mm.2", 'r', 0, 0, 1, 1},
     {"lfm2", "mm.input_norm", "mm.1", "mm.2", 's', 0, 0, 0, 2},
     {"idefics3", NULL, "mm.model.fc", NULL, 'r', 0, 0, 0, 2},
     {"internvl", "mm.model.mlp.0", "mm.model.mlp.1", "mm.model.mlp.3", 'r', 0, 1, 1, 2},
     {"qwen2vl_merger", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
     {"qwen2.5vl_merger", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
+    {"qwen2.5o", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
     {"qwen3vl_merger", NULL, "mm.0", "mm.2", 'c', 1, 0, 1, 2},
     {"gemma3", "mm.soft_emb_norm", "mm.input_projection", NULL, 'r', 0, 0, 0, 4},
 };
@@ -452,6 +453,7 @@ static void read_projector(double_vision *m, gguf_file f)
     m->place = m->class_token && kind->place == 's' ? 'r' : kind->place;
     m->rope = kind->rope;
     m->projector_activation = kind->erf_projector ? 'e' : 't';
+    if (m->place == 's' && m->tile_px == 256) m->projector_activation = 'e'; /* Liquid's */
     if (m->activation == 't' && kind->erf_tower) m->activation = 'e';
     m->window_pattern = size_of(f, v, "n_wa_pattern", 0);
     if (kind->norm != NULL) m->merged = norm_of(f, kind->norm);

@@ -68,16 +68,42 @@ static void close_file(opened *o)
 
 /* ---- Refused ------------------------------------------------------------------------------- */
 
-static void add_yarn(tiny_writer *w, void *user)
+static void add_dynamic(tiny_writer *w, void *user)
 {
     (void)user;
-    tiny_key_string(w, "qwen3.rope.scaling.type", "yarn");
+    tiny_key_string(w, "qwen3.rope.scaling.type", "dynamic");
 }
 
 static void add_longrope(tiny_writer *w, void *user)
 {
     (void)user;
     tiny_key_string(w, "phi3.rope.scaling.type", "longrope");
+}
+
+static void add_both_ways(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_bool(w, "qwen3.attention.causal", 0);
+}
+
+static void add_cap(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_f32(w, "gemma3.attn_logit_softcapping", 50);
+}
+
+static void add_part(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_u32(w, "split.count", 3);
+}
+
+static void add_sinks(tiny_writer *w, void *user)
+{
+    static const float ones[] = {1, 1, 1, 1};
+    static const uint64_t ne[] = {4};
+    (void)user;
+    tiny_tensor(w, "blk.1.attn_sinks.weight", TINY_F32, 1, ne, ones);
 }
 
 static void add_experts(tiny_writer *w, void *user)
@@ -95,9 +121,12 @@ static void what_is_not_run_is_refused_by_name(void **state)
         uint64_t have;
     } cases[] = {
         {"mamba", NULL, "llm: architecture mamba", 0},
-        {"qwen3", add_yarn, "llm: qwen3.rope.scaling.type yarn (none, linear run)", 0},
-        {"phi3", add_longrope, "llm: phi3.rope.scaling.type longrope (none, linear run)", 0},
+        {"qwen3", add_dynamic, "llm: qwen3.rope.scaling.type dynamic", 0},
         {"llama", add_experts, "llm: llama.expert_count", 8},
+        {"qwen3", add_both_ways, "llm: qwen3.attention.causal", 0},
+        {"gemma3", add_cap, "llm: gemma3.attn_logit_softcapping", 1},
+        {"llama", add_part, "llm: one part of a split model (join them): split.count", 3},
+        {"granite", add_sinks, "llm: no layer here runs tensor blk.1.attn_sinks.weight", 0},
     };
     size_t i;
     (void)state;
@@ -108,6 +137,15 @@ static void what_is_not_run_is_refused_by_name(void **state)
         assert_int_equal(o.err.have, cases[i].have);
         close_file(&o);
     }
+}
+
+static void longrope_needs_its_factors(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "phi3", add_longrope), BLUELM_E_FORMAT);
+    assert_string_equal(o.err.subject, "llm: rope_factors_short.weight of longrope is missing");
+    close_file(&o);
 }
 
 /* Every size of a mixer must be there: the key is renamed, then the model refused. */
@@ -167,10 +205,177 @@ static void short_factors_hold_for_the_original_context(void **state)
     assert_int_equal(open_family(&o, "phi3", add_factors), 0);
     assert_int_equal(o.m.trained_context_tokens, 64);
     assert_true(o.m.rope_magnitude == 1.25f);
+    assert_true(o.m.rope_long_frequency == NULL);
     for (i = 0; i < PAIRS; i++) {
         double want = pow(10000, -2.0 * i / (2 * PAIRS)) / (1 + i);
         assert_true(fabs(o.m.rope_frequency[i] - want) < 1e-9 * want);
     }
+    close_file(&o);
+}
+
+static void add_both_factors(tiny_writer *w, void *user)
+{
+    float values[PAIRS];
+    uint64_t ne[1] = {PAIRS};
+    uint32_t i;
+    add_factors(w, user);
+    for (i = 0; i < PAIRS; i++)
+        values[i] = 2 + 3 * (float)i;
+    tiny_tensor(w, "rope_factors_long.weight", TINY_F32, 1, ne, values);
+    tiny_key_string(w, "phi3.rope.scaling.type", "longrope");
+}
+
+/* With the long factors a model holds what it was trained for. */
+static void long_factors_are_for_contexts_beyond_the_original(void **state)
+{
+    opened o;
+    uint32_t i;
+    (void)state;
+    assert_int_equal(open_family(&o, "phi3", add_both_factors), 0);
+    assert_int_equal(o.m.trained_context_tokens, tiny_llm_default().n_ctx);
+    assert_int_equal(o.m.original_context_tokens, 64);
+    for (i = 0; i < PAIRS; i++) {
+        double plain = pow(10000, -2.0 * i / (2 * PAIRS));
+        assert_true(fabs(o.m.rope_frequency[i] * (1 + i) / plain - 1) < 1e-9);
+        assert_true(fabs(o.m.rope_long_frequency[i] * (2 + 3 * i) / plain - 1) < 1e-9);
+    }
+    close_file(&o);
+}
+
+static void add_plain_factor(tiny_writer *w, void *user)
+{
+    tiny_key_f32(w, (const char *)user, 4);
+}
+
+/* A factor without a type is a linear one; so is one under the key's old name. */
+static void a_factor_alone_scales_positions(void **state)
+{
+    static char names[][32] = {"llama.rope.scaling.factor", "llama.rope.scale_linear"};
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT(names); i++) {
+        tiny_llm_config c = family("llama", add_plain_factor);
+        opened o;
+        memset(&o, 0, sizeof o);
+        c.extra_user = names[i];
+        o.file = tiny_llm(&c);
+        assert_int_equal(open_file(&o), 0);
+        assert_true(fabs(o.m.rope_frequency[0] - 0.25) < 1e-12);
+        close_file(&o);
+    }
+}
+
+static void add_yarn(tiny_writer *w, void *user)
+{
+    tiny_key_string(w, "qwen3.rope.scaling.type", "yarn");
+    tiny_key_f32(w, "qwen3.rope.scaling.factor", 4);
+    tiny_key_u32(w, "qwen3.rope.scaling.original_context_length", 1000);
+    if (!user) return;
+    tiny_key_f32(w, "qwen3.rope.scaling.yarn_beta_fast", 8);
+    tiny_key_f32(w, "qwen3.rope.scaling.yarn_beta_slow", 2);
+    tiny_key_f32(w, "qwen3.rope.scaling.yarn_log_multiplier", 1);
+}
+
+/* YaRN's paper: a pair that turns r times within the original context keeps its frequency for
+ * r > fast, is slowed down by the factor for r < slow, and between them a ramp over the pairs
+ * mixes both; what turns grows by 0.1 ln(factor) + 1, or by what the file says instead. */
+static void yarn_slows_what_turns_slowly(void **state)
+{
+    static char other[] = "other";
+    int k;
+    (void)state;
+    for (k = 0; k < 2; k++) {
+        tiny_llm_config c = family("qwen3", add_yarn);
+        double fast = k ? 8 : 32, slow = k ? 2 : 1, base, low, high;
+        opened o;
+        uint32_t i, mixed = 0;
+        memset(&o, 0, sizeof o);
+        if (k) c.extra_user = other;
+        o.file = tiny_llm(&c);
+        assert_int_equal(open_file(&o), 0);
+        base = (double)c.rope_base;
+        low = floor(PAIRS * log(1000 / (fast * 2 * acos(-1))) / log(base));
+        high = ceil(PAIRS * log(1000 / (slow * 2 * acos(-1))) / log(base));
+        for (i = 0; i < PAIRS; i++) {
+            double plain = pow(base, -(double)i / PAIRS);
+            double ramp = fmin(1, fmax(0, (i - low) / (high - low)));
+            double want = plain * (1 - ramp) + plain / 4 * ramp;
+            mixed += ramp > 0 && ramp < 1;
+            assert_true(fabs(o.m.rope_frequency[i] / want - 1) < 1e-9);
+        }
+        assert_true(mixed > 0);
+        assert_true(fabs((double)o.m.rope_magnitude - (k ? 1 : 1 + 0.1 * log(4))) < 1e-6);
+        close_file(&o);
+    }
+}
+
+static void add_temperature(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_f32(w, "mistral3.attention.temperature_scale", 0.1f);
+    tiny_key_u32(w, "mistral3.rope.scaling.original_context_length", 50);
+    tiny_key_f32(w, "mistral3.final_logit_softcapping", 30);
+    tiny_key_bool(w, "mistral3.rope.scaling.finetuned", 0); /* Granite's alone */
+}
+
+static void queries_grow_where_the_file_says_so(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "mistral3", add_temperature), 0);
+    assert_true(o.m.temperature == 0.1f);
+    assert_int_equal(o.m.temperature_tokens, 50);
+    assert_true(o.m.logit_cap == 30);
+    assert_true(o.m.rope_frequency[0] == 1);
+    close_file(&o);
+    assert_int_equal(open_family(&o, "llama", NULL), 0);
+    assert_true(o.m.temperature_tokens == 0 && o.m.logit_cap == 0);
+    close_file(&o);
+}
+
+static void add_still(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_bool(w, "granite.rope.scaling.finetuned", 0);
+}
+
+static void granite_may_have_no_rope(void **state)
+{
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "granite", add_still), 0);
+    assert_true(o.m.rope_frequency[0] == 0 && o.m.rope_frequency[1] == 0);
+    close_file(&o);
+    assert_int_equal(open_family(&o, "granite", NULL), 0);
+    assert_true(o.m.rope_frequency[0] == 1);
+    close_file(&o);
+}
+
+/* Biases that only some files have. */
+static void add_biases(tiny_writer *w, void *user)
+{
+    static const char *const names[] = {"blk.1.attn_output.bias", "blk.1.ffn_gate.bias",
+                                        "blk.1.ffn_up.bias", "blk.1.ffn_down.bias",
+                                        "output.bias"};
+    static const uint64_t sizes[] = {64, 96, 96, 64, TINY_MIN_VOCAB};
+    static float values[TINY_MIN_VOCAB];
+    size_t i;
+    (void)user;
+    for (i = 0; i < COUNT(names); i++)
+        tiny_tensor(w, names[i], TINY_F32, 1, &sizes[i], values);
+}
+
+static void every_bias_of_a_file_is_added(void **state)
+{
+    const blm_layer *l;
+    opened o;
+    (void)state;
+    assert_int_equal(open_family(&o, "llama", add_biases), 0);
+    l = &o.m.layers[1];
+    assert_true(l->mix.attention.o_bias.data && l->gate_bias.data && l->up_bias.data);
+    assert_true(l->down_bias.data && o.m.output_bias.data);
+    l = &o.m.layers[0];
+    assert_true(!l->mix.attention.o_bias.data && !l->gate_bias.data && !l->down_bias.data);
     close_file(&o);
 }
 
@@ -209,7 +414,7 @@ static void an_array_of_layers_goes_before_the_interval(void **state)
     opened o;
     (void)state;
     assert_int_equal(open_family(&o, "qwen35", add_recurrent), BLUELM_E_FORMAT);
-    assert_string_equal(o.err.subject, "llm: blk.0.attn_q.weight is missing");
+    assert_string_equal(o.err.subject, "llm: blk.0.attn_qkv.weight rows");
     close_file(&o);
 }
 
@@ -268,8 +473,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_run_is_refused_by_name),
+        cmocka_unit_test(longrope_needs_its_factors),
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(short_factors_hold_for_the_original_context),
+        cmocka_unit_test(long_factors_are_for_contexts_beyond_the_original),
+        cmocka_unit_test(a_factor_alone_scales_positions),
+        cmocka_unit_test(yarn_slows_what_turns_slowly),
+        cmocka_unit_test(queries_grow_where_the_file_says_so),
+        cmocka_unit_test(granite_may_have_no_rope),
+        cmocka_unit_test(every_bias_of_a_file_is_added),
         cmocka_unit_test(a_window_is_for_the_layers_that_attend),
         cmocka_unit_test(an_array_of_layers_goes_before_the_interval),
         cmocka_unit_test(layers_that_guess_ahead_are_not_run),

@@ -105,6 +105,12 @@ static const double allowed_logits[] = {4e-4, 2e-2, 4e-4};
 static const double allowed_int8_cache = 1.1e-2; /* more */
 static const double allowed_tokens[] = {1e-6, 2e-2, 1e-4};
 
+/* The reference of LLaVA's projector has the tanh form of GELU, its authors' the erf form. */
+static double other_gelu(const reference *r)
+{
+    return strcmp(r->name, "mmproj-mlp-f32") == 0 ? 4e-4 : 0;
+}
+
 static int kind_of(const reference *r, const bluelm_config *run)
 {
     if (!r->quantised) return FLOATS;
@@ -242,14 +248,14 @@ static void check_tokens(const reference *r, const tiny_file *file, const double
     error = relative_error(got, exact, floats);
     printf("  %s acts, %s: %.2g\n", int16 ? "int16" : "int8",
            run->cpu_mask == BLUELM_CPU_NONE ? "scalar" : "fastest", error);
-    assert_true(error <= allowed_tokens[kind_of(r, run)]);
+    assert_true(error <= allowed_tokens[kind_of(r, run)] + other_gelu(r));
     subject_close(&s);
     tiny_free(&llm);
     free(got);
 }
 
 static void check_vision_rewrite(const double_vision *m, const tiny_file *rgb,
-                                 const double *exact)
+                                 const double *exact, double limit)
 {
     size_t floats = m->tokens * m->n_embd, i;
     double *tokens = malloc(floats * sizeof *tokens), error;
@@ -259,7 +265,7 @@ static void check_vision_rewrite(const double_vision *m, const tiny_file *rgb,
     for (i = 0; i < floats; i++)
         rounded[i] = (float)tokens[i];
     error = relative_error(rounded, exact, floats);
-    if (error > 1e-7) fail_msg("the rewrite is off by %g", error);
+    if (error > limit) fail_msg("the rewrite is off by %g", error);
     free(tokens), free(rounded);
 }
 
@@ -278,7 +284,7 @@ static void image_tokens_agree_with_their_reference(void **state)
     assert_int_equal(rgb.bytes, m.tile_px * m.tile_px * 3);
     snprintf(name, sizeof name, "%s.exact.f32", r->name);
     exact = read_exact("mmproj", name, m.tokens * m.n_embd);
-    check_vision_rewrite(&m, &rgb, exact);
+    check_vision_rewrite(&m, &rgb, exact, 1e-7 + other_gelu(r));
     memset(&run, 0, sizeof run);
     for (i = 0; i < 4; i++) {
         run.activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;

@@ -232,8 +232,10 @@ static void families_with_states_go_back_to_the_bit(void **state)
                                         "gemma3-q4_0"};
     uint32_t seen = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char path[200];
-        snprintf(path, sizeof path, "../shared/reference/llm2/%s.gguf", names[i]);
+        const char *shared = getenv("BLUELM_SHARED");
+        char path[512];
+        snprintf(path, sizeof path, "%s/reference/llm2/%s.gguf", shared ? shared : "../shared",
+                 names[i]);
         tiny_file file = aid_load(path);
         if (!file.data) continue;
         seen++;

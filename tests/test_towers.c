@@ -1,6 +1,6 @@
-/* Vision towers and projectors of every kind against references made by others
- * (../shared/reference/vision2, and the smallest of them in tests/data), and what must not
- * matter to them: workers, batches, the room that scratch was taken for. */
+/* Vision towers and projectors of every kind against references made by others (the smallest
+ * in tests/data, the rest in the folder that BLUELM_SHARED names, else ../shared), and what
+ * must not matter to them: workers, batches, the room that scratch was taken for. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -136,15 +136,18 @@ static const reference references[] = {
 
 static tiny_file read_file(const char *name)
 {
-    static const char *const folders[] = {"../shared/reference/vision2/mmproj",
-                                          "tests/data/vision2"};
+    const char *shared = getenv("BLUELM_SHARED");
     tiny_file file = {NULL, 0};
-    char path[256];
-    size_t i;
-    for (i = 0; i < COUNT(folders) && file.data == NULL; i++) {
+    char path[512];
+    int here;
+    for (here = 1; here >= 0 && file.data == NULL; here--) {
         FILE *f;
         long bytes;
-        snprintf(path, sizeof path, "%s/%s", folders[i], name);
+        if (here)
+            snprintf(path, sizeof path, "tests/data/vision2/%s", name);
+        else
+            snprintf(path, sizeof path, "%s/reference/vision2/mmproj/%s",
+                     shared != NULL ? shared : "../shared", name);
         f = fopen(path, "rb");
         if (f == NULL) continue;
         fseek(f, 0, SEEK_END);
@@ -167,14 +170,13 @@ static tiny_file read_picture(uint32_t width, uint32_t height)
     return read_file(name);
 }
 
-/* What is allowed against HF's float64. LFM2's and LLaVA's projectors keep the tanh form of
- * GELU, 2e-4 away; deepstack is kept in half precision; int8 activations. */
+/* What is allowed against HF's float64: deepstack is kept in half precision, int8
+ * activations. */
 static double allowed(const reference *r, const tower *t, const bluelm_config *run)
 {
-    int tanh = strcmp(r->kind, "lfm2") == 0 || strcmp(r->kind, "mlp") == 0;
     if (r->quantised && run->activation_type != BLUELM_ACT_INT16) return 2e-2;
     if (r->quantised) return 3e-4;
-    return tanh || t->model.deepstack_count ? 3e-4 : 2e-6;
+    return t->model.deepstack_count ? 3e-4 : 2e-6;
 }
 
 static double error_of(const reference *r, tower *t, uint32_t width, uint32_t height)
@@ -295,6 +297,12 @@ static uint32_t pick(tiny_random *r, const uint32_t *from, size_t count)
     return from[tiny_next(r) % count];
 }
 
+/* Whose feed-forward part is gated, and whose blocks may have windows. */
+static int gated_of(tiny_projector projector)
+{
+    return projector == TINY_QWEN25VL || projector == TINY_QWEN25O;
+}
+
 static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
 {
     static const uint32_t widths[] = {32, 64, 96, 160}, ffn[] = {80, 50, 272, 64, 33};
@@ -307,6 +315,7 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.projector = projector;
     c.patch_px = 4 + (uint32_t)(tiny_next(&r) % 5);
     c.image_px = c.patch_px * pick(&r, sides, COUNT(sides));
+    if (projector == TINY_LFM2 && tiny_next(&r) % 4 == 0) c.image_px = 256, c.patch_px = 32;
     c.width = pick(&r, widths, COUNT(widths));
     c.n_head = pick(&r, heads, COUNT(heads));
     c.n_layer = 2 + (uint32_t)(tiny_next(&r) % 3);
@@ -317,12 +326,11 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.down_type = c.type;
     c.patch_type = (uint32_t)(tiny_next(&r) % 2);
     c.merge = projector == TINY_GEMMA3 ? 4 : 2;
-    c.activation =
-        projector == TINY_QWEN25VL ? TINY_SILU : (tiny_activation)(tiny_next(&r) % 3);
+    c.activation = gated_of(projector) ? TINY_SILU : (tiny_activation)(tiny_next(&r) % 3);
     c.fused = (int)(tiny_next(&r) % 2);
     c.old_names = c.n_ff != c.width && tiny_next(&r) % 4 == 0;
     c.uneven_pixels = 1;
-    if (projector == TINY_QWEN25VL) c.window_pattern = (uint32_t)(tiny_next(&r) % 4);
+    if (gated_of(projector)) c.window_pattern = (uint32_t)(tiny_next(&r) % 4);
     if (projector == TINY_QWEN3VL) c.deepstack = (uint32_t)(tiny_next(&r) % 4);
     if (projector == TINY_MLP && tiny_next(&r) % 2) {
         c.feature_count = 1 + (uint32_t)(tiny_next(&r) % 2);
@@ -447,7 +455,7 @@ static void batches_and_workers_change_no_bit(void **state)
             tiny_file file;
             c.type = c.down_type = type ? TINY_Q8_0 : TINY_F32;
             c.deepstack = projector == TINY_QWEN3VL ? 2 : 0;
-            c.window_pattern = projector == TINY_QWEN25VL ? 2 : 0;
+            c.window_pattern = gated_of(projector) ? 2 : 0;
             file = tiny_mmproj(&c);
             check_batches(&file, c.image_px, c.image_px, side * side);
             tiny_free(&file);
@@ -492,7 +500,8 @@ static void add_wish(tiny_writer *w, void *user)
     const wish *asked = (const wish *)user;
     static const float ones[4] = {1, 1, 1, 1};
     static const uint64_t ne[1] = {4};
-    if (strncmp(asked->key, "clip.", 5) == 0) tiny_key_u32(w, asked->key, asked->value);
+    if (strncmp(asked->key, "clip.", 5) == 0 || strncmp(asked->key, "split.", 6) == 0)
+        tiny_key_u32(w, asked->key, asked->value);
     if (strncmp(asked->key, "mm.", 3) == 0 || strncmp(asked->key, "v.", 2) == 0)
         tiny_tensor(w, asked->key, TINY_F32, 1, ne, ones);
 }
@@ -502,6 +511,8 @@ static void what_is_not_there_is_refused_by_name(void **state)
     static const wish wishes[] = {
         {TINY_QWEN25VL, "clip.vision.n_wa_pattern", 1025, 99, "clip.vision.n_wa_pattern"},
         {TINY_QWEN25VL, "clip.use_silu", 1, 99, "clip.use_silu"},
+        {TINY_QWEN25O, "split.count", 2, 99, "one part of a split model"},
+        {TINY_MLP, "audio", 0, 99, "no vision encoder"},
         {TINY_MLP, "mm.3.weight", 0, 99, "mm.3"},
         {TINY_INTERNVL, "v.blk.0.attn_q_norm.weight", 0, 99, "attn_q_norm"},
         {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
@@ -522,6 +533,7 @@ static void what_is_not_there_is_refused_by_name(void **state)
         c.projector = asked.projector;
         c.extra = add_wish;
         c.extra_user = &asked;
+        c.blind = strcmp(asked.key, "audio") == 0;
         c.feature_count = asked.feature != 99;
         c.features[0] = asked.feature;
         file = tiny_mmproj(&c);
@@ -626,6 +638,7 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_INTERNVL, "<img>", "</img>", "", ""},
         {TINY_QWEN2VL, "<|vision_start|>", "<|vision_end|>", "", ""},
         {TINY_QWEN25VL, "<|vision_start|>", "<|vision_end|>", "", ""},
+        {TINY_QWEN25O, "<|vision_bos|>", "<|vision_eos|>", "", ""},
         {TINY_QWEN3VL, "<|vision_start|>", "<|vision_end|>", "", ""},
         {TINY_GEMMA3, "\n\n<start_of_image>", "<end_of_image>\n\n", "", ""},
     };

@@ -925,6 +925,7 @@ static const struct tower_kind {
      2, 1, 0, 0, 1, 0, 0, 0, 1},
     {"qwen2vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 1, 1, 0},
     {"qwen2.5vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0},
+    {"qwen2.5o", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0},
     {"qwen3vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 0, 0, 0},
     {"gemma3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
@@ -964,7 +965,7 @@ static void vision_keys(tiny_writer *w, const tiny_vision_config *c)
     tiny_key_string(w, "general.architecture", "clip");
     tiny_key_string(w, "general.type", "mmproj");
     tiny_key_u32(w, "general.alignment", w->alignment);
-    tiny_key_bool(w, "clip.has_vision_encoder", 1);
+    tiny_key_bool(w, "clip.has_vision_encoder", !c->blind);
     tiny_key_string(w, "clip.projector_type", tower_kinds[c->projector].name);
     if (c->activation == TINY_GELU) tiny_key_bool(w, "clip.use_gelu", 1);
     if (c->activation == TINY_SILU) tiny_key_bool(w, "clip.use_silu", 1);
@@ -1085,6 +1086,7 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
     case TINY_INTERNVL:
     case TINY_QWEN2VL:
     case TINY_QWEN25VL:
+    case TINY_QWEN25O:
     case TINY_QWEN3VL:
         if (kind->norm != NULL) layer_norm(w, kind->norm, in);
         linear(w, kind->first, c->type, in, hidden);

@@ -140,6 +140,7 @@ typedef enum tiny_projector {
     TINY_INTERNVL,
     TINY_QWEN2VL,
     TINY_QWEN25VL,
+    TINY_QWEN25O,
     TINY_QWEN3VL,
     TINY_GEMMA3,
     TINY_PROJECTORS
@@ -166,6 +167,7 @@ typedef struct tiny_vision_config {
     uint32_t deepstack;      /* bit i: layer i, TINY_QWEN3VL only                     */
     int32_t features[4];     /* clip.vision.feature_layer                             */
     uint32_t feature_count;  /* 0: no key                                             */
+    int blind;               /* clip.has_vision_encoder is false                      */
     int uneven_pixels;       /* mean and std differ between the channels; else 0.5          */
     float eps;
     uint64_t seed;
