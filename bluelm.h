@@ -92,12 +92,11 @@ typedef struct bluelm_weights {
 /* The kv_type field: int8 has one f16 scale per token and head. */
 enum { BLUELM_KV_DEFAULT = 0, BLUELM_KV_INT8 = 1, BLUELM_KV_F16 = 2 };
 
-/* The activation_type field: what activations become before they meet quantised
- * weights. Weights stored as floats always meet f32 activations. */
+/* The fields activation_type and vision_activation_type: what activations become before they
+ * meet quantised weights. Weights stored as floats meet f32 activations. */
 enum {
-    BLUELM_ACT_DEFAULT = 0, /* int8 */
-    BLUELM_ACT_INT8 = 1,    /* int8 blocks of 32, one scale each */
-    BLUELM_ACT_INT16 = 2    /* two of them: the value, and what rounding left of it */
+    BLUELM_ACT_DEFAULT = 0, BLUELM_ACT_INT8 = 1, /* int8 blocks of 32, one scale each */
+    BLUELM_ACT_INT16 = 2 /* two of them: the value, and what rounding left of it */
 };
 
 /* The tile_rule field: how a picture chooses its grid of tiles. */
@@ -150,7 +149,8 @@ typedef struct bluelm_config {
      * scratch. Default 4 x context_tokens, at least 1024. Limit: 60000. */
     uint32_t text_bytes;
     uint32_t kv_type;         /* BLUELM_KV_*; default int8                              */
-    uint32_t activation_type; /* BLUELM_ACT_*; default int8                             */
+    uint32_t activation_type; /* BLUELM_ACT_*, of the language model; default int8      */
+    uint32_t vision_activation_type; /* of the tower and projector; default int8        */
     uint32_t tile_rule;       /* BLUELM_TILES_*; default: the model's                   */
     float tile_alpha;         /* alpha of the relaxed rule, 0 < alpha < 1; default: the
                                  model's, else 0.1                                      */
@@ -206,9 +206,9 @@ typedef struct bluelm_memory {
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
 
     uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
-    uint32_t context_tokens, chunk_tokens;       /* as configured, defaults filled in */
-    uint32_t max_tiles, tiles_per_batch;         /* 0 without an mmproj               */
-    uint32_t tokens_per_tile, tile_px, workers;  /* tile_px: side of a tile           */
+    uint32_t context_tokens, chunk_tokens, workers, activation_bits; /* as configured */
+    uint32_t max_tiles, tiles_per_batch, vision_activation_bits; /* 0 without an mmproj */
+    uint32_t tokens_per_tile, tile_px;           /* tile_px: side of a tile           */
 } bluelm_memory;
 
 /* The world outside, each field optional; copied at init. */

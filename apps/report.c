@@ -35,6 +35,8 @@ void app_print_memory(const bluelm_memory *m)
     if (m->max_tiles)
         fprintf(app_out(), ", %u tiles of %u px and %u tokens in batches of %u", m->max_tiles,
                 m->tile_px, m->tokens_per_tile, m->tiles_per_batch);
+    fprintf(app_out(), "\nactivations of %u bits", m->activation_bits);
+    if (m->max_tiles) fprintf(app_out(), ", of %u in the encoder", m->vision_activation_bits);
     fprintf(app_out(), "\n");
 }
 
@@ -77,6 +79,8 @@ void app_print_memory_json(const bluelm_memory *m)
         {"tokens_per_tile", m->tokens_per_tile},
         {"tile_px", m->tile_px},
         {"workers", m->workers},
+        {"activation_bits", m->activation_bits},
+        {"vision_activation_bits", m->vision_activation_bits},
     };
     fputs("\"memory\":{", app_out());
     app_print_fields(fields, APP_COUNT(fields));

@@ -184,6 +184,12 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
                                  const bluelm_config *config, const bluelm_port *port,
                                  bluelm_error *err);
 
+/* Of BLUELM_ACT_*. */
+static inline BLM_UNUSED uint32_t blm_activation_bits(uint32_t activation_type)
+{
+    return activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+}
+
 /* Parts of it. Bytes taken since *mark, which moves on; what computes, `alone` on one thread
  * beside the others. */
 BLM_PRIVATE uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark);

@@ -10,7 +10,8 @@ BLM_PRIVATE void blm_layout_compute(const blm_layout *l, blm_compute *c, int alo
     memset(c, 0, sizeof *c);
     if (l->port && !alone) c->workers.port = *l->port;
     c->workers.count = alone ? 1 : l->config.workers;
-    c->activation_bits = l->config.activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+    c->activation_bits = blm_activation_bits(l->config.activation_type);
+    c->vision_activation_bits = blm_activation_bits(l->config.vision_activation_type);
     blm_kernels_init(&c->kernels, l->port ? l->port->cpu_features : 0, l->config.cpu_mask);
 }
 
@@ -125,6 +126,7 @@ static void blm_layout_describe(blm_layout *l)
     m->context_tokens = l->config.context_tokens;
     m->chunk_tokens = l->config.chunk_tokens;
     m->workers = l->config.workers;
+    m->activation_bits = blm_activation_bits(l->config.activation_type);
 }
 
 BLM_COLD static int blm_layout_caps(const blm_layout *l, bluelm_error *err)

@@ -35,6 +35,7 @@ static hostile_job fuzz_options(const uint8_t *option)
     job.config.max_image_width_px = 1024;
     job.config.kv_type = option[0] >> 2 & 1 ? BLUELM_KV_F16 : BLUELM_KV_INT8;
     job.config.activation_type = option[0] >> 3 & 1 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+    job.config.vision_activation_type = job.config.activation_type;
     job.config.cpu_mask = option[0] >> 4 & 1 ? BLUELM_CPU_NONE : 0;
     job.config.context_tokens = option[1];
     job.config.chunk_tokens = option[2];

@@ -36,7 +36,8 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     w->sin = blm_take_floats(arena, n * m->n_rope, m->n_rot / 2);
     if (m->taps) w->columns = blm_take_floats(arena, m->taps - 1, m->channels);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
-    blm_linear_take(&w->linear, arena, c, chunk_tokens, (uint32_t)BLM_MAX(wide, m->n_ff), 0);
+    blm_linear_take(&w->linear, arena, c, c->activation_bits, chunk_tokens,
+                    (uint32_t)BLM_MAX(wide, m->n_ff), 0);
     w->part = blm_take_floats(arena, n, part);
 }
 

@@ -44,13 +44,14 @@ static uint64_t blm_linear_q8_0_bytes(uint64_t cols)
 }
 
 BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
-                                 uint32_t max_tokens, uint32_t max_cols, uint32_t narrow_cols)
+                                 uint32_t bits, uint32_t max_tokens, uint32_t max_cols,
+                                 uint32_t narrow_cols)
 {
     uint64_t narrow_bytes =
-        c->activation_bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
-    blm_acts_take(&l->acts, arena, max_tokens, max_cols, c->activation_bits);
-    l->product_bytes = blm_linear_align(
-        blm_matmul_scratch_bytes(c->kernels.panel_bytes, max_cols, c->activation_bits));
+        bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
+    blm_acts_take(&l->acts, arena, max_tokens, max_cols, bits);
+    l->product_bytes =
+        blm_linear_align(blm_matmul_scratch_bytes(c->kernels.panel_bytes, max_cols, bits));
     l->scratch_bytes = l->product_bytes + blm_linear_align(narrow_bytes);
     l->scratch = (uint8_t *)blm_arena_take(arena, c->workers.count, l->scratch_bytes);
 }

@@ -10,7 +10,7 @@
 typedef struct blm_compute {
     blm_kernels kernels;
     blm_workers workers;
-    uint32_t activation_bits; /* 8 or 16, for quantised weights */
+    uint32_t activation_bits, vision_activation_bits; /* 8 or 16, for quantised weights */
 } blm_compute;
 
 /* Scratch for products of up to max_tokens x max_cols activations. */
@@ -34,10 +34,12 @@ typedef struct blm_product {
  * a matrix marked, 0 without. */
 BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count);
 
-/*   max_cols     of any matrix
+/*   bits         of the activations
+ *   max_cols     of any matrix
  *   narrow_cols  of any matrix marked as narrow, or 0 */
 BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
-                                 uint32_t max_tokens, uint32_t max_cols, uint32_t narrow_cols);
+                                 uint32_t bits, uint32_t max_tokens, uint32_t max_cols,
+                                 uint32_t narrow_cols);
 
 /* y = x w^T + bias for each product.
  *   x  [tokens][cols] f32, rows x_stride floats apart; no y may overlap it */

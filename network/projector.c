@@ -39,8 +39,8 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
         w->part = (float *)blm_arena_take(arena, c->workers.count,
                                           BLM_PROJECTOR_PART * sizeof(float));
     else
-        blm_linear_take(&w->linear, arena, c, tokens, BLM_MAX(p->merged, p->hidden),
-                        p->narrow_cols);
+        blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, tokens,
+                        BLM_MAX(p->merged, p->hidden), p->narrow_cols);
 }
 
 /* ---- Work in parts ----------------------------------------------------------------------- */

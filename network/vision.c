@@ -81,7 +81,8 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
-    blm_linear_take(&w->linear, arena, c, rows, BLM_MAX(wide, m->ffn), m->narrow_cols);
+    blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, rows,
+                    BLM_MAX(wide, m->ffn), m->narrow_cols);
 
     blm_overlay_open(&overlay, arena);
     w->q = (float *)blm_arena_take(arena, rows, row_bytes);
@@ -108,7 +109,8 @@ BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
     w->x = (float *)blm_arena_take(arena, tiles_per_batch * rows, row_bytes);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
-    blm_linear_take(&w->linear, arena, c, max_patches, patch_values, 0);
+    blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, max_patches, patch_values,
+                    0);
 }
 
 /* ---- Positions --------------------------------------------------------------------------- */
@@ -432,7 +434,7 @@ static void blm_vision_attend(void *arg, uint32_t part)
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
     const int rounded =
-        !blm_type_is_float(b->layer->q.type) && b->compute->activation_bits == 8;
+        !blm_type_is_float(b->layer->q.type) && b->compute->vision_activation_bits == 8;
     const blm_attend_fn attend =
         rounded ? b->compute->kernels.attend_i16 : b->compute->kernels.attend_f32;
     uint64_t first, end;

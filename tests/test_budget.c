@@ -104,6 +104,8 @@ static void plan_is_exact_for_every_shape_of_engine(void **state)
     bluelm_config c = test_config();
     c.kv_type = BLUELM_KV_F16;
     c.activation_type = BLUELM_ACT_INT16;
+    test_exact(&m, &c, 1, 1);
+    c.vision_activation_type = BLUELM_ACT_INT16;
     c.workers = 3;
     test_exact(&m, &c, 1, 1);
     c.overlap_tiles = 1;
@@ -285,6 +287,8 @@ static const struct {
     {"text_bytes", offsetof(bluelm_config, text_bytes), 60000},
     {"kv_type", offsetof(bluelm_config, kv_type), BLUELM_KV_F16},
     {"activation_type", offsetof(bluelm_config, activation_type), BLUELM_ACT_INT16},
+    {"vision_activation_type", offsetof(bluelm_config, vision_activation_type),
+     BLUELM_ACT_INT16},
     {"tile_rule", offsetof(bluelm_config, tile_rule), BLUELM_TILES_SINGLE},
     {"workers", offsetof(bluelm_config, workers), 64},
     {"overlap_tiles", offsetof(bluelm_config, overlap_tiles), 1},

@@ -149,6 +149,17 @@ expect 1 "need $need bytes, have $((need - 1)) \(short 1\)" \
     $run --image $picture -p hello -n 1 --arena $((need - 1))
 expect 1 'kv cache: need' "$bluelm" plan -m $model --kv-budget 10
 
+# ---- Precision: of either network by itself ----------------------------------------------
+
+expect 2 '--act int4: expected int8,int16' $run -p hello --act int4
+expect 2 '--vision-act f32: expected int8,int16' $run -p hello --vision-act f32
+expect 0 'activations of 8 bits, of 8 in the encoder' "$bluelm" plan -m $model --mmproj $mmproj
+expect 0 'activations of 16 bits, of 8 in the encoder' \
+    "$bluelm" plan -m $model --mmproj $mmproj --act int16
+expect 0 'activations of 8 bits, of 16 in the encoder' \
+    "$bluelm" plan -m $model --mmproj $mmproj --vision-act int16
+expect 0 'activations of 16 bits$' "$bluelm" plan -m $model --act int16
+
 # ---- What works --------------------------------------------------------------------------
 
 expect 0 'width 192' "$bluelm" info -m $model --mmproj $mmproj
@@ -238,6 +249,8 @@ if command -v python3 >/dev/null; then
         json 'd["memory"]["total"] == '"$need"' and d["images"][0]["tiles"] >= 1' \
             "$bluelm" plan -m $model --mmproj $mmproj --image $picture --json
         json '"memory" in d' "$bluelm" plan -m $model --json
+        json 'd["memory"]["activation_bits"] == 16 and d["memory"]["vision_activation_bits"] == 8' \
+            "$bluelm" plan -m $model --mmproj $mmproj --act int16 --json
         json 'd["n_embd"] == 192 and d["projector"] == "lfm2"' \
             "$bluelm" info -m $model --mmproj $mmproj --json
         json 'd == {"tokens": []}' "$bluelm" tokenize -m $vocabulary --json

@@ -123,6 +123,7 @@ static void open_reader(reader *r, const tiny_file *file, const way *how)
     r->compute.workers.port = backward_port();
     r->compute.workers.count = how->workers;
     r->compute.activation_bits = how->activation_bits;
+    r->compute.vision_activation_bits = how->activation_bits;
     assert_int_equal(blm_gguf_open(&r->file, file->data, file->bytes, "llm", NULL), BLUELM_OK);
     blm_arena_start(&r->block, NULL, UINT64_MAX);
     take_all(r, &r->block);

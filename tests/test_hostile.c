@@ -184,6 +184,7 @@ static void test_bits(aid_model *m, uint32_t bits)
     for (uint32_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         job.config.kv_type = ways[i] & 1 ? BLUELM_KV_F16 : BLUELM_KV_INT8;
         job.config.activation_type = ways[i] & 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        job.config.vision_activation_type = job.config.activation_type;
         job.config.cpu_mask = ways[i] & 4 ? BLUELM_CPU_NONE : 0;
         job.sampling.temperature = ways[i] & 1 ? 1.0f : 0.0f;
         assert_int_equal(hostile_run(&job), 0);

@@ -102,13 +102,12 @@ static float *run_layer(const layer *l, const way *how)
     blm_kernels_init(&c.kernels, 0, how->cpu_mask);
     c.workers.port = backward_port();
     c.workers.count = how->workers;
-    c.activation_bits = how->bits;
     blm_arena_start(&arena, NULL, UINT64_MAX);
-    blm_linear_take(&linear, &arena, &c, TOKENS, COLS, narrow_cols);
+    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, narrow_cols);
     block = malloc((size_t)arena.wanted + BLM_ARENA_MARGIN);
     assert_true(y != NULL && block != NULL);
     blm_arena_start(&arena, block, arena.wanted + BLM_ARENA_MARGIN);
-    blm_linear_take(&linear, &arena, &c, TOKENS, COLS, narrow_cols);
+    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, narrow_cols);
     assert_true(blm_arena_ok(&arena));
     blm_linear_run(&linear, &c, l->x, COLS, TOKENS, COLS, &product, 1);
     blm_arena_release(&arena);

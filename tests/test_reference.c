@@ -232,7 +232,7 @@ static void check_tokens(const reference *r, const tiny_file *file, const double
     size_t floats = m->tokens * m->n_embd;
     float *got = malloc(floats * sizeof *got);
     tiny_llm_config language = tiny_llm_default();
-    int int16 = run->activation_type == BLUELM_ACT_INT16;
+    int int16 = run->vision_activation_type == BLUELM_ACT_INT16;
     bluelm_image image;
     tiny_file llm;
     subject s;
@@ -287,7 +287,8 @@ static void image_tokens_agree_with_their_reference(void **state)
     check_vision_rewrite(&m, &rgb, exact, 1e-7 + other_gelu(r));
     memset(&run, 0, sizeof run);
     for (i = 0; i < 4; i++) {
-        run.activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        run.activation_type = run.vision_activation_type =
+            i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
         run.cpu_mask = i % 2 ? 0 : BLUELM_CPU_NONE;
         check_tokens(r, &file, &m, &rgb, exact, &run);
     }

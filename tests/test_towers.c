@@ -57,7 +57,8 @@ static void tower_open(tower *t, tiny_file file, const bluelm_config *run, uint3
     t->file = file;
     t->compute.workers.count = run->workers ? run->workers : 1;
     t->compute.workers.port = backward_port();
-    t->compute.activation_bits = run->activation_type == BLUELM_ACT_INT16 ? 16 : 8;
+    t->compute.vision_activation_bits =
+        run->vision_activation_type == BLUELM_ACT_INT16 ? 16 : 8;
     blm_kernels_init(&t->compute.kernels, bluelm_posix_port(NULL).cpu_features, run->cpu_mask);
     blm_arena_start(&arena, NULL, UINT64_MAX);
     tower_lay_out(t, &arena, tiles, max_patches);
@@ -174,7 +175,7 @@ static tiny_file read_picture(uint32_t width, uint32_t height)
  * activations. */
 static double allowed(const reference *r, const tower *t, const bluelm_config *run)
 {
-    if (r->quantised && run->activation_type != BLUELM_ACT_INT16) return 2e-2;
+    if (r->quantised && run->vision_activation_type != BLUELM_ACT_INT16) return 2e-2;
     if (r->quantised) return 3e-4;
     return t->model.deepstack_count ? 3e-4 : 2e-6;
 }
@@ -266,7 +267,7 @@ static void tower_agrees_with_its_reference(void **state)
         uint32_t size;
         tower t;
         memset(&run, 0, sizeof run);
-        run.activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        run.vision_activation_type = i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
         run.cpu_mask = i % 2 ? 0 : BLUELM_CPU_NONE;
         run.workers = 1 + i;
         tower_open(&t, file, &run, 1, patches_of(r, patch));
@@ -381,7 +382,7 @@ static void check_random(tiny_projector projector, uint64_t seed)
         tower t;
         size_t kind;
         memset(&run, 0, sizeof run);
-        run.activation_type = i == 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+        run.vision_activation_type = i == 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
         run.cpu_mask = i == 0 ? BLUELM_CPU_NONE : 0;
         run.workers = 1 + i;
         tower_open(&t, file, &run, 1, 400);

@@ -119,10 +119,10 @@ static double tile_error(subject *s, const double_vision *exact, uint64_t seed)
 static void check_vision(const tiny_vision_config *v, const bluelm_config *run)
 {
     int floats = !quantised(v->type) && !quantised(v->down_type);
-    tally *t = &tallies[run->cpu_mask & BLUELM_CPU_AMX             ? BF16
-                        : floats                                   ? FLOATS
-                        : run->activation_type == BLUELM_ACT_INT16 ? INT16
-                                                                   : INT8];
+    tally *t = &tallies[run->cpu_mask & BLUELM_CPU_AMX                    ? BF16
+                        : floats                                          ? FLOATS
+                        : run->vision_activation_type == BLUELM_ACT_INT16 ? INT16
+                                                                          : INT8];
     tiny_file llm = language_for(v), mmproj = tiny_mmproj(v);
     bluelm_port port = backward_port();
     double_vision exact;
@@ -199,7 +199,7 @@ static void random_encoders_agree_with_double_precision(void **state)
             run.cpu_mask = i == 4  ? BLUELM_CPU_AMX | BLUELM_CPU_AVX2
                            : i % 2 ? 0
                                    : BLUELM_CPU_NONE;
-            run.activation_type = i / 2 % 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+            run.vision_activation_type = i / 2 % 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
             run.workers = workers[seed % COUNT(workers)];
             check_vision(&v, &run);
         }

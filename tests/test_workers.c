@@ -125,6 +125,7 @@ static void result_does_not_depend_on_workers(void **state)
         for (uint32_t threads = 1; threads < 4; threads++)
             test_workers(&s, threads);
         s.config.kv_type = BLUELM_KV_F16, s.config.activation_type = BLUELM_ACT_INT16;
+        s.config.vision_activation_type = BLUELM_ACT_INT16;
         test_workers(&s, 2);
         s.config.cpu_mask = BLUELM_CPU_NONE;
         test_workers(&s, 2);
