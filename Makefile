@@ -186,7 +186,7 @@ train-demo: deps-train ## train the demo model from scratch (hours; a GPU is use
 
 eval: deps $(BUILD)/bluelm ## ask a model about 2,000 fresh pictures, each kind with its interval (ARGS="--set plain")
 	@$(call need,python3-pil python3-numpy $(FONTS))
-	@cd tools/train && /usr/bin/python3 evaluate.py --binary $(abspath $(BUILD)/bluelm) --dir $(abspath $(BUILD))/eval $(ARGS)
+	@/usr/bin/python3 tools/train/evaluate.py --binary $(BUILD)/bluelm --dir $(BUILD)/eval $(ARGS)
 
 format: ## clang-format every C file
 	clang-format -i bluelm.[ch] $(wildcard */*.[ch] */*/*.[ch] ports/*/*/*.[ch])

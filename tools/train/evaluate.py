@@ -25,6 +25,7 @@ from batches import FEWER_TILES, KIND_SHARES, KINDS, PLAIN_GRIDS, SEVERAL, choos
 from questions import CATEGORIES, SHAPE_CATEGORIES, ask
 from scenes import draw_scene
 
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 SEEDS = {"plain": 20261121, "scenes": 20261122}
 PLAIN_SEVERAL, PLAIN_WORDS = 0.125, 0.2
 SCENE_SEVERAL, OTHER_SHARE = 0.4, 0.25
@@ -126,10 +127,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=tuple(SEEDS), default="scenes")
     parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--dir", default="../../build/train/eval", help="a folder for the pictures")
-    parser.add_argument("--model", "-m", default="../../demo/bluelm-demo.gguf")
-    parser.add_argument("--mmproj", default="../../demo/bluelm-demo-mmproj.gguf")
-    parser.add_argument("--binary", default="../../build/bluelm")
+    parser.add_argument("--dir", default=os.path.join(ROOT, "build/train/eval"), help="a folder for the pictures")
+    parser.add_argument("--model", "-m", default=os.path.join(ROOT, "demo/bluelm-demo.gguf"))
+    parser.add_argument("--mmproj", default=os.path.join(ROOT, "demo/bluelm-demo-mmproj.gguf"))
+    parser.add_argument("--binary", default=os.path.join(ROOT, "build/bluelm"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--torch", action="store_true")
     parser.add_argument("--csv", help="a file that the table is added to")

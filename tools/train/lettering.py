@@ -1,8 +1,9 @@
 """Text in Debian's fonts, letter by letter: every letter's place is known, and its drawing is kept.
 
-Fonts are found by file name under /usr/share/fonts (packages fonts-dejavu, fonts-liberation, fonts-freefont-ttf,
-fonts-roboto-unhinted, fonts-open-sans, fonts-noto-core; for the fonts that training never sees fonts-lato,
-fonts-crosextra-carlito, fonts-urw-base35, fonts-firacode, fonts-cantarell). What is not installed is left out.
+Fonts are found by file name under /usr/share/fonts, or the folder that BLUELM_FONTS names (packages fonts-dejavu,
+fonts-liberation, fonts-freefont-ttf, fonts-roboto-unhinted, fonts-open-sans, fonts-noto-core; for the fonts that training
+never sees fonts-lato, fonts-crosextra-carlito, fonts-urw-base35, fonts-firacode, fonts-cantarell). What is not installed is
+left out.
 """
 import functools
 import os
@@ -10,12 +11,12 @@ import os
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-FOLDER = "/usr/share/fonts"
+FOLDER = os.environ.get("BLUELM_FONTS", "/usr/share/fonts")
 TRAIN_FONTS = """DejaVuSans DejaVuSans-Bold DejaVuSansCondensed DejaVuSansCondensed-Bold DejaVuSerif DejaVuSerif-Bold
 DejaVuSansMono DejaVuSansMono-Bold LiberationSans-Regular LiberationSans-Bold LiberationSans-Italic
 LiberationSansNarrow-Bold LiberationSerif-Regular LiberationSerif-Bold LiberationMono-Regular LiberationMono-Bold
 FreeSans FreeSansBold FreeSerifBold FreeMonoBold Roboto-Regular Roboto-Medium Roboto-Bold RobotoCondensed-Bold
-OpenSans-Regular OpenSans-SemiBold OpenSans-Bold NotoSans-Regular NotoSans-Bold NotoSerif-Bold""".split()
+OpenSans-Regular OpenSans-Semibold OpenSans-Bold NotoSans-Regular NotoSans-Bold NotoSerif-Bold""".split()
 UNSEEN_FONTS = """Lato-Regular Lato-Bold Lato-Heavy Carlito-Regular Carlito-Bold C059-Bold URWBookman-Demi FiraCode-Regular
 FiraCode-Bold Cantarell-Regular Cantarell-Bold""".split()
 

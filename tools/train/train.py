@@ -47,8 +47,8 @@ STAGES = (
     dict(peak=1e-3, quantise_from=2, parts=(
         dict(end=1.01, mix=dict(batch=24, multi=0.2, plain=0.3, words=0.28, weights=ASKED), encoder_rate=0.0, probe=0.1),)),
     dict(peak=1e-3, quantise_from=0.7, parts=(
-        dict(end=0.12, mix=dict(batch=24, multi=0.0, plain=0.3, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.5),
-        dict(end=1.01, mix=dict(batch=24, multi=0.25, plain=0.3, words=0.3, weights=ASKED), encoder_rate=1.0, probe=0.15))),
+        dict(end=0.12, mix=dict(batch=12, multi=0.0, plain=0.3, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.5),
+        dict(end=1.01, mix=dict(batch=12, multi=0.2, plain=0.35, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.15))),
 )
 WARM_UP_STEPS = 100
 SAVE_EVERY_S = 150
@@ -162,7 +162,7 @@ def add_row(path, head, row):
 
 
 class Report:
-    """Gathers losses and writes them every minute, with the held-out score every third time."""
+    """Gathers losses and writes them every minute, now and then with the held-out score."""
 
     def __init__(self, out, stage, elapsed, device):
         self.out, self.stage, self.last, self.times, self.pictures, self.losses = out, stage, elapsed, 0, 0, []
@@ -188,7 +188,7 @@ class Report:
         print(f"{state['elapsed'] / 60:6.1f} min  step {state['step']}  {speed:.1f} pictures/s  "
               f"answer {means[0]:.3f}  probes {' '.join(f'{v:.3f}' for v in means[1:])}", flush=True)
         self.times += 1
-        if self.times % 4 == 0:
+        if self.times % 12 == 0:
             self.scores(model)
         self.last, self.pictures, self.losses = state["elapsed"], 0, []
 
