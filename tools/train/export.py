@@ -17,7 +17,8 @@ LLM_FILE, MMPROJ_FILE = "bluelm-demo.gguf", "bluelm-demo-mmproj.gguf"
 CONTEXT = 2048
 # What bluelm.chat.template names, for programs that run templates. Every turn begins with a token of its own.
 CHAT_TEMPLATE = ("{% for message in messages %}{% if message['role'] == 'assistant' %}[|AI|]:{{ message['content'] }}</s>"
-                 "{% else %}[|Human|]:{{ message['content'] }}{% endif %}{% endfor %}"
+                 "{% else %}{{ '[|SYSTEM|]:' if message['role'] == 'system' else '[|Human|]:' }}{{ message['content'] }}{% endif %}"
+                 "{% endfor %}"
                  "{% if add_generation_prompt %}[|AI|]:{% endif %}")
 
 
