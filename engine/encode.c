@@ -102,6 +102,18 @@ static void blm_encode_batch(bluelm *e)
     blm_encode_start_ahead(e);
 }
 
+/* The token that ends rows of joined tiles comes behind all of theirs. */
+static void blm_encode_newline(const bluelm *e)
+{
+    const blm_tensor *t = &e->vision.newline;
+    float *values = e->vision_work.projector.out;
+    if (!e->tile_rule.joined_side || !e->encoding.picture.grid.thumbnail) return;
+    e->compute.kernels.dequantize[t->type](t->data, values, e->vision.row_floats);
+    e->compute.kernels.f16_from_f32(e->image_tokens +
+                                        (size_t)e->encoding.first_row * e->vision.row_floats,
+                                    values, e->vision.row_floats);
+}
+
 static void blm_encode_finish_batch(bluelm *e)
 {
     blm_encoding *n = &e->encoding;
@@ -113,6 +125,7 @@ static void blm_encode_finish_batch(bluelm *e)
     n->first_tile += n->batch.tiles;
     n->started = 0;
     n->done = n->first_tile == n->picture.grid.tiles;
+    if (n->done) blm_encode_newline(e);
     e->stats.image_tiles += n->batch.tiles;
 }
 

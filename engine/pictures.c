@@ -64,15 +64,40 @@ static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t p
     return blm_add_tile(e, e->markup.thumbnail, 1, 1, first, grid->thumbnail_tokens, err);
 }
 
+/* Queues tiles as the one picture that they show: row by row through all of them, without
+ * padding, behind each row the token that ends it, whose row lies behind those of all tiles. */
+static int blm_add_joined(bluelm *e, const bluelm_tile_grid *grid, const bluelm_image *image,
+                          bluelm_error *err)
+{
+    const uint32_t side = e->tile_rule.joined_side, tile = grid->tile_tokens;
+    const blm_tile_box box = blm_tile_shown(&e->tile_rule, image->width_px, image->height_px,
+                                            grid->columns, grid->rows);
+    int code = BLUELM_OK;
+    for (uint32_t y = box.row; y < box.row + box.rows; y++) {
+        uint32_t first =
+            grid->thumbnail_tokens + y / side * grid->columns * tile + y % side * side;
+        for (uint32_t x = box.column, run; x < box.column + box.columns && code >= 0;
+             x += run) {
+            run = BLM_MIN(side - x % side, box.column + box.columns - x);
+            code = blm_input_image(&e->input, first + x / side * tile + x % side, run, err);
+        }
+        if (code >= 0) code = blm_input_image(&e->input, grid->tiles * tile, 1, err);
+    }
+    return code;
+}
+
 /* Queues the tokens of a picture's tiles with their markup, in the model's order. */
-static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, bluelm_error *err)
+static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, const bluelm_image *image,
+                        bluelm_error *err)
 {
     const blm_image_markup *m = &e->markup;
     uint32_t first = 0;
     int several = grid->tiles > 1;
+    const int joined = grid->thumbnail && e->tile_rule.joined_side;
     int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
     if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &first, err);
-    for (uint32_t row = 0; row < grid->rows && code >= 0; row++) {
+    if (joined && code >= 0) code = blm_add_joined(e, grid, image, err);
+    for (uint32_t row = 0; row < grid->rows && code >= 0 && !joined; row++) {
         for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
             code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, &first,
                                 grid->tile_tokens, err);
@@ -178,7 +203,7 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
         if (code < 0) break;
         code = blm_input_open(engine, err);
         blm_begin_picture(engine, &before);
-        if (code >= 0 && (code = blm_add_grid(engine, &chosen, err)) >= 0)
+        if (code >= 0 && (code = blm_add_grid(engine, &chosen, &measured, err)) >= 0)
             code = blm_input_check_room(&engine->input, err);
         if (code != BLUELM_E_CONTEXT) break;
     }

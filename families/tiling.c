@@ -222,6 +222,19 @@ static int blm_tile_read_idefics3(blm_tile_rule *r, const blm_gguf *g, bluelm_er
     return status;
 }
 
+/* Where there is a token to end rows with, tiles are joined. */
+static int blm_tile_read_llava_next(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    blm_string merge = {"spatial_unpad", 13};
+    blm_tensor newline;
+    uint32_t side = r->patch_px ? r->tile_px / r->patch_px : 0;
+    int found = blm_gguf_string(g, "clip.vision.mm_patch_merge_type", &merge, err);
+    if (found >= 0) found = blm_vision_newline(g, &newline, err);
+    if (found > 0 && blm_string_is(merge, "spatial_unpad") && side * side == r->tokens_per_tile)
+        r->joined_side = side;
+    return found;
+}
+
 static int blm_tile_read_internvl(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
 {
     static const char least[] = "clip.vision.preproc_min_tiles";
@@ -369,6 +382,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
 {
     static int (*const own_keys[BLM_TILE_RULES])(blm_tile_rule *, const blm_gguf *,
                                                  bluelm_error *) = {
+        [BLUELM_TILES_LLAVA_NEXT] = blm_tile_read_llava_next,
         [BLUELM_TILES_INTERNVL] = blm_tile_read_internvl,
         [BLM_TILES_IDEFICS3] = blm_tile_read_idefics3,
         [BLM_TILES_LFM2] = blm_tile_read_lfm2,
@@ -388,6 +402,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
     if (status >= 0) status = blm_tile_read_counts(r, mmproj, err);
     if (status >= 0) status = blm_tile_read_pixels(r, mmproj, err);
     if (status < 0) return status;
+    if (r->thumbnail != BLM_THUMBNAIL_FIRST) r->joined_side = 0; /* as its authors have it */
     if (r->rule == BLUELM_TILES_SINGLE || r->rule == BLM_TILES_DYNAMIC) {
         r->max_columns = r->max_rows = r->max_local_tiles = r->min_local_tiles = 1;
         r->thumbnail = BLM_THUMBNAIL_NONE;

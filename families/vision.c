@@ -394,6 +394,25 @@ BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm,
     return BLUELM_OK;
 }
 
+BLM_PRIVATE int blm_vision_newline(const blm_gguf *g, blm_tensor *out, bluelm_error *err)
+{
+    static const char *const names[] = {"v.image_newline", "model.image_newline"};
+    int found = 0;
+    for (uint32_t i = 0; i < BLM_COUNT_OF(names) && !found; i++)
+        found = blm_gguf_tensor(g, names[i], out, err);
+    return found;
+}
+
+static int blm_vision_newline_read(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+{
+    int found = blm_vision_newline(g, &m->newline, err);
+    if (found <= 0) return found;
+    if (m->newline.ne[0] != m->projector.n_embd)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: image_newline values",
+                        m->projector.n_embd, m->newline.ne[0], 0);
+    return BLUELM_OK;
+}
+
 /* A file of one piece that holds a vision tower, whatever else it holds. */
 static int blm_vision_is_one(const blm_gguf *g, bluelm_error *err)
 {
@@ -436,6 +455,7 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
         (code = blm_vision_positions(m, &at, err)) < 0 ||
         (code = blm_vision_outer_norms(m, &norm, &at, err)) < 0 ||
         (code = blm_vision_layers_read(m, &norm, pattern, g, arena, err)) < 0 ||
+        (row->features && (code = blm_vision_newline_read(m, g, err)) < 0) ||
         (row->deepstack && (code = blm_vision_deepstack_read(m, g, arena, norm.eps, err)) < 0))
         return code;
     m->row_floats = m->projector.n_embd * (1 + m->deepstack_count);

@@ -57,6 +57,10 @@ BLM_PRIVATE int blm_projector_name(const blm_gguf *g, blm_string *name, bluelm_e
 BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
                                    bluelm_error *err);
 
+/* LLaVA-NeXT's token behind every row of a picture: 1 and its values, in a matrix of one row,
+ * or 0. */
+BLM_PRIVATE int blm_vision_newline(const blm_gguf *g, blm_tensor *out, bluelm_error *err);
+
 /* Reads the mmproj's keys and tensors; tables come from the arena. */
 BLM_PRIVATE BLM_COLD int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
                                          bluelm_error *err);

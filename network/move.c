@@ -40,8 +40,8 @@ static void blm_move_layer(const blm_move *move, blm_vision_layer *l)
 BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to)
 {
     const blm_move move = {(uintptr_t)from, (uintptr_t)to};
-    blm_tensor *const tensors[] = {&m->patch_embd, &m->patch_bias, &m->patch_embd_1,
-                                   &m->class_embd, &m->position_embd};
+    blm_tensor *const tensors[] = {&m->patch_embd, &m->patch_bias,    &m->patch_embd_1,
+                                   &m->class_embd, &m->position_embd, &m->newline};
     for (uint32_t i = 0; i < BLM_COUNT_OF(tensors); i++)
         blm_move_tensor(&move, tensors[i]);
     blm_move_norm(&move, &m->pre_ln);

@@ -60,6 +60,7 @@ typedef struct blm_vision {
     uint32_t deepstack_hidden; /* the widest hidden part and narrow matrix of them    */
     uint32_t deepstack_narrow_cols;
     uint32_t row_floats; /* of a token: n_embd * (1 + deepstack_count)           */
+    blm_tensor newline;  /* [n_embd]: a token between the rows of joined tiles; or NULL data */
 } blm_vision;
 
 /* Activations of one batch of tiles. Everything but the residual stream, and what layers

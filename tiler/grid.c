@@ -19,14 +19,42 @@ static uint32_t blm_tile_thumbnails(const blm_tile_rule *r, uint32_t local_tiles
     return r->thumbnail != BLM_THUMBNAIL_NONE && (local_tiles > 1 || r->thumbnail_single);
 }
 
+BLM_PRIVATE blm_tile_box blm_tile_shown(const blm_tile_rule *r, uint32_t width, uint32_t height,
+                                        uint32_t columns, uint32_t rows)
+{
+    const uint64_t across = (uint64_t)columns * r->joined_side;
+    const uint64_t down = (uint64_t)rows * r->joined_side;
+    blm_tile_box box = {0, 0, (uint32_t)across, (uint32_t)down};
+    if (width * down > across * height) {
+        box.row = (uint32_t)(down - height * across / width) / 2;
+        box.rows -= 2 * box.row;
+    } else {
+        box.column = (uint32_t)(across - width * down / height) / 2;
+        box.columns -= 2 * box.column;
+    }
+    return box;
+}
+
+/* Tokens of a grid, and the rows that its tiles' tokens take on the way to them. */
+static uint64_t blm_tile_tokens(const blm_tile_search *s, uint32_t columns, uint32_t rows,
+                                uint32_t thumbnails, uint64_t *made)
+{
+    const blm_tile_rule *r = s->r;
+    uint64_t thumbnail = (uint64_t)thumbnails * s->thumbnail_tokens;
+    *made = (uint64_t)columns * rows * r->tokens_per_tile + thumbnail;
+    if (!r->joined_side || !thumbnails) return *made;
+    const blm_tile_box box = blm_tile_shown(r, s->width, s->height, columns, rows);
+    *made += 1;
+    return (uint64_t)box.rows * (box.columns + 1) + thumbnail;
+}
+
 static int blm_tile_fits_caps(const blm_tile_search *s, uint32_t columns, uint32_t rows)
 {
     const blm_tile_rule *r = s->r;
     uint32_t local = columns * rows, thumbnails = blm_tile_thumbnails(r, local);
-    uint64_t tokens =
-        (uint64_t)local * r->tokens_per_tile + (uint64_t)thumbnails * s->thumbnail_tokens;
+    uint64_t made, tokens = blm_tile_tokens(s, columns, rows, thumbnails, &made);
     return columns <= r->max_columns && rows <= r->max_rows && local >= r->min_local_tiles &&
-           local <= r->max_local_tiles && tokens <= s->room &&
+           local <= r->max_local_tiles && BLM_MAX(tokens, made) <= s->room &&
            (!r->max_tiles || local + thumbnails <= r->max_tiles);
 }
 
@@ -440,8 +468,11 @@ static uint64_t blm_tile_choose_within(const blm_tile_rule *r, uint32_t width, u
         blm_tile_set_tiles(&s, grid);
     }
     uint32_t local = grid->columns * grid->rows;
+    uint64_t made;
     grid->tiles = local + grid->thumbnail;
     uint64_t tokens = (uint64_t)local * grid->tile_tokens + grid->thumbnail_tokens;
+    if (r->joined_side)
+        tokens = blm_tile_tokens(&s, grid->columns, grid->rows, grid->thumbnail, &made);
     grid->tokens = (uint32_t)tokens;
     return tokens;
 }
@@ -472,8 +503,7 @@ BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t
     uint64_t room = BLM_MIN(own, max_tokens);
     uint64_t tokens = blm_tile_choose_within(r, width, height, room, grid);
     if (tokens > room)
-        return blm_fail(err, BLUELM_E_CONTEXT, "context (picture)", tokens, room,
-                        0);
+        return blm_fail(err, BLUELM_E_CONTEXT, "context (picture)", tokens, room, 0);
     grid->reduced = !blm_same_bytes(grid, &alone, sizeof alone);
     return (int)grid->tiles;
 }
@@ -545,7 +575,8 @@ static void blm_tile_bound_tiles(const blm_tile_rule *r, blm_tile_most *most)
     if (r->max_tiles) tiles = BLM_MIN(tiles, r->max_tiles);
     tiles = BLM_MAX(BLM_MIN(tiles, room), 1u);
     most->tiles = (uint32_t)tiles;
-    most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile, UINT32_MAX);
+    uint64_t more = r->joined_side ? (uint64_t)side * r->joined_side + 1 : 0;
+    most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile + more, UINT32_MAX);
     most->tile_tokens = r->tokens_per_tile;
     most->pixels = tiles * tile;
 }

@@ -54,6 +54,9 @@ typedef struct blm_tile_rule {
     uint32_t pad_color;              /* 0xRRGGBB                                            */
     uint32_t filter;                 /* BLM_FILTER_*                                        */
     uint32_t tokens_per_tile;        /* of tile_px x tile_px                                */
+    uint32_t joined_side;            /* llava-next: tokens of a tile's side, where the tokens of
+                                        padding are left out and every row of the rest gets one
+                                        more; 0: the tiles' tokens follow each other           */
     uint32_t max_tiles;              /* the config's caps: tiles, thumbnail included;      */
     uint32_t max_tokens;             /*   tokens of a picture. 0: none                      */
 } blm_tile_rule;
@@ -83,6 +86,16 @@ BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most);
  * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL and Qwen2-VL. */
 BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t height,
                                 uint32_t max_tokens, bluelm_tile_grid *grid, bluelm_error *err);
+
+/* What of a canvas of joined tiles shows the picture, in tokens. */
+typedef struct blm_tile_box {
+    uint32_t column, row, columns, rows;
+} blm_tile_box;
+
+/* Of a picture in a grid of columns x rows tiles; r->joined_side is not 0.
+ * Source: LLaVA-NeXT's unpad_image. */
+BLM_PRIVATE blm_tile_box blm_tile_shown(const blm_tile_rule *r, uint32_t width, uint32_t height,
+                                        uint32_t columns, uint32_t rows);
 
 /* Idefics3's first step, for a grid that was chosen: the picture's size when its longest
  * edge has the length that leads to the grid. */
