@@ -199,8 +199,8 @@ BLM_AVX512_INLINE uint32_t blm_avx512_zero(uint32_t type)
 
 /* Up to `step` rows from r; where there are fewer, the last one again: it is computed in
  * vain, and nothing outside the tensor is read. */
-BLM_AVX512_INLINE void blm_avx512_rows(const blm_matmul_args *a, uint64_t r, uint64_t row1,
-                                       uint32_t step, const uint8_t **rows)
+static inline void blm_avx512_rows(const blm_matmul_args *a, uint64_t r, uint64_t row1,
+                                   uint32_t step, const uint8_t **rows)
 {
     for (uint32_t i = 0; i < step; i++)
         rows[i] = a->w->data + BLM_MIN(r + i, row1 - 1) * a->w->row_bytes;
@@ -242,6 +242,52 @@ BLM_AVX512_INLINE __m128i blm_avx512_q4_k_scales(const uint8_t *b)
     __m128i high = _mm_srli_epi32(_mm_shuffle_epi32(v, 0xA5), 2);
     low = _mm_and_si128(low, _mm_setr_epi32(six, four, six, four));
     return _mm_or_si128(low, _mm_and_si128(high, _mm_setr_epi32(0, top, 0, top)));
+}
+
+/* ---- The order of sums -----------------------------------------------------------------
+ *
+ * One token and many give the same bits. Columns are dealt out to sixteen strips: column k of
+ * float weights to strip k % 16, block i of 32 columns to one of i % 16. A strip's sum goes
+ * from its first block to its last; the sixteen are added one after the other. With one
+ * token strips are lanes, with many they come one after the other and lanes are rows. So
+ * that panels stay near, all this is done for one stretch of a row after the other, whose
+ * sums are added in order. */
+enum { BLM_AVX512_STRIPS = 16 };
+
+/* A row of `count` sixteens in `all` stretches of `size`, of which the last may be shorter;
+ * stretch i is sixteens [cut(i), cut(i + 1)). */
+typedef struct blm_avx512_stretches {
+    uint32_t count, all, size;
+} blm_avx512_stretches;
+
+static inline blm_avx512_stretches blm_avx512_stretches_of(uint32_t count, uint32_t most)
+{
+    const uint32_t all = (count + most - 1) / most, size = (count + all - 1) / all;
+    return (blm_avx512_stretches){count, (count + size - 1) / size, size};
+}
+
+static inline uint32_t blm_avx512_cut(blm_avx512_stretches s, uint32_t i)
+{
+    return BLM_MIN(i * s.size, s.count);
+}
+
+/* Of `blocks` blocks of 32 columns: what makes a panel of 32 rows, which of Q2_K has two scales
+ * and two mins a block. */
+enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_PANEL_BLOCKS_Q2_K = 64 };
+
+static inline blm_avx512_stretches blm_avx512_stretches_of_blocks(uint32_t type,
+                                                                  uint32_t blocks)
+{
+    uint32_t most = type == BLM_Q2_K ? BLM_AVX512_PANEL_BLOCKS_Q2_K : BLM_AVX512_PANEL_BLOCKS;
+    return blm_avx512_stretches_of((blocks + 15) / 16, most / 16);
+}
+
+/* The same of columns of float weights. */
+enum { BLM_AVX512_PANEL_COLUMNS = 512 };
+
+static inline blm_avx512_stretches blm_avx512_stretches_of_columns(uint32_t cols)
+{
+    return blm_avx512_stretches_of(cols / 16 + (cols % 16 != 0), BLM_AVX512_PANEL_COLUMNS / 16);
 }
 
 /* Products with one token: of any type, and of Q4_0 where bytes can be permuted freely. */

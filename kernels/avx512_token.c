@@ -1,30 +1,11 @@
 /* AVX-512 products with one token: decode. Each weight is read once, where it lies, with
- * requests for memory running ahead; lanes run along k. Weights are made unsigned, as the
- * dot-product instruction wants its first factor: w = q - zero. The sums of the activations
- * take the zero off again. */
+ * requests for memory running ahead. Sixteen blocks of 32 at a time come down to sixteen
+ * integers, exactly, and from there on lanes are blocks: the strips of avx512.h. Weights are
+ * made unsigned, as the dot-product instruction wants its first factor: w = q - zero. The sums
+ * of the activations take the zero off again. */
 #include "avx512.h"
 
 #ifdef BLM_HAVE_X86
-
-/* The sums over the lanes of four vectors. */
-BLM_AVX512_INLINE __m128 blm_avx512_sum4(const __m512 *v)
-{
-    __m256 s[4];
-    BLM_AVX512_UNROLL
-    for (int i = 0; i < 4; i++) {
-        __m512 high = _mm512_shuffle_f32x4(v[i], v[i], 0xEE);
-        s[i] = _mm512_castps512_ps256(_mm512_add_ps(v[i], high));
-    }
-    __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(s[0], s[1]), _mm256_hadd_ps(s[2], s[3]));
-    return _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1));
-}
-
-/* The sums of four rows, of which `count` are real. */
-BLM_AVX512_INLINE void blm_avx512_put4(float *y, uint64_t count, const __m512 *sum)
-{
-    __mmask8 mask = (__mmask8)blm_avx512_mask(BLM_MIN(count, 4));
-    _mm_mask_storeu_ps(y, mask, blm_avx512_sum4(sum));
-}
 
 /* How far ahead of the weights memory is asked for, in bytes. */
 enum { BLM_AVX512_STREAM_AHEAD = 7168 };
@@ -37,45 +18,225 @@ BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
         _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at), _MM_HINT_T0);
 }
 
-/* ---- One token, quantised weights ---------------------------------------------------- */
+/* ---- Sums of rows ---------------------------------------------------------------------- */
 
-/* A value for each of two blocks of 32, in the eight lanes that hold their sums. */
-BLM_AVX512_INLINE __m512 blm_avx512_pair(float first, float second)
+/* Rows that are put together at once, each with its strips, stretch by stretch. */
+enum { BLM_AVX512_ROWS = 16 };
+
+typedef float blm_avx512_strips[BLM_AVX512_ROWS][BLM_AVX512_STRIPS];
+
+/* Turns sixteen rows of sixteen into columns. */
+BLM_AVX512_INLINE void blm_avx512_turn16(float (*rows)[16], __m512 *out)
 {
-    return _mm512_mask_mov_ps(_mm512_set1_ps(first), 0xFF00, _mm512_set1_ps(second));
+    __m512 t[4][4];
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m512 a = _mm512_loadu_ps(rows[4 * i]), b = _mm512_loadu_ps(rows[4 * i + 1]);
+        __m512 c = _mm512_loadu_ps(rows[4 * i + 2]), d = _mm512_loadu_ps(rows[4 * i + 3]);
+        __m512 ab = _mm512_unpacklo_ps(a, b), cd = _mm512_unpacklo_ps(c, d);
+        t[i][0] = _mm512_shuffle_ps(ab, cd, 0x44);
+        t[i][1] = _mm512_shuffle_ps(ab, cd, 0xEE);
+        ab = _mm512_unpackhi_ps(a, b), cd = _mm512_unpackhi_ps(c, d);
+        t[i][2] = _mm512_shuffle_ps(ab, cd, 0x44);
+        t[i][3] = _mm512_shuffle_ps(ab, cd, 0xEE);
+    }
+    BLM_AVX512_UNROLL
+    for (int e = 0; e < 4; e++) {
+        __m512 a = _mm512_shuffle_f32x4(t[0][e], t[1][e], 0x44);
+        __m512 b = _mm512_shuffle_f32x4(t[0][e], t[1][e], 0xEE);
+        __m512 c = _mm512_shuffle_f32x4(t[2][e], t[3][e], 0x44);
+        __m512 d = _mm512_shuffle_f32x4(t[2][e], t[3][e], 0xEE);
+        out[e] = _mm512_shuffle_f32x4(a, c, 0x88);
+        out[4 + e] = _mm512_shuffle_f32x4(a, c, 0xDD);
+        out[8 + e] = _mm512_shuffle_f32x4(b, d, 0x88);
+        out[12 + e] = _mm512_shuffle_f32x4(b, d, 0xDD);
+    }
 }
 
-/* Two blocks of 32 side by side, b and next: q in order of k, their factors, and the mins that
- * the file has, which are added. */
-typedef struct blm_avx512_weights {
-    __m512i q;
-    __m512 factor, min;
-} blm_avx512_weights;
-
-/* Whether high nibbles are left where they are, 16 times too large. */
-BLM_AVX512_INLINE int blm_avx512_leaves_nibbles(uint32_t type)
+/* y of `count` rows from the strips of all stretches. */
+BLM_AVX512 static void blm_avx512_put_rows(float *y, uint64_t count, blm_avx512_strips *strips,
+                                           uint32_t stretches)
 {
-    return type == BLM_Q4_0 || type == BLM_Q4_1;
+    __m512 all = _mm512_setzero_ps();
+    for (uint32_t s = 0; s < stretches; s++) {
+        __m512 strip[BLM_AVX512_STRIPS];
+        blm_avx512_turn16(strips[s], strip);
+        BLM_AVX512_UNROLL
+        for (int p = 1; p < BLM_AVX512_STRIPS; p++)
+            strip[0] = _mm512_add_ps(strip[0], strip[p]);
+        all = s ? _mm512_add_ps(all, strip[0]) : strip[0];
+    }
+    _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, BLM_AVX512_ROWS)), all);
 }
 
-/* The nibbles of 16 bytes at b and at next, in order of k; the high ones 16 times too large. */
-BLM_AVX512_INLINE __m512i blm_avx512_large_nibbles(const uint8_t *b, const uint8_t *next)
+/* ---- Sixteen blocks: activations ------------------------------------------------------- */
+
+/* Of 16 blocks that follow each other, the one whose sum the products of a type leave in lane p:
+ * see blm_avx512_totals. */
+static inline uint32_t blm_avx512_block_of(uint32_t type, uint32_t p)
 {
-    const __m512i nibbles =
-        _mm512_setr_epi64(0x0F0F0F0F0F0F0F0F, 0x0F0F0F0F0F0F0F0F, (long long)0xF0F0F0F0F0F0F0F0,
-                          (long long)0xF0F0F0F0F0F0F0F0, 0x0F0F0F0F0F0F0F0F, 0x0F0F0F0F0F0F0F0F,
-                          (long long)0xF0F0F0F0F0F0F0F0, (long long)0xF0F0F0F0F0F0F0F0);
-    __m512i v = _mm512_broadcast_i32x4(blm_avx512_load16(b));
-    v = _mm512_mask_broadcast_i32x4(v, 0xFF00, blm_avx512_load16(next));
-    return _mm512_and_si512(v, nibbles);
+    if (type == BLM_Q4_K || type == BLM_Q5_K) return p / 2 % 2 * 8 + p / 4 * 2 + p % 2;
+    if (type == BLM_Q6_K) return p / 8 * 8 + p % 4 * 2 + p / 4 % 2;
+    if (type == BLM_Q2_K || type == BLM_Q3_K) return p;
+    return p % 4 * 4 + p / 4;
 }
 
-/* The same, all of their own size. */
-BLM_AVX512_INLINE __m512i blm_avx512_nibbles(const uint8_t *b, const uint8_t *next)
+/* The other way round: puts the lanes of a type's products into the order of strips. */
+BLM_AVX512_INLINE __m512 blm_avx512_in_order(uint32_t type, __m512 sum)
 {
-    const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
-    return _mm512_srlv_epi64(blm_avx512_large_nibbles(b, next), shift);
+    __m512i lane = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    if (type == BLM_Q2_K || type == BLM_Q3_K) return sum;
+    if (type == BLM_Q4_K || type == BLM_Q5_K)
+        lane = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    if (type == BLM_Q6_K)
+        lane = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
+    return _mm512_permutexvar_ps(lane, sum);
 }
+
+/* Of what the products of a type make of sixteen blocks, n, four lanes for each of four blocks
+ * or halves of blocks in a vector, the sums of the blocks: lane p holds block
+ * blm_avx512_block_of(type, p); where halves have scales of their own, of the first and of
+ * the last halves. */
+BLM_AVX512_INLINE __m512i blm_avx512_add_lanes(const __m512i *n)
+{
+    __m512i a =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(n[0], n[1]), _mm512_unpackhi_epi32(n[0], n[1]));
+    __m512i b =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(n[2], n[3]), _mm512_unpackhi_epi32(n[2], n[3]));
+    return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+
+BLM_AVX512_INLINE void blm_avx512_totals(uint32_t type, const __m512i *n, __m512i *total)
+{
+    total[0] = blm_avx512_add_lanes(n);
+    if (!blm_type_is_halved(type)) return;
+    __m512i last = blm_avx512_add_lanes(n + 4);
+    total[1] = _mm512_shuffle_i32x4(total[0], last, 0xDD);
+    total[0] = _mm512_shuffle_i32x4(total[0], last, 0x88);
+}
+
+/* Whether a vector of weights is two whole blocks, in order of k. */
+BLM_AVX512_INLINE int blm_avx512_by_two(uint32_t type)
+{
+    return type == BLM_Q5_0 || type == BLM_Q5_1 || type == BLM_Q8_0;
+}
+
+/* Four blocks out of vectors of two whole ones. */
+BLM_AVX512_INLINE __m512i blm_avx512_join_halves(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
+}
+
+/* Sixteen blocks of activations: q as the products of a type take them; by lane, for first
+ * and last halves where these differ, -zero times the sums of q, the scales, and what the
+ * mins are to be multiplied with. Lanes after the last block are not real. */
+typedef struct blm_avx512_acts {
+    __m512i q[8], offset[2];
+    __m512 scale, mins[2];
+    __mmask16 real;
+} blm_avx512_acts;
+
+/* Puts pieces of 16 activations, which come in order of k, beside each other as the type's
+ * weights lie. */
+BLM_AVX512_INLINE void blm_avx512_arrange(uint32_t type, __m512i *v)
+{
+    if (blm_avx512_by_two(type) || type == BLM_Q6_K) return;
+    BLM_AVX512_UNROLL
+    for (int s = 0; s < 8; s += 4) {
+        if (type == BLM_Q2_K || type == BLM_Q3_K) { /* blocks i and i + 4 */
+            __m512i a = v[s], b = v[s + 1];
+            v[s] = _mm512_shuffle_i32x4(a, v[s + 2], 0x44);
+            v[s + 1] = _mm512_shuffle_i32x4(a, v[s + 2], 0xEE);
+            v[s + 2] = _mm512_shuffle_i32x4(b, v[s + 3], 0x44);
+            v[s + 3] = _mm512_shuffle_i32x4(b, v[s + 3], 0xEE);
+            continue;
+        }
+        __m512i a = _mm512_shuffle_i32x4(v[s], v[s + 1], 0x88);     /* first halves of four */
+        __m512i b = _mm512_shuffle_i32x4(v[s], v[s + 1], 0xDD);     /* last halves          */
+        __m512i c = _mm512_shuffle_i32x4(v[s + 2], v[s + 3], 0x88); /* of the next four     */
+        __m512i d = _mm512_shuffle_i32x4(v[s + 2], v[s + 3], 0xDD);
+        if (type == BLM_Q4_K || type == BLM_Q5_K) { /* even blocks, then odd ones */
+            v[s] = _mm512_shuffle_i32x4(a, c, 0x88);
+            v[s + 1] = _mm512_shuffle_i32x4(b, d, 0x88);
+            v[s + 2] = _mm512_shuffle_i32x4(a, c, 0xDD);
+            v[s + 3] = _mm512_shuffle_i32x4(b, d, 0xDD);
+        } else {
+            v[s] = a, v[s + 1] = b, v[s + 2] = c, v[s + 3] = d;
+        }
+    }
+}
+
+/* The products of weights w of one type, in the order in which activations are arranged; with
+ * `eight` those of the first eight blocks alone. */
+BLM_AVX512_INLINE void blm_avx512_multiply(uint32_t type, int eight, const __m512i *w,
+                                           const __m512i *q, __m512i *n)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    if (blm_type_is_halved(type)) {
+        BLM_AVX512_UNROLL
+        for (int i = 0; i < 8; i++)
+            n[i] = eight && i > 3 ? zero : _mm512_dpbusd_epi32(zero, w[i], q[i]);
+        return;
+    }
+    const int fours = eight ? 2 : 4;
+    n[2] = n[3] = zero;
+    BLM_AVX512_UNROLL
+    for (int g = 0; g < fours; g++) {
+        n[g] = _mm512_dpbusd_epi32(zero, w[2 * g], q[2 * g]);
+        if (blm_avx512_by_two(type))
+            n[g] = blm_avx512_join_halves(
+                n[g], _mm512_dpbusd_epi32(zero, w[2 * g + 1], q[2 * g + 1]));
+        else
+            n[g] = _mm512_dpbusd_epi32(n[g], w[2 * g + 1], q[2 * g + 1]);
+    }
+}
+
+/* The first n of 64 bytes; n may lie outside 0..64. */
+BLM_AVX512_INLINE __mmask64 blm_avx512_bytes(int64_t n)
+{
+    return n >= 64 ? ~(__mmask64)0 : n <= 0 ? 0 : ((__mmask64)1 << n) - 1;
+}
+
+/* Blocks [i, i + 16) of a token, zeros after the last one. */
+BLM_AVX512_INLINE void blm_avx512_acts_of_16(uint32_t type, const blm_acts *x, uint32_t i,
+                                             blm_avx512_acts *out)
+{
+    const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_STRIPS);
+    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
+    __m512i v[8], ones[8], n[8], sum[2];
+    BLM_AVX512_UNROLL
+    for (int g = 0; g < 8; g++) {
+        v[g] =
+            _mm512_maskz_loadu_epi8(blm_avx512_bytes((int64_t)left * 32 - g * 64), q + g * 64);
+        ones[g] = _mm512_set1_epi8(1);
+    }
+    blm_avx512_arrange(type, v);
+    BLM_AVX512_UNROLL
+    for (int g = 0; g < 8; g++)
+        out->q[g] = v[g];
+    blm_avx512_multiply(type, 0, ones, v, n);
+    blm_avx512_totals(type, n, sum);
+    int32_t turn[BLM_AVX512_STRIPS];
+    uint32_t real = 0;
+    BLM_AVX512_UNROLL
+    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++) {
+        turn[p] = (int32_t)blm_avx512_block_of(type, p);
+        real |= (uint32_t)((uint32_t)turn[p] < left) << p;
+    }
+    out->real = (__mmask16)real;
+    out->scale = _mm512_permutexvar_ps(
+        _mm512_loadu_si512(turn), _mm512_maskz_loadu_ps(blm_avx512_mask(left), x->scale + i));
+    BLM_AVX512_UNROLL
+    for (int h = 0; h < 1 + blm_type_is_halved(type); h++) {
+        out->offset[h] =
+            _mm512_mullo_epi32(sum[h], _mm512_set1_epi32(-(int32_t)blm_avx512_zero(type)));
+        out->mins[h] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h]), out->scale);
+        if (blm_avx512_in_256(type)) /* whose mins are taken off */
+            out->mins[h] = _mm512_sub_ps(_mm512_setzero_ps(), out->mins[h]);
+    }
+}
+
+/* ---- Sixteen blocks: weights ----------------------------------------------------------- */
 
 /* Adds `size` to byte j of the lower half of v where bit j of the word at b is set, and of the
  * upper half by the word at next. */
@@ -92,191 +253,112 @@ BLM_AVX512_INLINE __m512i blm_avx512_bytes32(const uint8_t *b, const uint8_t *ne
     return _mm512_inserti64x4(v, blm_avx512_load32(next), 1);
 }
 
-BLM_AVX512_INLINE __m512i blm_avx512_two_q(uint32_t type, const uint8_t *b, const uint8_t *next)
+/* Blocks of 32 in a row: where the first of them is, and how many there are. In place of one
+ * past the end the last one is read, in vain. */
+typedef struct blm_avx512_run {
+    const uint8_t *b;
+    uint32_t left;
+} blm_avx512_run;
+
+BLM_AVX512_INLINE const uint8_t *blm_avx512_run_at(uint32_t type, blm_avx512_run r, uint32_t i)
 {
-    switch ((blm_type)type) {
-    case BLM_Q4_0:
-        return blm_avx512_large_nibbles(b + 2, next + 2);
-    case BLM_Q4_1:
-        return blm_avx512_large_nibbles(b + 4, next + 4);
-    case BLM_Q5_0:
-        return blm_avx512_add_bits(blm_avx512_nibbles(b + 6, next + 6), b + 2, next + 2, 16);
-    case BLM_Q5_1:
-        return blm_avx512_add_bits(blm_avx512_nibbles(b + 8, next + 8), b + 4, next + 4, 16);
-    case BLM_Q8_0:
+    return r.b + (r.left < BLM_AVX512_STRIPS ? BLM_MIN(i, r.left - 1) : i) *
+                     (size_t)blm_type_bytes(type);
+}
+
+/* The 16 bytes that end blocks i to i + 3. */
+BLM_AVX512_INLINE __m512i blm_avx512_four_ends(uint32_t type, blm_avx512_run r, uint32_t i)
+{
+    const size_t at = blm_type_bytes(type) - 16;
+    __m512i v = _mm512_castsi128_si512(blm_avx512_load16(blm_avx512_run_at(type, r, i) + at));
+    v = _mm512_inserti32x4(v, blm_avx512_load16(blm_avx512_run_at(type, r, i + 1) + at), 1);
+    v = _mm512_inserti32x4(v, blm_avx512_load16(blm_avx512_run_at(type, r, i + 2) + at), 2);
+    return _mm512_inserti32x4(v, blm_avx512_load16(blm_avx512_run_at(type, r, i + 3) + at), 3);
+}
+
+BLM_AVX512_INLINE __m512i blm_avx512_low_nibbles(__m512i v)
+{
+    return _mm512_and_si512(v, _mm512_set1_epi8(15));
+}
+
+BLM_AVX512_INLINE __m512i blm_avx512_high_nibbles(__m512i v)
+{
+    return blm_avx512_low_nibbles(_mm512_srli_epi16(v, 4));
+}
+
+/* What nibbles of a type stand for. */
+BLM_AVX512_INLINE __m512i blm_avx512_values_of(uint32_t type, __m512i nibbles)
+{
+    if (type == BLM_IQ4_NL || type == BLM_IQ4_XS) return blm_avx512_iq4(nibbles);
+    if (type == BLM_MXFP4) return blm_avx512_mxfp4(nibbles);
+    return nibbles;
+}
+
+/* The q of the 16 bytes of nibbles of four blocks, first halves and last ones. */
+BLM_AVX512_INLINE void blm_avx512_unpack_four(uint32_t type, __m512i v, __m512i *w)
+{
+    w[0] = blm_avx512_values_of(type, blm_avx512_low_nibbles(v));
+    w[1] = blm_avx512_values_of(type, blm_avx512_high_nibbles(v));
+}
+
+/* Two blocks, at b and at next, of a type that is taken by two. */
+BLM_AVX512_INLINE __m512i blm_avx512_unpack_two(uint32_t type, const uint8_t *b,
+                                                const uint8_t *next)
+{
+    const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+    const uint32_t at = type == BLM_Q5_0 ? 6 : 8;
+    if (type == BLM_Q8_0)
         return _mm512_xor_si512(blm_avx512_bytes32(b + 2, next + 2), _mm512_set1_epi8(-128));
-    case BLM_IQ4_NL:
-        return blm_avx512_iq4(blm_avx512_nibbles(b + 2, next + 2));
-    case BLM_MXFP4:
-        return blm_avx512_mxfp4(blm_avx512_nibbles(b + 1, next + 1));
-    case BLM_Q2_K:
-    case BLM_Q3_K:
-    case BLM_Q4_K:
-    case BLM_Q5_K:
-    case BLM_Q6_K:
-    case BLM_IQ4_XS: /* have blocks of 256 */
-    case BLM_F32:
-    case BLM_F16:
-    case BLM_BF16:
-        break;
-    }
-    return _mm512_setzero_si512();
+    __m512i v = _mm512_broadcast_i32x4(blm_avx512_load16(b + at));
+    v = _mm512_mask_broadcast_i32x4(v, 0xFF00, blm_avx512_load16(next + at));
+    v = blm_avx512_low_nibbles(_mm512_srlv_epi64(v, shift));
+    return blm_avx512_add_bits(v, b + at - 4, next + at - 4, 16);
 }
 
-/* The f16 at b in the lower half, that at next in the upper. */
-BLM_AVX512_INLINE __m512 blm_avx512_two_f16(const uint8_t *b, const uint8_t *next)
+/* Adds `size` to the bytes of w that have one of the given bits set in v. */
+BLM_AVX512_INLINE __m512i blm_avx512_add_where(__m512i w, __m512i v, __m512i bits, char size)
 {
-    __m256i d = _mm256_set1_epi16((short)blm_load_u16(b));
-    d = _mm256_mask_mov_epi16(d, 0xFF00, _mm256_set1_epi16((short)blm_load_u16(next)));
-    return _mm512_cvtph_ps(d);
+    return _mm512_mask_add_epi8(w, _mm512_test_epi8_mask(v, bits), w, _mm512_set1_epi8(size));
 }
 
-BLM_AVX512_INLINE blm_avx512_weights blm_avx512_two_blocks(uint32_t type, const uint8_t *b,
-                                                           const uint8_t *next)
+/* A block of 256 of Q4_K or Q5_K: even blocks of 32, in low nibbles, then odd ones; of each
+ * four first halves and four last ones. */
+BLM_AVX512_INLINE void blm_avx512_unpack_q4_k(uint32_t type, const uint8_t *b, __m512i *w)
 {
-    blm_avx512_weights out = {blm_avx512_two_q(type, b, next), _mm512_setzero_ps(),
-                              _mm512_setzero_ps()};
-    if (type == BLM_MXFP4)
-        out.factor = blm_avx512_pair(blm_scale_mxfp4(*b), blm_scale_mxfp4(*next));
-    else
-        out.factor = blm_avx512_two_f16(b, next);
-    if (blm_type_has_min(type)) out.min = blm_avx512_two_f16(b + 2, next + 2);
-    return out;
-}
-
-/* 64 activations, or the last 32 with nothing after them: q, the scales of their blocks,
- * and -zero times their sums in fours; fit for the weights above. Where the file has mins,
- * offset holds instead, as floats, the blocks' scaled sums in one lane of each. */
-typedef struct blm_avx512_acts {
-    __m512i q, offset;
-    __m512 scale;
-} blm_avx512_acts;
-
-BLM_AVX512_INLINE blm_avx512_acts blm_avx512_acts64(uint32_t type, const blm_acts *x,
-                                                    uint32_t i, int whole)
-{
-    const float t = 0.0625f; /* what high nibbles may be too large by */
-    const __m512 sixteenth = _mm512_setr_ps(1, 1, 1, 1, t, t, t, t, 1, 1, 1, 1, t, t, t, t);
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
-    __m512i zero = _mm512_set1_epi8((char)blm_avx512_zero(type));
-    if (blm_avx512_leaves_nibbles(type)) zero = _mm512_mask_slli_epi32(zero, 0xF0F0, zero, 4);
-    blm_avx512_acts out;
-    out.q = whole ? _mm512_loadu_si512(q) : _mm512_zextsi256_si512(blm_avx512_load32(q));
-    out.scale = blm_avx512_pair(x->scale[i], whole ? x->scale[i + 1] : 0);
-    if (blm_type_has_min(type)) {
-        float second = whole ? (float)x->sum[i + 1] : 0;
-        __m512 sum = _mm512_mul_ps(out.scale, blm_avx512_pair((float)x->sum[i], second));
-        out.offset = _mm512_castps_si512(_mm512_maskz_mov_ps(0x0101, sum));
-    } else {
-        __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), zero, out.q);
-        out.offset = _mm512_sub_epi32(_mm512_setzero_si512(), sums);
-    }
-    if (blm_avx512_leaves_nibbles(type)) out.scale = _mm512_mul_ps(out.scale, sixteenth);
-    return out;
-}
-
-BLM_AVX512_INLINE __m512 blm_avx512_multiply(uint32_t type, blm_avx512_weights w,
-                                             blm_avx512_acts x, __m512 sum)
-{
-    __m512i offset = x.offset;
-    if (blm_type_has_min(type)) {
-        sum = _mm512_fmadd_ps(w.min, _mm512_castsi512_ps(offset), sum);
-        offset = _mm512_setzero_si512();
-    }
-    __m512 product = _mm512_cvtepi32_ps(_mm512_dpbusd_epi32(offset, w.q, x.q));
-    return _mm512_fmadd_ps(product, _mm512_mul_ps(w.factor, x.scale), sum);
-}
-
-/* A row of blocks of 32. */
-BLM_AVX512_INLINE __m512 blm_avx512_row(uint32_t type, const uint8_t *b, uint32_t blocks,
-                                        const blm_avx512_acts *x)
-{
-    const uint32_t size = blm_type_bytes(type);
-    __m512 sum = _mm512_setzero_ps();
-    for (uint32_t i = 0; i < blocks; i += 2, b += 2 * size, x++) {
-        const uint8_t *next = i + 1 < blocks ? b + size : b;
-        blm_avx512_ahead(b, 2 * size);
-        sum = blm_avx512_multiply(type, blm_avx512_two_blocks(type, b, next), *x, sum);
-    }
-    return sum;
-}
-
-BLM_AVX512_INLINE __m512 blm_avx512_spread_f16(const uint8_t *p)
-{
-    return _mm512_cvtph_ps(_mm256_set1_epi16((short)blm_load_u16(p)));
-}
-
-/* The f16 at p in the lower half, the next one in the upper. */
-BLM_AVX512_INLINE __m512 blm_avx512_two_halves(const uint8_t *p)
-{
-    __m256i first = _mm256_set1_epi16((short)blm_load_u16(p));
-    __m256i second = _mm256_set1_epi16((short)blm_load_u16(p + 2));
-    return _mm512_cvtph_ps(_mm256_mask_mov_epi16(first, 0xFF00, second));
-}
-
-/* Where bit 2j is set in a byte of the lower half of v, or bit 2j + 1 in one of the upper. */
-BLM_AVX512_INLINE __mmask64 blm_avx512_layers(__m512i v, int j)
-{
-    __m512i odd = _mm512_set1_epi8((char)(2u << 2 * j));
-    __m512i bit = _mm512_mask_mov_epi32(_mm512_set1_epi8((char)(1u << 2 * j)), 0xFF00, odd);
-    return _mm512_test_epi8_mask(v, bit);
-}
-
-/* One block of 256 of Q4_K or Q5_K and its activations, added to two sums. Scales and mins lie
- * in lanes 0-7 and 8-15 of one vector; x_scale holds the activations' scales in the lower and,
- * times the sums and negated, in the upper half. */
-BLM_AVX512_INLINE void blm_avx512_q4_k_block(uint32_t type, const uint8_t *b, const int8_t *q,
-                                             __m512 x_scale, __m512 *sum)
-{
-    const __m512i low = _mm512_set1_epi32(0x0F0F0F0F);
-    const __m512i nibbles = _mm512_mask_slli_epi32(low, 0xFF00, low, 4);
-    const __m512i shift = _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4);
-    const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     const uint8_t *p = b + (type == BLM_Q5_K ? 48 : 16);
-    __m512 factors = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(blm_avx512_q4_k_scales(b)));
-    __m512i bits = _mm512_setzero_si512();
-    if (type == BLM_Q5_K) bits = _mm512_broadcast_i64x4(blm_avx512_load32(b + 16));
-    factors = _mm512_mul_ps(_mm512_mul_ps(factors, blm_avx512_two_halves(b)), x_scale);
-    sum[1] = _mm512_mask_add_ps(sum[1], 0xFF00, sum[1], factors);
+    __m512i v = _mm512_loadu_si512(p), last = _mm512_loadu_si512(p + 64);
     BLM_AVX512_UNROLL
-    for (int j = 0; j < 4; j++) {
-        __m512i w = _mm512_broadcast_i64x4(blm_avx512_load32(p + j * 32));
-        w = _mm512_and_si512(w, nibbles);
-        if (type == BLM_Q5_K) {
-            __mmask64 set = blm_avx512_layers(bits, j);
-            w = _mm512_srlv_epi64(w, shift);
-            w = _mm512_mask_add_epi8(w, set, w, _mm512_set1_epi8(16));
-        }
-        w = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_loadu_si512(q + j * 64));
-        __m512i lanes = _mm512_add_epi32(pick, _mm512_set1_epi32(j * 2));
-        __m512 factor = _mm512_permutexvar_ps(lanes, factors);
-        sum[j & 1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(w), factor, sum[j & 1]);
+    for (int h = 0; h < 2; h++) {
+        __m512i both =
+            h ? _mm512_shuffle_i32x4(v, last, 0xDD) : _mm512_shuffle_i32x4(v, last, 0x88);
+        w[h] = blm_avx512_low_nibbles(both);
+        w[2 + h] = blm_avx512_high_nibbles(both);
+        if (type != BLM_Q5_K) continue;
+        const __m512i bits = _mm512_broadcast_i32x4(blm_avx512_load16(b + 16 + 16 * h));
+        const __m512i even = _mm512_set_epi64(
+            0x4040404040404040, 0x4040404040404040, 0x1010101010101010, 0x1010101010101010,
+            0x0404040404040404, 0x0404040404040404, 0x0101010101010101, 0x0101010101010101);
+        w[h] = blm_avx512_add_where(w[h], bits, even, 16);
+        w[2 + h] = blm_avx512_add_where(w[2 + h], bits, _mm512_add_epi8(even, even), 16);
     }
 }
 
-/* The scales of the activations of a block of 256 as the block wants them. */
-BLM_AVX512_INLINE __m512 blm_avx512_q4_k_acts(uint32_t type, const blm_acts *x, uint32_t i)
+/* A block of 256 of Q2_K or Q3_K: blocks i and i + 4, i = 0..3. Of Q3_K the third bits come
+ * first, of block i bit i of 32 bytes. */
+BLM_AVX512_INLINE void blm_avx512_unpack_q2_k(uint32_t type, const uint8_t *b, __m512i *w)
 {
-    /* Q4_K's high nibbles stay where they are, 16 times too large */
-    const float t = type == BLM_Q4_K ? 0.0625f : 1;
-    __m256 scale = _mm256_loadu_ps(x->scale + (size_t)i * 8);
-    __m256 x_sum = _mm256_cvtepi32_ps(blm_avx512_load32(x->sum + (size_t)i * 8));
-    __m256 mins = _mm256_mul_ps(_mm256_sub_ps(_mm256_setzero_ps(), x_sum), scale);
-    scale = _mm256_mul_ps(scale, _mm256_setr_ps(1, t, 1, t, 1, t, 1, t));
-    return _mm512_castpd_ps(_mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_castps_pd(scale)),
-                                               _mm256_castps_pd(mins), 1));
-}
-
-BLM_AVX512_INLINE __m512 blm_avx512_row_q4_k(uint32_t type, const uint8_t *b, uint32_t blocks,
-                                             const int8_t *q, const __m512 *x)
-{
-    const uint32_t bytes = blm_type_bytes(type);
-    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-    for (uint32_t i = 0; i < blocks; i++, b += bytes, q += 256) {
-        blm_avx512_ahead(b, bytes);
-        blm_avx512_q4_k_block(type, b, q, x[i], sum);
+    const __m512i v = _mm512_loadu_si512(b + (type == BLM_Q3_K ? 32 : 16));
+    const __m512i one =
+        _mm512_mask_mov_epi32(_mm512_set1_epi8(1), 0xFF00, _mm512_set1_epi8(16));
+    __m512i bits = _mm512_setzero_si512();
+    if (type == BLM_Q3_K) bits = _mm512_broadcast_i64x4(blm_avx512_load32(b));
+    BLM_AVX512_UNROLL
+    for (int i = 0; i < 4; i++) {
+        const __m128i pair = _mm_cvtsi32_si128(2 * i), bit = _mm_cvtsi32_si128(i);
+        w[i] = _mm512_and_si512(_mm512_srl_epi16(v, pair), _mm512_set1_epi8(3));
+        if (type == BLM_Q3_K)
+            w[i] = blm_avx512_add_where(w[i], bits, _mm512_sll_epi16(one, bit), 4);
     }
-    return _mm512_add_ps(sum[0], sum[1]);
 }
 
 /* 64 of the 256 weights of a Q6_K block, 0..63: low nibbles of 64 bytes, then their high
@@ -295,187 +377,280 @@ BLM_AVX512_INLINE __m512i blm_avx512_q6_k_64(const uint8_t *b, int j)
     return _mm512_or_si512(low, _mm512_slli_epi64(high, 4));
 }
 
-/* 64 of the 256 weights of a Q2_K block: bit pairs of 32 bytes, pair after pair. */
-BLM_AVX512_INLINE __m512i blm_avx512_pairs_64(const uint8_t *pairs, int j)
+/* Blocks g, g + 1, .. of a run, unsigned: of those by two four, else two vectors. */
+BLM_AVX512_INLINE void blm_avx512_unpack_run(uint32_t type, blm_avx512_run r, uint32_t i,
+                                             __m512i *w)
 {
-    const __m512i shift = _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2);
-    __m512i v = _mm512_broadcast_i64x4(blm_avx512_load32(pairs + j / 2 * 32));
-    if (j & 1) v = _mm512_srli_epi64(v, 4);
-    return _mm512_and_si512(_mm512_srlv_epi64(v, shift), _mm512_set1_epi8(3));
-}
-
-/* Of a Q3_K block: the third bits, of value l bit 2j or 2j + 1 of byte l, come first. */
-BLM_AVX512_INLINE __m512i blm_avx512_q3_k_64(const uint8_t *b, int j)
-{
-    __m512i bits = _mm512_broadcast_i64x4(blm_avx512_load32(b));
-    __m512i v = blm_avx512_pairs_64(b + 32, j);
-    __mmask64 set = blm_avx512_layers(bits, j);
-    return _mm512_mask_add_epi8(v, set, v, _mm512_set1_epi8(4));
-}
-
-BLM_AVX512_INLINE __m512i blm_avx512_q64(uint32_t type, const uint8_t *b, int j)
-{
-    const uint8_t *nibbles = b + 8 + j * 32;
-    switch ((blm_type)type) {
-    case BLM_Q2_K:
-        return blm_avx512_pairs_64(b + 16, j);
-    case BLM_Q3_K:
-        return blm_avx512_q3_k_64(b, j);
-    case BLM_Q6_K:
-        return blm_avx512_q6_k_64(b, j);
-    case BLM_IQ4_XS:
-        return blm_avx512_iq4(blm_avx512_nibbles(nibbles, nibbles + 16));
-    case BLM_Q4_K:
-    case BLM_Q5_K: /* have a way of their own */
-    case BLM_Q4_0:
-    case BLM_Q4_1:
-    case BLM_Q5_0:
-    case BLM_Q5_1:
-    case BLM_Q8_0:
-    case BLM_IQ4_NL:
-    case BLM_MXFP4: /* have blocks of 32 */
-    case BLM_F32:
-    case BLM_F16:
-    case BLM_BF16:
-        break;
+    if (!blm_avx512_by_two(type)) {
+        blm_avx512_unpack_four(type, blm_avx512_four_ends(type, r, i), w);
+        return;
     }
-    return _mm512_setzero_si512();
+    w[0] = blm_avx512_unpack_two(type, blm_avx512_run_at(type, r, i),
+                                 blm_avx512_run_at(type, r, i + 1));
+    w[1] = blm_avx512_unpack_two(type, blm_avx512_run_at(type, r, i + 2),
+                                 blm_avx512_run_at(type, r, i + 3));
 }
 
-/* The 16 scales of a block of 256 as integers; IQ4_XS has each of its eight twice. */
-BLM_AVX512_INLINE __m512i blm_avx512_numbers(uint32_t type, const uint8_t *b)
+/* A block of 256, unsigned. */
+BLM_AVX512_INLINE void blm_avx512_unpack_256(uint32_t type, const uint8_t *b, __m512i *w)
+{
+    if (type == BLM_Q4_K || type == BLM_Q5_K) {
+        blm_avx512_unpack_q4_k(type, b, w);
+    } else if (type == BLM_IQ4_XS) {
+        blm_avx512_unpack_four(type, _mm512_loadu_si512(b + 8), w);
+        blm_avx512_unpack_four(type, _mm512_loadu_si512(b + 72), w + 2);
+    } else if (type == BLM_Q6_K) {
+        BLM_AVX512_UNROLL
+        for (int j = 0; j < 4; j++)
+            w[j] = blm_avx512_q6_k_64(b, j);
+    } else {
+        blm_avx512_unpack_q2_k(type, b, w);
+    }
+}
+
+/* ---- Sixteen blocks: factors ----------------------------------------------------------- */
+
+/* The f16 at one place of sixteen blocks, by lane. Put together outside the
+ * vector units, which have enough to do. */
+BLM_AVX512_INLINE __m512 blm_avx512_lane_halves(uint32_t type, blm_avx512_run r, uint32_t at)
+{
+    uint64_t four[4] = {0};
+    BLM_AVX512_UNROLL
+    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
+        four[p / 4] |= (uint64_t)blm_load_u16(
+                           blm_avx512_run_at(type, r, blm_avx512_block_of(type, p)) + at)
+                       << p % 4 * 16;
+    return _mm512_cvtph_ps(_mm256_setr_epi64x((long long)four[0], (long long)four[1],
+                                              (long long)four[2], (long long)four[3]));
+}
+
+/* MXFP4's scales by lane: see blm_scale_mxfp4. */
+BLM_AVX512_INLINE __m512 blm_avx512_lane_powers(blm_avx512_run r)
+{
+    uint32_t four[4] = {0};
+    BLM_AVX512_UNROLL
+    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
+        four[p / 4] |=
+            (uint32_t)*blm_avx512_run_at(BLM_MXFP4, r, blm_avx512_block_of(BLM_MXFP4, p))
+            << p % 4 * 8;
+    __m128i bytes = _mm_setr_epi32((int)four[0], (int)four[1], (int)four[2], (int)four[3]);
+    __m512i e = _mm512_cvtepu8_epi32(bytes);
+    __m512i bits = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23);
+    __mmask16 tiny = _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2));
+    bits = _mm512_mask_sllv_epi32(bits, tiny, _mm512_set1_epi32(0x00200000), e);
+    return _mm512_castsi512_ps(bits);
+}
+
+/* The f16 at `at` in the blocks of 256 at b and next, where their lanes are. */
+BLM_AVX512_INLINE __m512 blm_avx512_two_f16(uint32_t type, const uint8_t *b,
+                                            const uint8_t *next, size_t at)
+{
+    const int in_turn = !blm_type_is_halved(type); /* by two lanes, else by eight */
+    __m256i d = _mm256_set1_epi16((short)blm_load_u16(b + at));
+    d = _mm256_mask_mov_epi16(d, in_turn ? 0xCCCC : 0xFF00,
+                              _mm256_set1_epi16((short)blm_load_u16(next + at)));
+    return _mm512_cvtph_ps(d);
+}
+
+/* IQ4_XS's scales as numbers, by lane. */
+BLM_AVX512_INLINE __m512i blm_avx512_numbers_iq4_xs(const uint8_t *b, const uint8_t *next)
 {
     const __m512i four =
-        _mm512_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28);
-    if (type == BLM_Q2_K)
-        return _mm512_and_si512(_mm512_cvtepu8_epi32(blm_avx512_load16(b)),
-                                _mm512_set1_epi32(15));
-    if (type == BLM_Q6_K) return _mm512_cvtepi8_epi32(blm_avx512_load16(b + 192));
-    if (type == BLM_Q3_K) {
-        uint32_t w[4];
-        blm_scales_q3_k(b + 96, w);
-        __m128i v = _mm_setr_epi32((int)w[0], (int)w[1], (int)w[2], (int)w[3]);
-        return _mm512_sub_epi32(_mm512_cvtepu8_epi32(v), _mm512_set1_epi32(32));
-    }
-    __m512i low = _mm512_srlv_epi32(_mm512_set1_epi32((int)blm_load_u32(b + 4)), four);
+        _mm512_setr_epi32(0, 16, 0, 16, 4, 20, 4, 20, 8, 24, 8, 24, 12, 28, 12, 28);
+    const __mmask16 last = 0xCCCC;
+    __m512i low = _mm512_set1_epi32((int)blm_load_u32(b + 4));
     __m512i high = _mm512_set1_epi32(blm_load_u16(b + 2));
+    low = _mm512_mask_set1_epi32(low, last, (int)blm_load_u32(next + 4));
+    high = _mm512_mask_set1_epi32(high, last, blm_load_u16(next + 2));
+    low = _mm512_srlv_epi32(low, four);
     high = _mm512_srlv_epi32(high, _mm512_srli_epi32(four, 1));
     low = _mm512_and_si512(low, _mm512_set1_epi32(15));
     high = _mm512_slli_epi32(_mm512_and_si512(high, _mm512_set1_epi32(3)), 4);
     return _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32));
 }
 
-/* The f16 factor of such a block. */
-BLM_AVX512_INLINE __m512 blm_avx512_factor_256(uint32_t type, const uint8_t *b)
+/* The 16 scales of a block of 256 as bytes. */
+BLM_AVX512_INLINE __m128i blm_avx512_scales_256(uint32_t type, const uint8_t *b)
 {
-    const uint32_t at = type == BLM_Q6_K   ? 208
-                        : type == BLM_Q3_K ? 108
-                        : type == BLM_Q2_K ? 80
-                                           : 0;
-    return blm_avx512_spread_f16(b + at);
+    if (type != BLM_Q3_K) return blm_avx512_load16(b + (type == BLM_Q6_K ? 192 : 0));
+    const __m128i four = _mm_set1_epi8(15), top = _mm_set1_epi8(0x30);
+    const int high = (int)blm_load_u32(b + 104); /* as blm_scales_q3_k says */
+    __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)(b + 96));
+    low = _mm_and_si128(_mm_unpacklo_epi64(low, _mm_srli_epi16(low, 4)), four);
+    __m128i v = _mm_sllv_epi32(_mm_set1_epi32(high), _mm_setr_epi32(4, 2, 0, 0));
+    v = _mm_and_si128(_mm_srlv_epi32(v, _mm_setr_epi32(0, 0, 0, 2)), top);
+    return _mm_sub_epi8(_mm_or_si128(low, v), _mm_set1_epi8(32));
 }
 
-/* What Q2_K's mins take off: x holds, negated, the scaled sums of 16 activations. */
-BLM_AVX512_INLINE __m512 blm_avx512_q2_k_mins(const uint8_t *b, __m512 x)
+/* Scales of halves by lane, as bytes: of first halves, then of last ones. */
+BLM_AVX512_INLINE void blm_avx512_lane_scales(uint32_t type, const uint8_t *b,
+                                              const uint8_t *next, __m128i *out)
 {
-    __m512i mins = _mm512_srli_epi32(_mm512_cvtepu8_epi32(blm_avx512_load16(b)), 4);
-    return _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(mins), blm_avx512_spread_f16(b + 82)),
-                         x);
+    const __m128i order =
+        type == BLM_Q6_K ? _mm_setr_epi8(0, 4, 8, 12, 2, 6, 10, 14, 1, 5, 9, 13, 3, 7, 11, 15)
+                         : _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+    __m128i v = _mm_shuffle_epi8(blm_avx512_scales_256(type, b), order);
+    __m128i w = _mm_shuffle_epi8(blm_avx512_scales_256(type, next), order);
+    out[0] = _mm_unpacklo_epi64(v, w);
+    out[1] = _mm_unpackhi_epi64(v, w);
 }
 
-/* The negated, scaled sums of 16 activations of block i of 256. */
-BLM_AVX512_INLINE __m512 blm_avx512_q2_k_acts(const blm_acts *x, uint32_t i)
+/* What the sixteen blocks of 32 at b and next are multiplied with, by lane and half, and their
+ * mins. */
+BLM_AVX512_INLINE void blm_avx512_factors_256(uint32_t type, const uint8_t *b,
+                                              const uint8_t *next, __m512 *scale, __m512 *mins)
 {
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 256;
-    float sums[16];
-    for (uint32_t j = 0; j < 16; j++) {
-        __m128i v = _mm_xor_si128(blm_avx512_load16(q + j * 16), _mm_set1_epi8(-128));
-        v = _mm_sad_epu8(v, _mm_setzero_si128());
-        int sum = _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_unpackhi_epi64(v, v))) - 16 * 128;
-        sums[j] = -(float)sum * x->scale[(size_t)i * 8 + j / 2];
-    }
-    return _mm512_loadu_ps(sums);
-}
-
-/* A row of blocks of 256 that have a scale for each 16 weights, or are treated so. Of Q2_K's
- * activations the first of each block has what mins meet in place of its scales. */
-BLM_AVX512_INLINE __m512 blm_avx512_row_of_16(uint32_t type, const uint8_t *b,
-                                              const blm_acts *a, const blm_avx512_acts *x)
-{
-    const __m512i pick = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    const uint32_t bytes = blm_type_bytes(type);
-    __m512 sum = _mm512_setzero_ps();
-    for (uint32_t i = 0; i < a->cols / 256; i++, b += bytes) {
-        __m512 scale = _mm512_castps256_ps512(_mm256_loadu_ps(a->scale + (size_t)i * 8));
-        blm_avx512_ahead(b, bytes);
-        __m512 factors = _mm512_cvtepi32_ps(blm_avx512_numbers(type, b));
-        factors = _mm512_mul_ps(factors, blm_avx512_factor_256(type, b));
-        factors = _mm512_mul_ps(factors, _mm512_permutexvar_ps(twice, scale));
-        if (type == BLM_Q2_K) sum = _mm512_add_ps(sum, blm_avx512_q2_k_mins(b, x->scale));
+    const size_t at = type == BLM_Q6_K   ? 208
+                      : type == BLM_Q3_K ? 108
+                      : type == BLM_Q2_K ? 80
+                                         : 0;
+    const __m512 d = blm_avx512_two_f16(type, b, next, at);
+    __m512 dmin = _mm512_setzero_ps();
+    __m128i v[2];
+    if (blm_type_has_min(type)) dmin = blm_avx512_two_f16(type, b, next, at + 2);
+    if (type == BLM_IQ4_XS) {
+        scale[0] = _mm512_mul_ps(_mm512_cvtepi32_ps(blm_avx512_numbers_iq4_xs(b, next)), d);
+    } else if (!blm_type_is_halved(type)) {
+        __m128i even = blm_avx512_q4_k_scales(b), odd = blm_avx512_q4_k_scales(next);
+        v[0] = _mm_unpacklo_epi16(even, odd);
+        v[1] = _mm_unpackhi_epi16(even, odd);
+        scale[0] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v[0])), d);
+        mins[0] = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(v[1])), dmin);
+    } else {
+        blm_avx512_lane_scales(type, b, next, v);
         BLM_AVX512_UNROLL
-        for (int j = 0; j < 4; j++, x++) {
-            __m512i lanes = _mm512_add_epi32(pick, _mm512_set1_epi32(j * 4));
-            __m512i offset = type == BLM_Q2_K ? _mm512_setzero_si512() : x->offset;
-            __m512i q = _mm512_dpbusd_epi32(offset, blm_avx512_q64(type, b, j), x->q);
-            sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(q), _mm512_permutexvar_ps(lanes, factors),
-                                  sum);
+        for (int h = 0; h < 2; h++) {
+            __m512i q = _mm512_cvtepi8_epi32(v[h]);
+            if (type == BLM_Q2_K) {
+                __m512i high = _mm512_srli_epi32(_mm512_cvtepu8_epi32(v[h]), 4);
+                mins[h] = _mm512_mul_ps(_mm512_cvtepi32_ps(high), dmin);
+                q = _mm512_and_si512(q, _mm512_set1_epi32(15));
+            }
+            scale[h] = _mm512_mul_ps(_mm512_cvtepi32_ps(q), d);
         }
     }
+}
+
+/* ---- Rows of quantised weights --------------------------------------------------------- */
+
+/* Sixteen blocks added to the lanes: a run, or the blocks of 256 at b and next. */
+BLM_AVX512_INLINE __m512 blm_avx512_add_products(uint32_t type, const __m512i *n,
+                                                 const __m512 *scale, const __m512 *mins,
+                                                 const blm_avx512_acts *x, __m512 sum)
+{
+    const int parts = blm_type_is_halved(type) ? 2 : 1;
+    __m512i total[2];
+    blm_avx512_totals(type, n, total);
+    BLM_AVX512_UNROLL
+    for (int h = 0; h < parts; h++) {
+        if (!blm_type_has_min(type)) total[h] = _mm512_add_epi32(total[h], x->offset[h]);
+        sum = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(total[h]),
+                                    _mm512_mul_ps(scale[h], x->scale), sum, x->real);
+    }
+    BLM_AVX512_UNROLL
+    for (int h = 0; h < parts; h++)
+        if (blm_type_has_min(type))
+            sum = _mm512_mask3_fmadd_ps(mins[h], x->mins[h], sum, x->real);
     return sum;
+}
+
+/* Of a run of up to sixteen blocks; with `eight` it has no more than these. */
+BLM_AVX512_INLINE __m512 blm_avx512_step_run(uint32_t type, int eight, blm_avx512_run r,
+                                             const blm_avx512_acts *x, __m512 sum)
+{
+    __m512i w[8], n[4];
+    __m512 scale, mins = _mm512_setzero_ps();
+    const uint32_t fours = eight ? 2 : 4;
+    BLM_AVX512_UNROLL
+    for (uint32_t g = 0; g < fours; g++)
+        blm_avx512_unpack_run(type, r, 4 * g, w + 2 * g);
+    blm_avx512_multiply(type, eight, w, x->q, n);
+    scale = type == BLM_MXFP4 ? blm_avx512_lane_powers(r) : blm_avx512_lane_halves(type, r, 0);
+    if (blm_type_has_min(type)) mins = blm_avx512_lane_halves(type, r, 2);
+    return blm_avx512_add_products(type, n, &scale, &mins, x, sum);
+}
+
+/* Of the blocks of 256 at b and next; with `eight` the second is read in vain. */
+BLM_AVX512_INLINE __m512 blm_avx512_step_256(uint32_t type, int eight, const uint8_t *b,
+                                             const uint8_t *next, const blm_avx512_acts *x,
+                                             __m512 sum)
+{
+    __m512i w[8], n[8];
+    __m512 scale[2], mins[2];
+    blm_avx512_unpack_256(type, b, w);
+    if (!eight) blm_avx512_unpack_256(type, next, w + 4);
+    blm_avx512_multiply(type, eight, w, x->q, n);
+    blm_avx512_factors_256(type, b, next, scale, mins);
+    return blm_avx512_add_products(type, n, scale, mins, x, sum);
+}
+
+/* What of a row does not fill sixteen blocks. */
+BLM_AVX512_INLINE __m512 blm_avx512_last_step(uint32_t type, const uint8_t *b, uint32_t left,
+                                              const blm_avx512_acts *x, __m512 sum)
+{
+    const blm_avx512_run r = {b, left};
+    if (blm_avx512_in_256(type)) return blm_avx512_step_256(type, 1, b, b, x, sum);
+    if (left <= 8) return blm_avx512_step_run(type, 1, r, x, sum);
+    return blm_avx512_step_run(type, 0, r, x, sum);
+}
+
+/* A product with one token. */
+typedef struct blm_avx512_token {
+    blm_avx512_acts *x;        /* of each sixteen blocks */
+    blm_avx512_strips *strips; /* of each stretch        */
+    uint32_t blocks;
+    blm_avx512_stretches s;
+} blm_avx512_token;
+
+BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, const blm_matmul_args *a)
+{
+    blm_avx512_token m = {.x = (blm_avx512_acts *)a->scratch, .blocks = a->x->cols / 32};
+    m.s = blm_avx512_stretches_of_blocks(type, m.blocks);
+    m.strips = (blm_avx512_strips *)(void *)(m.x + m.s.count);
+    memset(m.strips, 0, m.s.all * sizeof *m.strips);
+    for (uint32_t i = 0; i < m.s.count; i++)
+        blm_avx512_acts_of_16(type, a->x, i * BLM_AVX512_STRIPS, m.x + i);
+    return m;
+}
+
+/* The strips of row r of those at hand. */
+BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, const blm_avx512_token *m,
+                                      const uint8_t *b, uint32_t r)
+{
+    const size_t block = blm_type_bytes(type);
+    const size_t bytes = block * (blm_avx512_in_256(type) ? 2 : BLM_AVX512_STRIPS);
+    const uint32_t rest = m->blocks % BLM_AVX512_STRIPS, whole = m->s.count - (rest != 0);
+    for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
+        const uint32_t end = blm_avx512_cut(m->s, s + 1);
+        __m512 sum = _mm512_setzero_ps();
+        for (; i < BLM_MIN(end, whole); i++, b += bytes) {
+            const blm_avx512_run run = {b, BLM_AVX512_STRIPS};
+            blm_avx512_ahead(b, (uint32_t)bytes);
+            if (blm_avx512_in_256(type))
+                sum = blm_avx512_step_256(type, 0, b, b + block, m->x + i, sum);
+            else
+                sum = blm_avx512_step_run(type, 0, run, m->x + i, sum);
+        }
+        if (i < end) sum = blm_avx512_last_step(type, b, rest, m->x + i++, sum);
+        _mm512_storeu_ps(m->strips[s][r], blm_avx512_in_order(type, sum));
+    }
 }
 
 BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t row0,
                                             uint64_t row1, uint32_t type)
 {
-    blm_avx512_acts *acts = (blm_avx512_acts *)a->scratch;
-    __m512 *scales = (__m512 *)a->scratch;
-    const uint32_t blocks = a->x->cols / 32;
-    const int with_mins = type == BLM_Q4_K || type == BLM_Q5_K;
-    if (with_mins)
-        for (uint32_t i = 0; i < blocks / 8; i++)
-            scales[i] = blm_avx512_q4_k_acts(type, a->x, i);
-    else
-        for (uint32_t i = 0; i < blocks; i += 2)
-            acts[i / 2] = blm_avx512_acts64(type, a->x, i, i + 1 < blocks);
-    if (type == BLM_Q2_K)
-        for (uint32_t i = 0; i < blocks / 8; i++)
-            acts[4 * i].scale = blm_avx512_q2_k_acts(a->x, i);
-    for (uint64_t r = row0; r < row1; r += 4) {
-        __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                         _mm512_setzero_ps()};
-        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++) {
-            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
-            if (with_mins)
-                sum[i] =
-                    blm_avx512_row_q4_k(type, row, blocks / 8, (const int8_t *)a->x->q, scales);
-            else if (blm_avx512_in_256(type))
-                sum[i] = blm_avx512_row_of_16(type, row, a->x, acts);
-            else
-                sum[i] = blm_avx512_row(type, row, blocks, acts);
-        }
-        blm_avx512_put4(a->y + r, row1 - r, sum);
+    const blm_avx512_token m = blm_avx512_begin(type, a);
+    for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
+        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++)
+            blm_avx512_row(type, &m, a->w->data + (r + i) * a->w->row_bytes, i);
+        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all);
     }
 }
 
-/* ---- One token, Q4_0 with free permutations of bytes ----------------------------------- */
+/* ---- Q4_0 with free permutations of bytes ---------------------------------------------- */
 
-/* Sixteen blocks of Q4_0 at a time, in four groups of four: 288 bytes, which take five loads.
- * One row after the other, as memory is fastest. */
-enum { BLM_AVX512_Q4_0_STEP = 16, BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_Q4_0_STEP };
-
-/* The activations that meet them: by group those of low and those of high nibbles; then -8
- * times the sums of the blocks, and their scales, block c of group g in lane 4c + g. */
-typedef struct blm_avx512_acts16 {
-    __m512i low[4], high[4], offset;
-    __m512 scale;
-} blm_avx512_acts16;
-
-/* The first n of 64 bytes; n may lie outside 0..64. */
-BLM_AVX512_INLINE __mmask64 blm_avx512_bytes(int64_t n)
-{
-    return n >= 64 ? ~(__mmask64)0 : n <= 0 ? 0 : ((__mmask64)1 << n) - 1;
-}
+/* Sixteen blocks of Q4_0, in four groups of four: 288 bytes, which take five loads. */
+enum { BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_STRIPS };
 
 /* The first n bytes at p, at most 64, and zeros. They straddle cache lines: the empty assembly
  * keeps gcc from reading them again for every use. */
@@ -485,28 +660,6 @@ BLM_AVX512_INLINE __m512i blm_avx512_load_once(const uint8_t *p, int64_t n)
         n >= 64 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi8(blm_avx512_bytes(n), p);
     __asm__("" : "+v"(v));
     return v;
-}
-
-/* Blocks [i, i + 16) of a token, zeros after the last one. */
-BLM_AVX512_INLINE void blm_avx512_acts_of_16(const blm_acts *x, uint32_t i,
-                                             blm_avx512_acts16 *out)
-{
-    const __m512i turn =
-        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_Q4_0_STEP);
-    const __mmask16 mask = blm_avx512_mask(left);
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
-    for (int g = 0; g < 4; g++) {
-        int64_t bytes = (int64_t)left * 32 - g * 128;
-        __m512i a = _mm512_maskz_loadu_epi8(blm_avx512_bytes(bytes), q + g * 128);
-        __m512i b = _mm512_maskz_loadu_epi8(blm_avx512_bytes(bytes - 64), q + g * 128 + 64);
-        out->low[g] = _mm512_shuffle_i32x4(a, b, 0x88);
-        out->high[g] = _mm512_shuffle_i32x4(a, b, 0xDD);
-    }
-    __m512i sum = _mm512_maskz_loadu_epi32(mask, x->sum + i);
-    sum = _mm512_mullo_epi32(_mm512_permutexvar_epi32(turn, sum), _mm512_set1_epi32(-8));
-    out->offset = sum;
-    out->scale = _mm512_permutexvar_ps(turn, _mm512_maskz_loadu_ps(mask, x->scale + i));
 }
 
 /* The 16 f16 factors of the blocks in v, block c of group g in place 4c + g: it is word
@@ -523,8 +676,8 @@ BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_factors(const __m512i *v)
 }
 
 /* The products of group g, a block's in four lanes side by side, each at most 8 * 15 * 127. */
-BLM_AVX512_VBMI_INLINE __m512i blm_avx512_q4_0_group(const __m512i *v,
-                                                     const blm_avx512_acts16 *x, int g)
+BLM_AVX512_VBMI_INLINE __m512i blm_avx512_q4_0_group(const __m512i *v, const blm_avx512_acts *x,
+                                                     int g)
 {
     const __m512i first = /* byte i of block c: 18c + 2 + i */
         _mm512_setr_epi64(0x0908070605040302, 0x11100F0E0D0C0B0A, 0x1B1A191817161514,
@@ -533,14 +686,14 @@ BLM_AVX512_VBMI_INLINE __m512i blm_avx512_q4_0_group(const __m512i *v,
     const __m512i place = _mm512_add_epi8(first, _mm512_set1_epi8((char)(8 * g)));
     const __m512i nibble = _mm512_set1_epi8(15);
     __m512i w = _mm512_permutex2var_epi8(v[g], place, v[g + 1]), sum = _mm512_setzero_si512();
-    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(w, nibble), x->low[g]);
+    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(w, nibble), x->q[2 * g]);
     w = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
-    return _mm512_dpbusd_epi32(sum, w, x->high[g]);
+    return _mm512_dpbusd_epi32(sum, w, x->q[2 * g + 1]);
 }
 
 /* Sixteen blocks, or the first `bytes`. Lanes are added in pairs as int16, which they fit. */
 BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_step(const uint8_t *b, int64_t bytes,
-                                                   const blm_avx512_acts16 *x, __m512 sum)
+                                                   const blm_avx512_acts *x, __m512 sum)
 {
     const __m512i one = _mm512_set1_epi16(1);
     __m512i v[5], n[4];
@@ -552,74 +705,80 @@ BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_step(const uint8_t *b, int64_t byt
         n[g] = blm_avx512_q4_0_group(v, x, g);
     n[0] = _mm512_madd_epi16(_mm512_packs_epi32(n[0], n[1]), one);
     n[2] = _mm512_madd_epi16(_mm512_packs_epi32(n[2], n[3]), one);
-    n[0] = _mm512_dpwssd_epi32(x->offset, _mm512_packs_epi32(n[0], n[2]), one);
+    n[0] = _mm512_dpwssd_epi32(x->offset[0], _mm512_packs_epi32(n[0], n[2]), one);
     __m512 factor = _mm512_mul_ps(blm_avx512_q4_0_factors(v), x->scale);
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(n[0]), factor, sum);
+    return _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(n[0]), factor, sum, x->real);
 }
 
-BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_row(const uint8_t *row, uint64_t row_bytes,
-                                                  const blm_avx512_acts16 *x)
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(const blm_avx512_token *m, const uint8_t *b,
+                                                const uint8_t *end, uint32_t r)
 {
-    __m512 sum = _mm512_setzero_ps();
-    const uint8_t *b = row, *end = row + row_bytes;
-    for (; end - b >= BLM_AVX512_Q4_0_BYTES; b += BLM_AVX512_Q4_0_BYTES, x++) {
-        blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
-        sum = blm_avx512_q4_0_step(b, BLM_AVX512_Q4_0_BYTES, x, sum);
+    for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
+        __m512 sum = _mm512_setzero_ps();
+        for (; i < blm_avx512_cut(m->s, s + 1); i++, b += BLM_AVX512_Q4_0_BYTES) {
+            if (end - b < BLM_AVX512_Q4_0_BYTES) {
+                sum = blm_avx512_q4_0_step(b, end - b, m->x + i, sum);
+                continue;
+            }
+            blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
+            sum = blm_avx512_q4_0_step(b, BLM_AVX512_Q4_0_BYTES, m->x + i, sum);
+        }
+        _mm512_storeu_ps(m->strips[s][r], blm_avx512_in_order(BLM_Q4_0, sum));
     }
-    return b < end ? blm_avx512_q4_0_step(b, end - b, x, sum) : sum;
 }
 
 BLM_PRIVATE BLM_AVX512_VBMI void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a,
                                                                  uint64_t row0, uint64_t row1)
 {
-    blm_avx512_acts16 *x = (blm_avx512_acts16 *)a->scratch;
-    const uint32_t blocks = a->x->cols / 32;
-    for (uint32_t i = 0; i < blocks; i += BLM_AVX512_Q4_0_STEP)
-        blm_avx512_acts_of_16(a->x, i, x + i / BLM_AVX512_Q4_0_STEP);
-    for (uint64_t r = row0; r < row1; r += 4) {
-        __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                         _mm512_setzero_ps()};
-        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++)
-            sum[i] =
-                blm_avx512_q4_0_row(a->w->data + (r + i) * a->w->row_bytes, a->w->row_bytes, x);
-        blm_avx512_put4(a->y + r, row1 - r, sum);
+    const blm_avx512_token m = blm_avx512_begin(BLM_Q4_0, a);
+    for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
+        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++) {
+            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
+            blm_avx512_q4_0_row(&m, row, row + a->w->row_bytes, i);
+        }
+        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all);
     }
 }
 
-/* ---- One token, float weights ---------------------------------------------------------- */
+/* ---- Float weights --------------------------------------------------------------------- */
 
-BLM_AVX512_INLINE __m512 blm_avx512_float_row(uint32_t type, const uint8_t *row, const float *x,
-                                              uint32_t cols)
+/* The strips of row r of those at hand. */
+BLM_AVX512_INLINE void blm_avx512_float_row(uint32_t type, const uint8_t *row, const float *x,
+                                            uint32_t cols, blm_avx512_stretches stretches,
+                                            blm_avx512_strips *strips, uint32_t r)
 {
     const uint32_t size = type == BLM_F32 ? 4 : 2;
-    __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                     _mm512_setzero_ps()};
-    uint32_t k = 0;
-    for (; cols - k >= 64; k += 64) {
-        blm_avx512_ahead(row + (size_t)k * size, 64 * size);
-        BLM_AVX512_UNROLL
-        for (uint32_t i = 0; i < 4; i++)
-            sum[i] = _mm512_fmadd_ps(blm_avx512_floats(type, row, k + i * 16, 16),
-                                     _mm512_loadu_ps(x + k + i * 16), sum[i]);
+    for (uint32_t s = 0, k = 0; s < stretches.all; s++) {
+        const uint32_t end = BLM_MIN(blm_avx512_cut(stretches, s + 1) * 16, cols);
+        __m512 sum = _mm512_setzero_ps();
+        for (; end - k >= 64; k += 64) {
+            blm_avx512_ahead(row + (size_t)k * size, 64 * size);
+            BLM_AVX512_UNROLL
+            for (uint32_t i = 0; i < 64; i += 16)
+                sum = _mm512_fmadd_ps(blm_avx512_floats(type, row, k + i, 16),
+                                      _mm512_loadu_ps(x + k + i), sum);
+        }
+        for (; k < end; k += 16) {
+            const uint32_t n = BLM_MIN(end - k, 16);
+            sum = _mm512_mask3_fmadd_ps(blm_avx512_floats(type, row, k, n),
+                                        blm_avx512_get(x, k, cols), sum, blm_avx512_mask(n));
+        }
+        _mm512_storeu_ps(strips[s][r], sum);
     }
-    for (; k < cols; k += 16) {
-        __m512 w = blm_avx512_floats(type, row, k, BLM_MIN(cols - k, 16));
-        sum[0] = _mm512_fmadd_ps(w, blm_avx512_get(x, k, cols), sum[0]);
-    }
-    return _mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3]));
 }
 
 BLM_AVX512_INLINE void blm_avx512_float_one(const blm_matmul_args *a, uint64_t row0,
                                             uint64_t row1, uint32_t type)
 {
-    for (uint64_t r = row0; r < row1; r += 4) {
-        __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                         _mm512_setzero_ps()};
-        for (uint64_t i = 0; i < BLM_MIN(row1 - r, 4); i++) {
+    const blm_avx512_stretches s = blm_avx512_stretches_of_columns(a->x->cols);
+    blm_avx512_strips *strips = (blm_avx512_strips *)a->scratch;
+    memset(strips, 0, s.all * sizeof *strips);
+    for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
+        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++) {
             const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
-            sum[i] = blm_avx512_float_row(type, row, a->x->f32, a->x->cols);
+            blm_avx512_float_row(type, row, a->x->f32, a->x->cols, s, strips, i);
         }
-        blm_avx512_put4(a->y + r, row1 - r, sum);
+        blm_avx512_put_rows(a->y + r, row1 - r, strips, s.all);
     }
 }
 

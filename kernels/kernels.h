@@ -5,8 +5,8 @@
  * Output and input may be the same array only where a comment says "in place". Results
  * do not depend, bit for bit, on how rows, tokens or queries are shared among workers:
  * an element is computed by the same sequence of operations whoever its neighbours are.
- * (One token and several tokens may take different ways through matmul; the choice
- * depends on x->tokens alone.) No input, infinities and NaNs included, makes a kernel
+ * A token's products have the same bits alone and among
+ * others. (Not yet with AVX2, AMX and NEON.) No input, infinities and NaNs included, makes a kernel
  * touch memory that its contract does not name. */
 #ifndef BLM_KERNELS_H
 #define BLM_KERNELS_H

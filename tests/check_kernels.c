@@ -244,6 +244,43 @@ static void product_cuts(const product *p, const float *y, size_t y_stride, cons
     }
 }
 
+/* Token t of x by itself. */
+static blm_acts token_of(const blm_acts *x, uint32_t t)
+{
+    blm_acts one = *x;
+    one.tokens = 1;
+    one.f32 += t * x->f32_stride;
+    if (!x->bits) return one;
+    const size_t row = (size_t)t * (x->bits / 8);
+    one.q += row * x->q_stride;
+    one.scale += row * x->block_stride;
+    one.sum += row * x->block_stride;
+    return one;
+}
+
+/* Sets whose sums have one order for one token and for many. */
+static int takes_tokens_alike(const product *p)
+{
+    const char *name = p->k->name;
+    return !strcmp(name, "scalar") || !strcmp(name, "sse41") || !strcmp(name, "avx512");
+}
+
+/* A token alone must get the bits that it gets among others. */
+static void product_alone(const product *p, const float *y, size_t y_stride, const char *what)
+{
+    if (!takes_tokens_alike(p)) return;
+    float *alone = take(p->rows * sizeof *alone);
+    for (uint32_t t = 0; t < p->tokens; t++) {
+        product one = *p;
+        one.x = token_of(&p->x, t);
+        one.tokens = 1;
+        product_run(&one, alone, p->rows, 0, p->rows);
+        report(memcmp(alone, y + t * y_stride, p->rows * sizeof *alone) == 0, what,
+               "depends on the tokens beside it", p->cols, p->tokens);
+    }
+    free(alone);
+}
+
 static void check_product(product *p, const char *what, int cuts)
 {
     guarded g;
@@ -257,6 +294,7 @@ static void check_product(product *p, const char *what, int cuts)
         untouched &= blm_f32_bits(y[t * y_stride + p->rows]) == 0xA5A5A5A5u;
     report(untouched, what, "writes beyond its rows", p->rows, p->tokens);
     if (cuts) product_cuts(p, y, y_stride, what);
+    product_alone(p, y, y_stride, what);
     product_free(p);
     unguard(&g, what);
 }
