@@ -36,8 +36,8 @@ BLM_PRIVATE blm_tile_box blm_tile_shown(const blm_tile_rule *r, uint32_t width, 
 }
 
 /* Tokens of a grid, and the rows that its tiles' tokens take on the way to them. */
-static uint64_t blm_tile_tokens(const blm_tile_search *s, uint32_t columns, uint32_t rows,
-                                uint32_t thumbnails, uint64_t *made)
+static uint64_t blm_tile_count_tokens(const blm_tile_search *s, uint32_t columns, uint32_t rows,
+                                      uint32_t thumbnails, uint64_t *made)
 {
     const blm_tile_rule *r = s->r;
     uint64_t thumbnail = (uint64_t)thumbnails * s->thumbnail_tokens;
@@ -52,7 +52,7 @@ static int blm_tile_fits_caps(const blm_tile_search *s, uint32_t columns, uint32
 {
     const blm_tile_rule *r = s->r;
     uint32_t local = columns * rows, thumbnails = blm_tile_thumbnails(r, local);
-    uint64_t made, tokens = blm_tile_tokens(s, columns, rows, thumbnails, &made);
+    uint64_t made, tokens = blm_tile_count_tokens(s, columns, rows, thumbnails, &made);
     return columns <= r->max_columns && rows <= r->max_rows && local >= r->min_local_tiles &&
            local <= r->max_local_tiles && BLM_MAX(tokens, made) <= s->room &&
            (!r->max_tiles || local + thumbnails <= r->max_tiles);
@@ -472,7 +472,7 @@ static uint64_t blm_tile_choose_within(const blm_tile_rule *r, uint32_t width, u
     grid->tiles = local + grid->thumbnail;
     uint64_t tokens = (uint64_t)local * grid->tile_tokens + grid->thumbnail_tokens;
     if (r->joined_side)
-        tokens = blm_tile_tokens(&s, grid->columns, grid->rows, grid->thumbnail, &made);
+        tokens = blm_tile_count_tokens(&s, grid->columns, grid->rows, grid->thumbnail, &made);
     grid->tokens = (uint32_t)tokens;
     return tokens;
 }
