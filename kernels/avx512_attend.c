@@ -1,5 +1,5 @@
 /* AVX-512 softmax and attention. */
-#include "avx512.h"
+#include "avx512_weigh.h"
 
 #ifdef BLM_HAVE_X86
 
@@ -27,26 +27,35 @@ BLM_AVX512 static void blm_avx512_softmax(float *x, uint32_t n)
         blm_avx512_put(x, i, n, _mm512_mul_ps(blm_avx512_get(x, i, n), factor));
 }
 
+/* a + b, of integers or of floats. */
+BLM_AVX512_INLINE __m512 blm_avx512_add_as(int integers, __m512 a, __m512 b)
+{
+    if (!integers) return _mm512_add_ps(a, b);
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+
 /* Lane i of the result is the sum of v[i], the same additions for each. */
-BLM_AVX512_INLINE __m512 blm_avx512_sum16(const __m512 *v)
+BLM_AVX512_INLINE __m512 blm_avx512_sum16(int integers, const __m512 *v)
 {
     __m512 r[4];
     BLM_AVX512_UNROLL
     for (int i = 0; i < 4; i++) {
         const __m512 *a = v + i * 4;
-        __m512 s =
-            _mm512_add_ps(_mm512_unpacklo_ps(a[0], a[1]), _mm512_unpackhi_ps(a[0], a[1]));
-        __m512 t =
-            _mm512_add_ps(_mm512_unpacklo_ps(a[2], a[3]), _mm512_unpackhi_ps(a[2], a[3]));
+        __m512 s = blm_avx512_add_as(integers, _mm512_unpacklo_ps(a[0], a[1]),
+                                     _mm512_unpackhi_ps(a[0], a[1]));
+        __m512 t = blm_avx512_add_as(integers, _mm512_unpacklo_ps(a[2], a[3]),
+                                     _mm512_unpackhi_ps(a[2], a[3]));
         __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(s), _mm512_castps_pd(t));
         __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(s), _mm512_castps_pd(t));
-        r[i] = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+        r[i] = blm_avx512_add_as(integers, _mm512_castpd_ps(low), _mm512_castpd_ps(high));
     }
-    __m512 a = _mm512_add_ps(_mm512_shuffle_f32x4(r[0], r[1], 0x88),
-                             _mm512_shuffle_f32x4(r[0], r[1], 0xDD));
-    __m512 b = _mm512_add_ps(_mm512_shuffle_f32x4(r[2], r[3], 0x88),
-                             _mm512_shuffle_f32x4(r[2], r[3], 0xDD));
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+    __m512 a = blm_avx512_add_as(integers, _mm512_shuffle_f32x4(r[0], r[1], 0x88),
+                                 _mm512_shuffle_f32x4(r[0], r[1], 0xDD));
+    __m512 b = blm_avx512_add_as(integers, _mm512_shuffle_f32x4(r[2], r[3], 0x88),
+                                 _mm512_shuffle_f32x4(r[2], r[3], 0xDD));
+    return blm_avx512_add_as(integers, _mm512_shuffle_f32x4(a, b, 0x88),
+                             _mm512_shuffle_f32x4(a, b, 0xDD));
 }
 
 /* Queries that go together, keys of a block, and vectors of an output row that are summed
@@ -150,14 +159,12 @@ BLM_AVX512_INLINE void blm_avx512_score_tile(blm_avx512_group *g, uint32_t type,
     if (type == BLM_AVX512_INT8) {
         for (; d < head_dim; d += 32)
             blm_avx512_score_step_q8(g, queries, row, d, blm_avx512_mask32(head_dim - d), sum);
-        BLM_AVX512_UNROLL
-        for (uint32_t r = 0; r < 16; r++)
-            sum[r] = _mm512_cvtepi32_ps(_mm512_castps_si512(sum[r]));
     }
     for (; d + 16 <= head_dim; d += 16)
         blm_avx512_score_step(g, type, queries, row, d, 16, sum);
     if (d < head_dim) blm_avx512_score_step(g, type, queries, row, d, head_dim - d, sum);
-    __m512 scores = blm_avx512_sum16(sum);
+    __m512 scores = blm_avx512_sum16(type == BLM_AVX512_INT8, sum);
+    if (type == BLM_AVX512_INT8) scores = _mm512_cvtepi32_ps(_mm512_castps_si512(scores));
     if (queries == 1) {
         _mm512_storeu_ps(g->p[0] + r0, scores);
     } else {
@@ -180,24 +187,26 @@ BLM_AVX512_INLINE __m512 blm_avx512_row_scales(const uint8_t *scale, size_t stri
     return _mm512_cvtph_ps(blm_avx512_load32(half));
 }
 
-/* Turns the scores of query t with the block at j0 into weights, e^(score - most), times the
- * scales of value rows. Keys that it does not see weigh nothing. */
-BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_t j0,
-                                        const __m512 *k_scale, const __m512 *v_scale)
+/* Keys of the block at j0 that query t of the group sees. */
+static inline uint32_t blm_avx512_seen_of(const blm_avx512_group *g, uint32_t t, uint32_t j0)
+{
+    uint32_t seen = blm_avx512_seen(g, t);
+    return BLM_MIN(seen > j0 ? seen - j0 : 0, BLM_AVX512_KEYS);
+}
+
+/* Turns the scores of query t with the block at j0 into weights, e^(score - most). Keys that it
+ * does not see weigh nothing. */
+BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_t j0)
 {
     const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
-    uint32_t seen = blm_avx512_seen(g, t);
-    seen = BLM_MIN(seen > j0 ? seen - j0 : 0, BLM_AVX512_KEYS);
+    const uint32_t seen = blm_avx512_seen_of(g, t, j0);
     __m512 s[BLM_AVX512_KEYS / 16], most = _mm512_set1_ps(g->most[t]);
     __m512 sum = _mm512_setzero_ps();
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < BLM_AVX512_KEYS / 16; i++) {
         uint32_t n = BLM_MIN(seen > i * 16 ? seen - i * 16 : 0, 16);
-        s[i] = _mm512_loadu_ps(g->p[t] + i * 16);
-        if (k_scale)
-            s[i] =
-                _mm512_mul_ps(_mm512_mul_ps(s[i], k_scale[i]), _mm512_set1_ps(g->q_scale[t]));
-        s[i] = _mm512_mask_mov_ps(lowest, blm_avx512_mask(n), s[i]);
+        s[i] =
+            _mm512_mask_mov_ps(lowest, blm_avx512_mask(n), _mm512_loadu_ps(g->p[t] + i * 16));
         most = _mm512_max_ps(s[i], most);
     }
     most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
@@ -206,7 +215,6 @@ BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_
     for (uint32_t i = 0; i < BLM_AVX512_KEYS / 16; i++) {
         s[i] = blm_avx512_exp(_mm512_sub_ps(s[i], most));
         sum = _mm512_add_ps(sum, s[i]);
-        if (v_scale) s[i] = _mm512_mul_ps(s[i], v_scale[i]);
         _mm512_storeu_ps(g->p[t] + i * 16, s[i]);
     }
     g->most[t] = _mm512_cvtss_f32(most);
@@ -214,58 +222,66 @@ BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_
     g->sum[t] = g->sum[t] * g->fade[t] + _mm512_reduce_add_ps(sum);
 }
 
-/* Weights of query t as int16. With int8 values, 64 of them stay below 2^29. */
-BLM_AVX512_INLINE void blm_avx512_round_weights(blm_avx512_group *g, uint32_t t)
-{
-    __m512 v[BLM_AVX512_KEYS / 16], m = _mm512_setzero_ps();
-    BLM_AVX512_UNROLL
-    for (uint32_t i = 0; i < BLM_AVX512_KEYS / 16; i++) {
-        v[i] = _mm512_loadu_ps(g->p[t] + i * 16);
-        m = _mm512_max_ps(v[i], m);
-    }
-    float most = _mm512_reduce_max_ps(m), inverse = most < 1e-30f ? 0 : 32767 / most;
-    g->w_scale[t] = most < 1e-30f ? 0 : most / 32767;
-    BLM_AVX512_UNROLL
-    for (uint32_t i = 0; i < BLM_AVX512_KEYS / 16; i++)
-        blm_avx512_put_words(g->w[t] + i * 16, _mm512_mul_ps(v[i], _mm512_set1_ps(inverse)));
-}
-
 /* Queries of the group as int16, as large as products with int8 may be in int32. */
 BLM_AVX512_INLINE void blm_avx512_round_queries(blm_avx512_group *g)
 {
     const uint32_t n = g->a->head_dim;
-    const float limit = (float)BLM_MIN(32767, (1u << 24) / n);
-    for (uint32_t t = 0; t < g->count; t++) {
-        const float *q = g->a->q + (g->first + t) * g->a->q_stride;
-        int16_t *to = g->q + (size_t)t * g->q_stride;
-        __m512 m = _mm512_setzero_ps();
-        for (uint32_t d = 0; d < n; d += 16)
-            m = _mm512_max_ps(_mm512_abs_ps(blm_avx512_get(q, d, n)), m);
-        float most = _mm512_reduce_max_ps(m), inverse = most < 1e-30f ? 0 : limit / most;
-        g->q_scale[t] = most < 1e-30f ? 0 : most / limit;
-        for (uint32_t d = 0; d < g->q_stride; d += 16) {
-            __m512 v = d < n ? blm_avx512_get(q, d, n) : _mm512_setzero_ps();
-            blm_avx512_put_words(to + d, _mm512_mul_ps(v, _mm512_set1_ps(inverse)));
-        }
+    const float length = blm_avx512_int8_length(g->q_stride);
+    memset(g->q, 0, (size_t)g->count * g->q_stride * sizeof *g->q);
+    for (uint32_t t = 0; t < g->count; t++)
+        g->q_scale[t] = blm_avx512_round_row(g->a->q + (g->first + t) * g->a->q_stride, n,
+                                             length, g->q + (size_t)t * g->q_stride);
+}
+
+/* The f16 scales of the rows of the block at j0 in the order of lanes of weights, times `by`,
+ * 0 from `end` on. */
+BLM_AVX512_INLINE void blm_avx512_lane_scales(const uint8_t *scale, size_t stride, uint32_t j0,
+                                              uint32_t end, float by, float *out)
+{
+    BLM_AVX512_UNROLL
+    for (uint32_t i = 0; i < 4; i += 2) {
+        const uint32_t j = BLM_MIN(j0 + i * 16, end), next = BLM_MIN(j0 + i * 16 + 16, end);
+        __m512 a = blm_avx512_row_scales(scale, stride, j, end);
+        __m512 b = blm_avx512_row_scales(scale, stride, next, end);
+        a = _mm512_mul_ps(a, _mm512_set1_ps(by));
+        b = _mm512_mul_ps(b, _mm512_set1_ps(by));
+        _mm512_storeu_ps(out + i * 16, _mm512_shuffle_f32x4(a, b, 0x88));
+        _mm512_storeu_ps(out + i * 16 + 16, _mm512_shuffle_f32x4(a, b, 0xDD));
     }
 }
 
-/* The same for all of the group. */
-BLM_AVX512_INLINE void blm_avx512_weigh_all(blm_avx512_group *g, uint32_t type, uint32_t j0,
-                                            uint32_t end)
+/* The same with int8 rows, rounded to int16. */
+BLM_AVX512_INLINE void blm_avx512_weigh_q8(blm_avx512_group *g, uint32_t queries, uint32_t j0,
+                                           uint32_t end)
 {
     const blm_attend_args *a = g->a;
-    __m512 k_scale[BLM_AVX512_KEYS / 16], v_scale[BLM_AVX512_KEYS / 16];
-    const int scaled = type == BLM_AVX512_INT8;
-    for (uint32_t i = 0; scaled && i < BLM_AVX512_KEYS / 16; i++) {
-        uint32_t j = BLM_MIN(j0 + i * 16, end);
-        k_scale[i] = blm_avx512_row_scales(a->k_scale, a->k_scale_stride, j, end);
-        v_scale[i] = blm_avx512_row_scales(a->v_scale, a->v_scale_stride, j, end);
+    float k_scale[BLM_AVX512_KEYS], v_scale[BLM_AVX512_KEYS];
+    __m512 s[BLM_AVX512_TILE][BLM_AVX512_TILE];
+    blm_avx512_weights4 w;
+    blm_avx512_lane_scales(a->k_scale, a->k_scale_stride, j0, end, BLM_AVX512_TO_POWER,
+                           k_scale);
+    blm_avx512_lane_scales(a->v_scale, a->v_scale_stride, j0, end, 1, v_scale);
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < queries; t++) {
+        BLM_AVX512_UNROLL
+        for (uint32_t c = 0; c < 4; c += 2) {
+            __m512 x = _mm512_loadu_ps(g->p[t] + c * 16);
+            __m512 y = _mm512_loadu_ps(g->p[t] + c * 16 + 16);
+            s[t][c] = _mm512_mul_ps(_mm512_shuffle_f32x4(x, y, 0x88),
+                                    _mm512_loadu_ps(k_scale + c * 16));
+            s[t][c + 1] = _mm512_mul_ps(_mm512_shuffle_f32x4(x, y, 0xDD),
+                                        _mm512_loadu_ps(k_scale + c * 16 + 16));
+        }
+        blm_avx512_hide_from(blm_avx512_seen_of(g, BLM_MIN(t, g->count - 1), j0), s[t]);
     }
-    for (uint32_t t = 0; t < g->count; t++) {
-        blm_avx512_weigh(g, t, j0, scaled ? k_scale : NULL, scaled ? v_scale : NULL);
-        if (scaled) blm_avx512_round_weights(g, t);
+    const blm_avx512_queries q = {g->q_scale, g->most, g->sum, v_scale};
+    blm_avx512_weigh_block(&q, (int)queries, s, &w);
+    for (uint32_t t = 0; t < queries; t++) {
+        _mm512_storeu_si512(g->w[t], w.w[t][0]);
+        _mm512_storeu_si512(g->w[t] + 32, w.w[t][1]);
     }
+    memcpy(g->fade, w.fade, sizeof g->fade);
+    memcpy(g->w_scale, w.scale, sizeof g->w_scale);
 }
 
 /* out[query][d .. d + 16 chunks) = out * fade + sum over keys [j0, j1) of p[query][j] v[j].
@@ -383,12 +399,8 @@ BLM_AVX512_INLINE void blm_avx512_value_tile_q8(const blm_avx512_group *g, uint3
             __m512 v = c & 1 ? _mm512_shuffle_f32x4(low, high, 0xEE)
                              : _mm512_shuffle_f32x4(low, high, 0x44);
             if (d + c * 16 >= a->head_dim) break;
-            if (j0) {
-                __m512 old = blm_avx512_get(out, d + c * 16, a->head_dim);
-                v = _mm512_fmadd_ps(v, scale, _mm512_mul_ps(old, fade));
-            } else {
-                v = _mm512_mul_ps(v, scale);
-            }
+            v = _mm512_mul_ps(scale, v);
+            if (j0) v = _mm512_fmadd_ps(blm_avx512_get(out, d + c * 16, a->head_dim), fade, v);
             blm_avx512_put(out, d + c * 16, a->head_dim, v);
         }
     }
@@ -445,11 +457,14 @@ BLM_AVX512_INLINE void blm_avx512_attend_group(const blm_attend_args *a, uint32_
         g.v_ahead = j1 < end ? a->v + (size_t)j1 * a->v_stride : v_next;
         for (uint32_t r = 0; r < j1 - j0; r += 16 / queries)
             blm_avx512_score_tile(&g, type, queries, j0, r, end - 1);
-        blm_avx512_weigh_all(&g, type, j0, end);
-        if (type == BLM_AVX512_INT8)
+        if (type == BLM_AVX512_INT8) {
+            blm_avx512_weigh_q8(&g, queries, j0, end);
             blm_avx512_values_q8(&g, queries, j0, j1);
-        else
-            blm_avx512_values(&g, type, queries, j0, j1);
+            continue;
+        }
+        for (uint32_t t = 0; t < count; t++)
+            blm_avx512_weigh(&g, t, j0);
+        blm_avx512_values(&g, type, queries, j0, j1);
     }
     blm_avx512_finish(&g);
 }

@@ -871,7 +871,8 @@ static void check_attend(const blm_kernels *k, const blm_kernels *scalar, int ki
             apart = fmax(apart, fabs((double)(one.out[e] - together[i * a.out_stride + e])));
         free(one.out);
     }
-    report(apart <= (allowed < 1e-4 ? 0 : allowed), name, "depends on the queries beside it",
+    const int exact = allowed < 1e-4 || (kind == ATTEND_Q8 && !strcmp(k->name, "avx512"));
+    report(apart <= (exact ? 0 : allowed), name, "depends on the queries beside it",
            apart, queries);
     unguard(&g, name);
     unguard(&scratch, "scratch of attention");
@@ -888,6 +889,8 @@ static void check_attention(const blm_kernels *k, const blm_kernels *scalar)
                 check_attend(k, scalar, kind, 1 + (keys + i) % 9, keys, keys % 2, dims[i]);
             check_attend(k, scalar, kind, 5, 67, 1, dims[i]);
             check_attend(k, scalar, kind, 4, 131, 0, dims[i]);
+            if (i % 3 == 0) check_attend(k, scalar, kind, 21, 57, 1, dims[i]);
+            if (i % 3 == 1) check_attend(k, scalar, kind, 10, 190, 1, dims[i]);
         }
     }
 }
