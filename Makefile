@@ -24,7 +24,7 @@ APP_OBJ  := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard apps/*.c))
 PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
-.PHONY: all help deps deps-test deps-board deps-clang deps-arm deps-32 deps-cross deps-install install dist demo bench bench-peer models test check \
+.PHONY: all help study deps deps-test deps-board deps-clang deps-arm deps-32 deps-cross deps-install install dist demo bench bench-peer models test check \
         sanitize test-arm test-32 run-aarch64 fuzz size deps-train train-demo eval format clean
 .SECONDARY:
 
@@ -167,6 +167,23 @@ models: deps $(BUILD)/bench ## write docs/models.md: what runs, in how much memo
 
 bench-peer: deps $(BUILD)/bench ## prefill and decode in turns with llama.cpp from the npm registry (ARGS=--help)
 	@tools/bench_peer $(BUILD) $(ARGS)
+
+# ---- The study -----------------------------------------------------------------------------
+
+STUDY := $(patsubst tools/study/%.c,$(BUILD)/study/%,$(wildcard tools/study/*.c))
+
+$(BUILD)/study/ask: $(BUILD)/obj/tools/study/ask.o $(filter-out %/bluelm.o,$(APP_OBJ)) $(PORT_OBJ) $(BUILD)/libbluelm.a
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -pthread -o $@
+
+$(BUILD)/study/%: $(BUILD)/obj/tools/study/%.o $(LIB_OBJ) $(PORT_OBJ)
+	@mkdir -p $(@D)
+	$(call say,LD $@)
+	$(Q)$(CC) $(CFLAGS) $^ -lm -pthread -o $@
+
+study: deps all $(BUILD)/bench $(STUDY) ## measure what the paper claims: docs/study.md with its CSVs and plots (ARGS="grids fig8")
+	@python3 -B tools/study/study.py $(BUILD) $(ARGS)
 
 # ---- Boards ------------------------------------------------------------------------------
 
