@@ -54,7 +54,7 @@ static blm_tensor study_weights(const study_matrix *m)
     return (blm_tensor){.data = data,
                         .type = BLM_Q8_0,
                         .n_dims = 2,
-                        .ne = {m->cols, m->rows, 1, 1},
+                        .ne = {m->cols, m->rows},
                         .row_bytes = m->cols / 32 * 34};
 }
 

@@ -1,7 +1,7 @@
 """Lines and bars as SVG: axes, ticks, labels with units, a legend; nothing else."""
 import math
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 360, 72, 168, 40, 56
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 360, 72, 200, 40, 56
 COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8a5a9e", "#d29922", "#5f6b76", "#2a9d8f")
 
 
@@ -78,7 +78,7 @@ def lines(title, x_label, y_label, series, y_from=0.0, log_x=False):
     xs = sorted({x for _, points in series for x, _ in points})
     plot = Plot(title, x_label, y_label, xs, [y for _, points in series for _, y in points], y_from, log_x)
     for x in xs if len(xs) <= 12 else xs[::2]:
-        plot.text(plot.x(x), HEIGHT - BOTTOM + 16, number(x), "middle")
+        plot.text(plot.x(x), HEIGHT - BOTTOM + 16, number(x) if x >= 1e-3 else "0", "middle")
     for name, points in series:
         plot.line(name, points)
     return plot.finish()

@@ -8,7 +8,9 @@ import sys
 import time
 import zlib
 
-BUILD, DOCS, DATA = "build", "docs", os.path.join("docs", "study")
+BUILD = "build"
+DOCS = os.environ.get("STUDY_DOCS", "docs")
+DATA = os.path.join(DOCS, "study")
 DEMO = ["-m", "demo/bluelm-demo.gguf", "--mmproj", "demo/bluelm-demo-mmproj.gguf"]
 
 
@@ -57,7 +59,7 @@ def plan(pair, *options):
 
 def large_pair():
     """The pair of 3.05 B and so400m that `make bench` writes; it has no chat template of its own."""
-    folder = os.path.join(BUILD, "models")
+    folder = os.environ.get("STUDY_MODELS", os.path.join(BUILD, "models"))
     llm, mmproj = os.path.join(folder, "llm-q4_0.gguf"), os.path.join(folder, "mmproj-q8_0.gguf")
     if not (os.path.exists(llm) and os.path.exists(mmproj)):
         print("writing the large models to %s" % folder, file=sys.stderr)
