@@ -112,12 +112,12 @@ int main(int argc, char **argv)
 {
     static const uint32_t counts[] = {1, 2, 4, 6};
     uint32_t runs = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 5;
-    study_bench b = {.compute = {.workers = {.count = 1}, .activation_bits = 8}};
+    study_bench b = {.compute = {.workers = {.count = 1}}};
     blm_arena arena;
     size_t bytes = (size_t)STUDY_ROWS * STUDY_TILES * STUDY_COLS * 6;
     blm_kernels_init(&b.compute.kernels, bluelm_posix_port(NULL).cpu_features, 0);
     blm_arena_start(&arena, study_take(bytes), bytes);
-    blm_linear_take(&b.linear, &arena, &b.compute, STUDY_ROWS * STUDY_TILES, STUDY_COLS, 0);
+    blm_linear_take(&b.linear, &arena, &b.compute, 8, STUDY_ROWS * STUDY_TILES, STUDY_COLS, 0);
     b.x = study_take((size_t)STUDY_ROWS * STUDY_TILES * STUDY_COLS * sizeof(float));
     for (uint32_t i = 0; i < 2; i++)
         b.y[i] = study_take((size_t)STUDY_ROWS * STUDY_TILES * STUDY_OUT * sizeof(float));

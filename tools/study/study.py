@@ -383,6 +383,10 @@ EXPERIMENTS = {"grids": (grids, show_grids), "table2": (table2, show_table2), "f
                "speed": (speed, show_speed), "memory": (memory, show_memory), "table5": (table5, show_table5)}
 
 
+PLOTS = {"grids": ("grids-tokens", "grids-pixels"), "table2": ("table2",), "fig7": ("fig7",), "fig8": ("fig8",),
+         "memory": ("memory",)}
+
+
 def render():
     """Puts the tables between their marks in docs/study.md and draws the plots."""
     path = os.path.join(DOCS, "study.md")
@@ -393,6 +397,8 @@ def render():
         begin, end = "<!-- %s -->\n" % name, "<!-- /%s -->" % name
         if begin in text and end in text:
             made = show(rows) if rows else "Not measured yet: `make study ARGS=%s`." % name
+            for drawn in PLOTS.get(name, ()) if rows else ():
+                made += "\n\n![%s](study/%s.svg)" % (drawn, drawn)
             text = text[:text.index(begin) + len(begin)] + made + "\n" + text[text.index(end):]
     with open(path, "w", encoding="utf-8") as f:
         f.write(text)
