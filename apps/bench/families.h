@@ -16,7 +16,8 @@ enum {
     BENCH_POST_FFN_NORM = 1 << 7,
     BENCH_UNTIED = 1 << 8,
     BENCH_GATED_QUERIES = 1 << 9,
-    BENCH_PURE = 1 << 10 /* every matrix has the one type */
+    BENCH_PURE = 1 << 10,  /* every matrix has the one type */
+    BENCH_JOINED = 1 << 11 /* queries, keys, values in one matrix, gate and up in another */
 };
 
 /* What an encoder has. */
@@ -52,6 +53,7 @@ typedef struct bench_language {
     uint64_t attention_layers; /* bit by bit where others are convolutions */
     uint32_t full_interval;    /* every so many layers are attention, the others delta nets */
     uint32_t state_size, delta_heads, rope_dim;
+    float scales[4]; /* of embeddings, residuals, attention and logits; all 0: none */
     enum bench_words words;
     const char *pre;       /* tokenizer.ggml.pre */
     const char *specials;  /* tokens; "<row_%u_col_%u>:6" stands for 6 x 6 of them */
@@ -67,6 +69,8 @@ typedef struct bench_tower {
     uint32_t hidden; /* of the projector, where it is neither width's nor the model's */
     uint32_t window_pattern;
     uint32_t deepstack[3]; /* layers, counted from 1; 0: none */
+    uint32_t taps[4];      /* layers that the projector reads; all 0: the last but one */
+    uint32_t grid_tiles;   /* llava-next: all grids up to so many, and a token for rows */
     enum bench_pixels pixels;
     float eps;
 } bench_tower;
@@ -76,6 +80,7 @@ typedef struct bench_family {
     const bench_language *language;
     const bench_tower *tower;
     const char *llm, *mmproj; /* types of the files that people have, "q8_0,q4_k_m" */
+    const char *departs;      /* from what its authors do */
 } bench_family;
 
 /* NULL: no such family. */

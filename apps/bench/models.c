@@ -65,6 +65,8 @@ enum bench_size {
     S_INNER,
     S_DELTA_HEADS,
     S_STATE,
+    S_QKV,
+    S_FFN2,
     S_SIZES
 };
 
@@ -122,6 +124,16 @@ static const bench_spec bench_block_specs[] = {
     VECTOR("post_ffw_norm.weight", BENCH_POST_FFN_NORM, S_EMBD, 1),
 };
 
+/* Of a model whose matrices are joined. */
+static const bench_spec bench_joined_specs[] = {
+    VECTOR("attn_norm.weight", 0, S_EMBD, 1),
+    {"attn_qkv.weight", 0, S_EMBD, S_QKV, R_FUSED, 0},
+    MATRIX("attn_output.weight", 0, S_HEADS, S_EMBD),
+    VECTOR("ffn_norm.weight", 0, S_EMBD, 1),
+    MATRIX("ffn_up.weight", 0, S_EMBD, S_FFN2),
+    {"ffn_down.weight", 0, S_FFN, S_EMBD, R_BETTER, 0},
+};
+
 static const bench_spec bench_vision_specs[] = {
     NORM("ln1", BENCH_NORM_BIAS, S_WIDTH),
     BIASED("attn_qkv", BENCH_FUSED, S_WIDTH, S_WIDTH3),
@@ -173,7 +185,7 @@ static const bench_spec bench_qwen_specs[] = {BIASED("mm.0", 0, S_MERGED, S_MERG
 static const bench_spec bench_gemma3_specs[] = {
     {"mm.input_projection.weight", 0, S_EMBD, S_WIDTH, R_HALVES, 0},
     VECTOR("mm.soft_emb_norm.weight", 0, S_WIDTH, 1)};
-static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_WIDTH, S_EMBD),
+static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_MERGED, S_EMBD),
                                              BIASED("mm.2", 0, S_EMBD, S_EMBD)};
 
 typedef struct bench_list {
@@ -274,7 +286,9 @@ static void bench_llm_sizes(bench_file *f)
                                      [S_CONV] = 3 * inner,
                                      [S_INNER] = inner,
                                      [S_DELTA_HEADS] = l->delta_heads,
-                                     [S_STATE] = l->state_size};
+                                     [S_STATE] = l->state_size,
+                                     [S_QKV] = heads + 2 * l->n_head_kv * l->head_dim,
+                                     [S_FFN2] = 2 * l->n_ff};
     memcpy(f->size, sizes, sizeof sizes);
     f->pure = l->features & BENCH_PURE;
 }
@@ -288,32 +302,43 @@ static void bench_take_llm(bench_file *f)
     const bench_spec norm = VECTOR(
         l->attention_layers ? "token_embd_norm.weight" : "output_norm.weight", 0, S_EMBD, 1);
     const int untied = (l->features & BENCH_UNTIED) != 0;
+    const bench_list block = l->features & BENCH_JOINED
+                                 ? (bench_list){bench_joined_specs, COUNT(bench_joined_specs)}
+                                 : (bench_list){bench_block_specs, COUNT(bench_block_specs)};
     char prefix[24];
     bench_llm_sizes(f);
     bench_take_specs(f, "", untied ? &table : &both, 1, 0, 0);
     for (uint32_t i = 0; i < l->n_layer; i++) {
         snprintf(prefix, sizeof prefix, "blk.%u", (unsigned)i);
-        bench_take_specs(f, prefix, bench_block_specs, COUNT(bench_block_specs),
-                         l->features | bench_layer_kind(l, i),
+        bench_take_specs(f, prefix, block.at, block.count, l->features | bench_layer_kind(l, i),
                          bench_deserves_more(i, l->n_layer));
     }
     bench_take_specs(f, "", &norm, 1, 0, 0);
     if (untied) bench_take_specs(f, "", &output, 1, 0, 0);
 }
 
+/* Layers whose outputs the projector reads together. */
+static uint32_t bench_taps(const bench_tower *t)
+{
+    uint32_t count = 0;
+    while (count < 4 && t->taps[count])
+        count++;
+    return count ? count : 1;
+}
+
 static void bench_mmproj_sizes(bench_file *f)
 {
     const bench_tower *t = f->family->tower;
     uint32_t side = t->image_px / t->patch_px;
-    const uint32_t sizes[S_SIZES] = {[S_ONE] = 1,
-                                     [S_EMBD] = f->family->language->n_embd,
-                                     [S_WIDTH] = t->width,
-                                     [S_FFN] = t->n_ff,
-                                     [S_WIDTH3] = 3 * t->width,
-                                     [S_HIDDEN] = t->hidden,
-                                     [S_MERGED] = t->merge * t->merge * t->width,
-                                     [S_POSITIONS] =
-                                         side * side + (t->features & BENCH_CLASS ? 1 : 0)};
+    const uint32_t sizes[S_SIZES] = {
+        [S_ONE] = 1,
+        [S_EMBD] = f->family->language->n_embd,
+        [S_WIDTH] = t->width,
+        [S_FFN] = t->n_ff,
+        [S_WIDTH3] = 3 * t->width,
+        [S_HIDDEN] = t->hidden,
+        [S_MERGED] = t->merge * t->merge * t->width * bench_taps(t),
+        [S_POSITIONS] = side * side + (t->features & BENCH_CLASS ? 1 : 0)};
     memcpy(f->size, sizes, sizeof sizes);
     f->pure = 1;
 }
@@ -331,6 +356,7 @@ static void bench_take_deepstack(bench_file *f)
 /* All but the patch kernels, which have four dimensions. */
 static void bench_take_mmproj(bench_file *f)
 {
+    static const bench_spec newline = VECTOR("model.image_newline", 0, S_EMBD, 0.1f);
     const bench_tower *t = f->family->tower;
     bench_list projector = bench_projector_specs(t);
     char prefix[24];
@@ -344,6 +370,7 @@ static void bench_take_mmproj(bench_file *f)
     bench_take_specs(f, "", bench_after_specs, COUNT(bench_after_specs), t->features, 0);
     bench_take_deepstack(f);
     bench_take_specs(f, "", projector.at, projector.count, t->features, 0);
+    if (t->grid_tiles) bench_take_specs(f, "", &newline, 1, 0, 0);
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------------- */
@@ -457,6 +484,10 @@ static void bench_write_llm_keys(bench_file *f)
     bench_llm_u32(f, "attention.sliding_window", l->window);
     bench_llm_f32(f, "attention.layer_norm_rms_epsilon", l->eps);
     bench_write_rope_keys(f);
+    bench_llm_f32(f, "embedding_scale", l->scales[0]);
+    bench_llm_f32(f, "residual_scale", l->scales[1]);
+    bench_llm_f32(f, "attention.scale", l->scales[2]);
+    bench_llm_f32(f, "logit_scale", l->scales[3]);
     bench_llm_u32(f, "n_deepstack_layers", l->deepstack_layers);
     bench_write_delta_keys(f);
     bench_llm_u32(f, "vocab_size", l->n_vocab);
@@ -496,6 +527,28 @@ static void bench_write_deepstack_key(bench_file *f)
                        i == t->deepstack[0] || i == t->deepstack[1] || i == t->deepstack[2]);
 }
 
+/* The grids as pairs of pixels, and the layers, where a file names them. */
+static void bench_write_grids(bench_file *f)
+{
+    const bench_tower *t = f->family->tower;
+    uint32_t count = 0, most = t->grid_tiles;
+    if (t->taps[0]) {
+        bench_key_array(&f->writer, "clip.vision.feature_layer", BENCH_I32S, bench_taps(t));
+        for (uint32_t i = 0; i < bench_taps(t); i++)
+            bench_put_u32(&f->writer, t->taps[i]);
+    }
+    if (!most) return;
+    for (uint32_t rows = 1; rows <= most; rows++)
+        count += most / rows;
+    bench_key_array(&f->writer, "clip.vision.image_grid_pinpoints", BENCH_I32S, 2 * count);
+    for (uint32_t rows = 1; rows <= most; rows++)
+        for (uint32_t columns = 1; columns <= most / rows; columns++) {
+            bench_put_u32(&f->writer, columns * t->image_px);
+            bench_put_u32(&f->writer, rows * t->image_px);
+        }
+    bench_key_string(&f->writer, "clip.vision.mm_patch_merge_type", "spatial_unpad");
+}
+
 /* What a projector reads besides. */
 static void bench_write_projector_keys(bench_file *f)
 {
@@ -508,6 +561,7 @@ static void bench_write_projector_keys(bench_file *f)
     if (!strcmp(t->projector, "qwen3vl_merger")) bench_write_deepstack_key(f);
     if (t->window_pattern) bench_key_u32(w, "clip.vision.n_wa_pattern", t->window_pattern);
     if (!strcmp(t->projector, "mlp")) bench_key_bool(w, "clip.has_llava_projector", 1);
+    bench_write_grids(f);
 }
 
 static void bench_write_mmproj_keys(bench_file *f)
