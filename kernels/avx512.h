@@ -295,6 +295,11 @@ BLM_PRIVATE void blm_avx512_matmul_one(const blm_matmul_args *a, uint64_t row0, 
 BLM_PRIVATE void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
                                                  uint64_t row1);
 
+/* The same with one token of int16 activations, which are two rows of int8. */
+BLM_PRIVATE void blm_avx512_matmul_pair(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
+BLM_PRIVATE void blm_avx512_matmul_pair_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,
+                                                  uint64_t row1);
+
 /* Products with any number of tokens, as above. */
 BLM_PRIVATE void blm_avx512_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1);
 BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t row0,

@@ -22,7 +22,7 @@ enum { BLM_AVX512_TOKENS = 6 };
 
 /* What stays in the second nearest cache (1 MB and more) beside a panel: the activations that
  * pass over every panel in turn. */
-enum { BLM_AVX512_NEAR_BYTES = 512 << 10 };
+enum { BLM_AVX512_NEAR_BYTES = 704 << 10 };
 
 /* Of Q2_K mins lie behind the panel. */
 typedef struct blm_avx512_two_mins {
@@ -653,7 +653,9 @@ BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k)
     k->matmul8[number] = k->matmul16[number] = blm_avx512_matmul;
     BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
 #undef BLM_AVX512_FLOATS
-#define BLM_AVX512_BLOCKS(name, number, values, bytes) k->matmul8[number] = blm_avx512_matmul;
+#define BLM_AVX512_BLOCKS(name, number, values, bytes)                                         \
+    k->matmul8[number] = blm_avx512_matmul;                                                    \
+    k->matmul_pair[number] = blm_avx512_matmul_pair;
     BLM_BLOCK_TYPES(BLM_AVX512_BLOCKS)
 #undef BLM_AVX512_BLOCKS
 }
@@ -661,6 +663,7 @@ BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k)
 BLM_PRIVATE void blm_kernels_avx512_vbmi(blm_kernels *k)
 {
     k->matmul8[BLM_Q4_0] = blm_avx512_matmul_q4_0_vbmi;
+    k->matmul_pair[BLM_Q4_0] = blm_avx512_matmul_pair_q4_0_vbmi;
 }
 
 #endif

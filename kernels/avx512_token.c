@@ -53,9 +53,8 @@ BLM_AVX512_INLINE void blm_avx512_turn16(float (*rows)[16], __m512 *out)
     }
 }
 
-/* y of `count` rows from the strips of all stretches. */
-BLM_AVX512 static void blm_avx512_put_rows(float *y, uint64_t count, blm_avx512_strips *strips,
-                                           uint32_t stretches)
+/* The sums of rows from the strips of all stretches. */
+BLM_AVX512_INLINE __m512 blm_avx512_sum_rows(blm_avx512_strips *strips, uint32_t stretches)
 {
     __m512 all = _mm512_setzero_ps();
     for (uint32_t s = 0; s < stretches; s++) {
@@ -66,6 +65,16 @@ BLM_AVX512 static void blm_avx512_put_rows(float *y, uint64_t count, blm_avx512_
             strip[0] = _mm512_add_ps(strip[0], strip[p]);
         all = s ? _mm512_add_ps(all, strip[0]) : strip[0];
     }
+    return all;
+}
+
+/* y of `count` rows. With two rows of activations (int16) the strips of the second lie behind
+ * those of the first, and y is the sum of both. */
+BLM_AVX512 static void blm_avx512_put_rows(float *y, uint64_t count, blm_avx512_strips *strips,
+                                           uint32_t stretches, uint32_t acts)
+{
+    __m512 all = blm_avx512_sum_rows(strips, stretches);
+    if (acts == 2) all = _mm512_add_ps(all, blm_avx512_sum_rows(strips + stretches, stretches));
     _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, BLM_AVX512_ROWS)), all);
 }
 
@@ -555,8 +564,9 @@ BLM_AVX512_INLINE __m512 blm_avx512_add_products(uint32_t type, const __m512i *n
 }
 
 /* Of a run of up to sixteen blocks; with `eight` it has no more than these. */
-BLM_AVX512_INLINE __m512 blm_avx512_step_run(uint32_t type, int eight, blm_avx512_run r,
-                                             const blm_avx512_acts *x, __m512 sum)
+BLM_AVX512_INLINE void blm_avx512_step_run(uint32_t type, uint32_t acts, int eight,
+                                           blm_avx512_run r, const blm_avx512_acts *x,
+                                           __m512 *sum)
 {
     __m512i w[8], n[4];
     __m512 scale, mins = _mm512_setzero_ps();
@@ -564,57 +574,74 @@ BLM_AVX512_INLINE __m512 blm_avx512_step_run(uint32_t type, int eight, blm_avx51
     BLM_AVX512_UNROLL
     for (uint32_t g = 0; g < fours; g++)
         blm_avx512_unpack_run(type, r, 4 * g, w + 2 * g);
-    blm_avx512_multiply(type, eight, w, x->q, n);
     scale = type == BLM_MXFP4 ? blm_avx512_lane_powers(r) : blm_avx512_lane_halves(type, r, 0);
     if (blm_type_has_min(type)) mins = blm_avx512_lane_halves(type, r, 2);
-    return blm_avx512_add_products(type, n, &scale, &mins, x, sum);
+    BLM_AVX512_UNROLL
+    for (uint32_t d = 0; d < acts; d++) {
+        blm_avx512_multiply(type, eight, w, x[d].q, n);
+        sum[d] = blm_avx512_add_products(type, n, &scale, &mins, x + d, sum[d]);
+    }
 }
 
 /* Of the blocks of 256 at b and next; with `eight` the second is read in vain. */
-BLM_AVX512_INLINE __m512 blm_avx512_step_256(uint32_t type, int eight, const uint8_t *b,
-                                             const uint8_t *next, const blm_avx512_acts *x,
-                                             __m512 sum)
+BLM_AVX512_INLINE void blm_avx512_step_256(uint32_t type, uint32_t acts, int eight,
+                                           const uint8_t *b, const uint8_t *next,
+                                           const blm_avx512_acts *x, __m512 *sum)
 {
     __m512i w[8], n[8];
     __m512 scale[2], mins[2];
     blm_avx512_unpack_256(type, b, w);
     if (!eight) blm_avx512_unpack_256(type, next, w + 4);
-    blm_avx512_multiply(type, eight, w, x->q, n);
     blm_avx512_factors_256(type, b, next, scale, mins);
-    return blm_avx512_add_products(type, n, scale, mins, x, sum);
+    BLM_AVX512_UNROLL
+    for (uint32_t d = 0; d < acts; d++) {
+        blm_avx512_multiply(type, eight, w, x[d].q, n);
+        sum[d] = blm_avx512_add_products(type, n, scale, mins, x + d, sum[d]);
+    }
 }
 
 /* What of a row does not fill sixteen blocks. */
-BLM_AVX512_INLINE __m512 blm_avx512_last_step(uint32_t type, const uint8_t *b, uint32_t left,
-                                              const blm_avx512_acts *x, __m512 sum)
+BLM_AVX512_INLINE void blm_avx512_last_step(uint32_t type, uint32_t acts, const uint8_t *b,
+                                            uint32_t left, const blm_avx512_acts *x,
+                                            __m512 *sum)
 {
     const blm_avx512_run r = {b, left};
-    if (blm_avx512_in_256(type)) return blm_avx512_step_256(type, 1, b, b, x, sum);
-    if (left <= 8) return blm_avx512_step_run(type, 1, r, x, sum);
-    return blm_avx512_step_run(type, 0, r, x, sum);
+    if (blm_avx512_in_256(type))
+        blm_avx512_step_256(type, acts, 1, b, b, x, sum);
+    else if (left <= 8)
+        blm_avx512_step_run(type, acts, 1, r, x, sum);
+    else
+        blm_avx512_step_run(type, acts, 0, r, x, sum);
 }
 
-/* A product with one token. */
+/* A product with one token, whose activations are one row, or two (int16). */
 typedef struct blm_avx512_token {
-    blm_avx512_acts *x;        /* of each sixteen blocks */
-    blm_avx512_strips *strips; /* of each stretch        */
+    blm_avx512_acts *x;        /* of each sixteen blocks, row beside row */
+    blm_avx512_strips *strips; /* of each stretch, row behind row       */
     uint32_t blocks;
     blm_avx512_stretches s;
 } blm_avx512_token;
 
-BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, const blm_matmul_args *a)
+BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, uint32_t acts,
+                                                    const blm_matmul_args *a)
 {
     blm_avx512_token m = {.x = (blm_avx512_acts *)a->scratch, .blocks = a->x->cols / 32};
     m.s = blm_avx512_stretches_of_blocks(type, m.blocks);
-    m.strips = (blm_avx512_strips *)(void *)(m.x + m.s.count);
-    memset(m.strips, 0, m.s.all * sizeof *m.strips);
-    for (uint32_t i = 0; i < m.s.count; i++)
-        blm_avx512_acts_of_16(type, a->x, i * BLM_AVX512_STRIPS, m.x + i);
+    m.strips = (blm_avx512_strips *)(void *)(m.x + acts * m.s.count);
+    memset(m.strips, 0, acts * m.s.all * sizeof *m.strips);
+    for (uint32_t d = 0; d < acts; d++) {
+        blm_acts row = *a->x;
+        row.q += d * row.q_stride;
+        row.scale += d * row.block_stride;
+        row.sum += d * row.block_stride;
+        for (uint32_t i = 0; i < m.s.count; i++)
+            blm_avx512_acts_of_16(type, &row, i * BLM_AVX512_STRIPS, m.x + acts * i + d);
+    }
     return m;
 }
 
 /* The strips of row r of those at hand. */
-BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, const blm_avx512_token *m,
+BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_avx512_token *m,
                                       const uint8_t *b, uint32_t r)
 {
     const size_t block = blm_type_bytes(type);
@@ -622,28 +649,30 @@ BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, const blm_avx512_token *m,
     const uint32_t rest = m->blocks % BLM_AVX512_STRIPS, whole = m->s.count - (rest != 0);
     for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
         const uint32_t end = blm_avx512_cut(m->s, s + 1);
-        __m512 sum = _mm512_setzero_ps();
+        __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
         for (; i < BLM_MIN(end, whole); i++, b += bytes) {
             const blm_avx512_run run = {b, BLM_AVX512_STRIPS};
             blm_avx512_ahead(b, (uint32_t)bytes);
             if (blm_avx512_in_256(type))
-                sum = blm_avx512_step_256(type, 0, b, b + block, m->x + i, sum);
+                blm_avx512_step_256(type, acts, 0, b, b + block, m->x + acts * i, sum);
             else
-                sum = blm_avx512_step_run(type, 0, run, m->x + i, sum);
+                blm_avx512_step_run(type, acts, 0, run, m->x + acts * i, sum);
         }
-        if (i < end) sum = blm_avx512_last_step(type, b, rest, m->x + i++, sum);
-        _mm512_storeu_ps(m->strips[s][r], blm_avx512_in_order(type, sum));
+        if (i < end) blm_avx512_last_step(type, acts, b, rest, m->x + acts * i++, sum);
+        BLM_AVX512_UNROLL
+        for (uint32_t d = 0; d < acts; d++)
+            _mm512_storeu_ps(m->strips[d * m->s.all + s][r], blm_avx512_in_order(type, sum[d]));
     }
 }
 
 BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t row0,
-                                            uint64_t row1, uint32_t type)
+                                            uint64_t row1, uint32_t type, uint32_t acts)
 {
-    const blm_avx512_token m = blm_avx512_begin(type, a);
+    const blm_avx512_token m = blm_avx512_begin(type, acts, a);
     for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
         for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++)
-            blm_avx512_row(type, &m, a->w->data + (r + i) * a->w->row_bytes, i);
-        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all);
+            blm_avx512_row(type, acts, &m, a->w->data + (r + i) * a->w->row_bytes, i);
+        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all, acts);
     }
 }
 
@@ -675,69 +704,96 @@ BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_factors(const __m512i *v)
     return _mm512_cvtph_ps(_mm512_castsi512_si256(d));
 }
 
-/* The products of group g, a block's in four lanes side by side, each at most 8 * 15 * 127. */
-BLM_AVX512_VBMI_INLINE __m512i blm_avx512_q4_0_group(const __m512i *v, const blm_avx512_acts *x,
-                                                     int g)
+/* The q of group g, low nibbles and high ones. */
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_group(const __m512i *v, int g, __m512i *w)
 {
     const __m512i first = /* byte i of block c: 18c + 2 + i */
         _mm512_setr_epi64(0x0908070605040302, 0x11100F0E0D0C0B0A, 0x1B1A191817161514,
                           0x232221201F1E1D1C, 0x2D2C2B2A29282726, 0x3534333231302F2E,
                           0x3F3E3D3C3B3A3938, 0x4746454443424140);
     const __m512i place = _mm512_add_epi8(first, _mm512_set1_epi8((char)(8 * g)));
-    const __m512i nibble = _mm512_set1_epi8(15);
-    __m512i w = _mm512_permutex2var_epi8(v[g], place, v[g + 1]), sum = _mm512_setzero_si512();
-    sum = _mm512_dpbusd_epi32(sum, _mm512_and_si512(w, nibble), x->q[2 * g]);
-    w = _mm512_and_si512(_mm512_srli_epi16(w, 4), nibble);
-    return _mm512_dpbusd_epi32(sum, w, x->q[2 * g + 1]);
+    const __m512i both = _mm512_permutex2var_epi8(v[g], place, v[g + 1]);
+    w[0] = blm_avx512_low_nibbles(both);
+    w[1] = blm_avx512_high_nibbles(both);
 }
 
-/* Sixteen blocks, or the first `bytes`. Lanes are added in pairs as int16, which they fit. */
-BLM_AVX512_VBMI_INLINE __m512 blm_avx512_q4_0_step(const uint8_t *b, int64_t bytes,
-                                                   const blm_avx512_acts *x, __m512 sum)
+/* Sixteen blocks, or the first `bytes`, added to the lanes of each row of activations. What a
+ * block gives with a group lies in four lanes side by side, each at most 8 * 15 * 127: lanes
+ * are added in pairs as int16, which they fit. */
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_step(uint32_t acts, const uint8_t *b, int64_t bytes,
+                                                 const blm_avx512_acts *x, __m512 *sum)
 {
-    const __m512i one = _mm512_set1_epi16(1);
-    __m512i v[5], n[4];
+    const __m512i one = _mm512_set1_epi16(1), zero = _mm512_setzero_si512();
+    __m512i v[5], n[2][4];
     BLM_AVX512_UNROLL
     for (int i = 0; i < 5; i++)
         v[i] = blm_avx512_load_once(b + i * 64, bytes - i * 64);
     BLM_AVX512_UNROLL
-    for (int g = 0; g < 4; g++)
-        n[g] = blm_avx512_q4_0_group(v, x, g);
-    n[0] = _mm512_madd_epi16(_mm512_packs_epi32(n[0], n[1]), one);
-    n[2] = _mm512_madd_epi16(_mm512_packs_epi32(n[2], n[3]), one);
-    n[0] = _mm512_dpwssd_epi32(x->offset[0], _mm512_packs_epi32(n[0], n[2]), one);
-    __m512 factor = _mm512_mul_ps(blm_avx512_q4_0_factors(v), x->scale);
-    return _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(n[0]), factor, sum, x->real);
+    for (int g = 0; g < 4; g++) {
+        __m512i w[2];
+        blm_avx512_q4_0_group(v, g, w);
+        BLM_AVX512_UNROLL
+        for (uint32_t d = 0; d < acts; d++) {
+            n[d][g] = _mm512_dpbusd_epi32(zero, w[0], x[d].q[2 * g]);
+            n[d][g] = _mm512_dpbusd_epi32(n[d][g], w[1], x[d].q[2 * g + 1]);
+        }
+    }
+    const __m512 factors = blm_avx512_q4_0_factors(v);
+    BLM_AVX512_UNROLL
+    for (uint32_t d = 0; d < acts; d++) {
+        __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(n[d][0], n[d][1]), one);
+        __m512i c = _mm512_madd_epi16(_mm512_packs_epi32(n[d][2], n[d][3]), one);
+        a = _mm512_dpwssd_epi32(x[d].offset[0], _mm512_packs_epi32(a, c), one);
+        sum[d] = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(a),
+                                       _mm512_mul_ps(factors, x[d].scale), sum[d], x[d].real);
+    }
 }
 
-BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(const blm_avx512_token *m, const uint8_t *b,
-                                                const uint8_t *end, uint32_t r)
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_token *m,
+                                                const uint8_t *b, const uint8_t *end,
+                                                uint32_t r)
 {
     for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
-        __m512 sum = _mm512_setzero_ps();
+        __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
         for (; i < blm_avx512_cut(m->s, s + 1); i++, b += BLM_AVX512_Q4_0_BYTES) {
+            const blm_avx512_acts *x = m->x + acts * i;
             if (end - b < BLM_AVX512_Q4_0_BYTES) {
-                sum = blm_avx512_q4_0_step(b, end - b, m->x + i, sum);
+                blm_avx512_q4_0_step(acts, b, end - b, x, sum);
                 continue;
             }
             blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
-            sum = blm_avx512_q4_0_step(b, BLM_AVX512_Q4_0_BYTES, m->x + i, sum);
+            blm_avx512_q4_0_step(acts, b, BLM_AVX512_Q4_0_BYTES, x, sum);
         }
-        _mm512_storeu_ps(m->strips[s][r], blm_avx512_in_order(BLM_Q4_0, sum));
+        BLM_AVX512_UNROLL
+        for (uint32_t d = 0; d < acts; d++)
+            _mm512_storeu_ps(m->strips[d * m->s.all + s][r],
+                             blm_avx512_in_order(BLM_Q4_0, sum[d]));
+    }
+}
+
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_token(const blm_matmul_args *a, uint64_t row0,
+                                                  uint64_t row1, uint32_t acts)
+{
+    const blm_avx512_token m = blm_avx512_begin(BLM_Q4_0, acts, a);
+    for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
+        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++) {
+            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
+            blm_avx512_q4_0_row(acts, &m, row, row + a->w->row_bytes, i);
+        }
+        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all, acts);
     }
 }
 
 BLM_PRIVATE BLM_AVX512_VBMI void blm_avx512_matmul_one_q4_0_vbmi(const blm_matmul_args *a,
                                                                  uint64_t row0, uint64_t row1)
 {
-    const blm_avx512_token m = blm_avx512_begin(BLM_Q4_0, a);
-    for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
-        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++) {
-            const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
-            blm_avx512_q4_0_row(&m, row, row + a->w->row_bytes, i);
-        }
-        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all);
-    }
+    blm_avx512_q4_0_token(a, row0, row1, 1);
+}
+
+BLM_PRIVATE BLM_AVX512_VBMI void blm_avx512_matmul_pair_q4_0_vbmi(const blm_matmul_args *a,
+                                                                  uint64_t row0, uint64_t row1)
+{
+    blm_avx512_q4_0_token(a, row0, row1, 2);
 }
 
 /* ---- Float weights --------------------------------------------------------------------- */
@@ -778,7 +834,7 @@ BLM_AVX512_INLINE void blm_avx512_float_one(const blm_matmul_args *a, uint64_t r
             const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
             blm_avx512_float_row(type, row, a->x->f32, a->x->cols, s, strips, i);
         }
-        blm_avx512_put_rows(a->y + r, row1 - r, strips, s.all);
+        blm_avx512_put_rows(a->y + r, row1 - r, strips, s.all, 1);
     }
 }
 
@@ -797,7 +853,12 @@ BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
     BLM_AVX512 static void blm_avx512_one_##name(const blm_matmul_args *a, uint64_t row0,      \
                                                  uint64_t row1)                                \
     {                                                                                          \
-        blm_avx512_one_token(a, row0, row1, number);                                           \
+        blm_avx512_one_token(a, row0, row1, number, 1);                                        \
+    }                                                                                          \
+    BLM_AVX512 static void blm_avx512_pair_##name(const blm_matmul_args *a, uint64_t row0,     \
+                                                  uint64_t row1)                               \
+    {                                                                                          \
+        blm_avx512_one_token(a, row0, row1, number, 2);                                        \
     }
 BLM_BLOCK_TYPES(BLM_AVX512_BLOCKS)
 #undef BLM_AVX512_BLOCKS
@@ -808,6 +869,14 @@ BLM_PRIVATE void blm_avx512_matmul_one(const blm_matmul_args *a, uint64_t row0, 
     static const blm_matmul_fn one[BLM_TYPE_LIMIT] = {BLM_TYPES(BLM_AVX512_ONE)};
 #undef BLM_AVX512_ONE
     one[a->w->type](a, row0, row1);
+}
+
+BLM_PRIVATE void blm_avx512_matmul_pair(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+{
+#define BLM_AVX512_PAIR(name, number, values, bytes) [number] = blm_avx512_pair_##name,
+    static const blm_matmul_fn pair[BLM_TYPE_LIMIT] = {BLM_BLOCK_TYPES(BLM_AVX512_PAIR)};
+#undef BLM_AVX512_PAIR
+    pair[a->w->type](a, row0, row1);
 }
 
 #endif
