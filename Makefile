@@ -115,7 +115,7 @@ $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(
 test: deps-test ## build everything and run all tests
 	@$(MAKE) --no-print-directory check
 
-check: $(if $(PROGRAMS_ONLY),,all $(BUILD)/bench) $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
+check: $(if $(PROGRAMS_ONLY),,all $(BUILD)/bench $(BUILD)/grid_png) $(TESTS) $(BUILD)/tests/check_kernels $(REPLAYS)
 	@tests/run.sh $(BUILD)
 
 THREADED := test_posix test_workers

@@ -48,7 +48,7 @@ STAGES = (
         dict(end=1.01, mix=dict(batch=24, multi=0.2, plain=0.3, words=0.28, weights=ASKED), encoder_rate=0.0, probe=0.1),)),
     dict(peak=1e-3, quantise_from=0.7, parts=(
         dict(end=0.12, mix=dict(batch=12, multi=0.0, plain=0.3, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.5),
-        dict(end=1.01, mix=dict(batch=12, multi=0.2, plain=0.35, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.15))),
+        dict(end=1.01, mix=dict(batch=12, multi=0.2, plain=0.35, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.3))),
 )
 WARM_UP_STEPS = 100
 SAVE_EVERY_S = 150
