@@ -236,7 +236,7 @@ BLM_AVX512_INLINE void blm_avx512_round_queries(blm_avx512_group *g)
 /* The f16 scales of the rows of the block at j0 in the order of lanes of weights, times `by`,
  * 0 from `end` on. */
 BLM_AVX512_INLINE void blm_avx512_block_scales(const uint8_t *scale, size_t stride, uint32_t j0,
-                                              uint32_t end, float by, float *out)
+                                               uint32_t end, float by, float *out)
 {
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < 4; i += 2) {
@@ -259,7 +259,7 @@ BLM_AVX512_INLINE void blm_avx512_weigh_q8(blm_avx512_group *g, uint32_t queries
     __m512 s[BLM_AVX512_TILE][BLM_AVX512_TILE];
     blm_avx512_weights4 w;
     blm_avx512_block_scales(a->k_scale, a->k_scale_stride, j0, end, BLM_AVX512_TO_POWER,
-                           k_scale);
+                            k_scale);
     blm_avx512_block_scales(a->v_scale, a->v_scale_stride, j0, end, 1, v_scale);
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < queries; t++) {

@@ -50,6 +50,29 @@ static void hostile_ask(const hostile_job *job, bluelm *engine, uint32_t n_vocab
     bluelm_reset(engine);
 }
 
+/* The mmproj goes and comes back elsewhere, and a picture is looked at from there. */
+static void hostile_move(const hostile_job *job, bluelm *engine, uint32_t n_vocab)
+{
+    const bluelm_weights *w = &job->weights;
+    bluelm_error err;
+    hostile_job again = *job;
+    if (!hostile_check(bluelm_vision_release(engine, &err), &err)) return;
+    uint8_t *copy = malloc(w->mmproj_bytes);
+    hostile_must(copy != NULL, "no memory");
+    memcpy(copy, w->mmproj, w->mmproj_bytes);
+    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes - 1, &err) < 0,
+                 "a shorter file is attached");
+    copy[0] ^= 1;
+    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) < 0,
+                 "another file is attached");
+    copy[0] ^= 1;
+    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) == 0,
+                 "the same file is not attached");
+    again.max_steps = 8;
+    hostile_ask(&again, engine, n_vocab);
+    free(copy);
+}
+
 int hostile_run(const hostile_job *job)
 {
     bluelm_memory need;
@@ -69,13 +92,14 @@ int hostile_run(const hostile_job *job)
     hostile_must(described >= 0, "planned, but not to be described");
     void *arena = malloc((size_t)need.total_bytes);
     hostile_must(arena != NULL, "no memory");
-    int made = bluelm_init(&engine, arena, (size_t)need.total_bytes, &job->weights, &job->config,
-                           NULL, &err);
+    int made = bluelm_init(&engine, arena, (size_t)need.total_bytes, &job->weights,
+                           &job->config, NULL, &err);
     /* What is planned can be built, but for what only the index itself can tell. */
     hostile_must(made >= 0 || made == BLUELM_E_FORMAT, "planned, but not to be built");
     if (hostile_check(made, &err)) {
         hostile_check(bluelm_set_sampling(engine, &job->sampling, &err), &err);
         hostile_ask(job, engine, info.n_vocab);
+        if (job->weights.mmproj && job->picture_width) hostile_move(job, engine, info.n_vocab);
     }
     free(arena);
     return planned;
