@@ -1,7 +1,8 @@
 """The demo pair with its matrices in another type: F32, Q8_0, Q4_0.
 
-What is F32 there and then quantised is as good as the file it comes from: `export.py --float` writes the trained weights to
-build/train/float, which is taken where it is; else the demo's own files, whose weights are rounded already."""
+What is F32 there and then quantised is as good as the file it comes from: `tools/train/export.py --float --demo
+build/train/float` writes the trained weights, which are taken where they are; else the demo's own files, whose weights are
+rounded already."""
 import array
 import os
 import struct

@@ -1,6 +1,7 @@
 """Writes the demo model's two GGUF files from a checkpoint, and loads such files back into the network.
 
     python3 export.py --checkpoint ../../build/train/checkpoint.pt --demo ../../demo
+    python3 export.py --float --demo ../../build/train/float
 """
 import argparse
 import os
@@ -188,14 +189,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default="../../build/train/checkpoint.pt")
     parser.add_argument("--demo", default="../../demo")
+    parser.add_argument("--float", action="store_true", help="weights as training left them, not rounded: what the study compares with")
     options = parser.parse_args()
     tokenizer = Tokenizer()
     saved = torch.load(options.checkpoint, map_location="cpu")
     model = Model(len(tokenizer.tokens), SIZES[saved["size"]])
     model.load_state_dict(saved["model"])
     os.makedirs(options.demo, exist_ok=True)
-    write_file(os.path.join(options.demo, LLM_FILE), language_keys(tokenizer, model.size), language_tensors(model))
-    write_file(os.path.join(options.demo, MMPROJ_FILE), vision_keys(model.size), vision_tensors(model))
+    for file, keys, entries in ((LLM_FILE, language_keys(tokenizer, model.size), language_tensors(model)),
+                                (MMPROJ_FILE, vision_keys(model.size), vision_tensors(model))):
+        if options.float:
+            entries = [(name, view, F32) for name, view, _ in entries]
+        write_file(os.path.join(options.demo, file), keys, entries)
 
 
 if __name__ == "__main__":
