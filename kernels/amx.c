@@ -1,4 +1,6 @@
-/* Products of many tokens by AMX tiles of bf16. One instruction multiplies 16 tokens x 32
+/* Products of many tokens by AMX tiles of bf16: the encoder's, whose tokens always come
+ * together. A prompt's may come one by one, and must give the same bits then: the products of
+ * AVX-512 are theirs. One instruction multiplies 16 tokens x 32
  * columns with 32 columns x 16 rows into 16 x 16 sums of f32, so a sum runs over the whole
  * row: weights are scaled while they are unpacked and nothing is scaled afterwards. With
  * int8 tiles each block of 32 columns would have its own scale: every 8 cycles of
@@ -306,7 +308,7 @@ BLM_AMX_INLINE void blm_amx_fill(uint32_t type, blm_amx_panel *p, uint32_t until
     }
 }
 
-/* Every type has a way: from f32_tokens tokens on nothing else is quantised for. */
+/* Every type has a way: nothing is quantised for these products. */
 #define BLM_AMX_FILL(name, number, values, bytes)                                              \
     BLM_AMX static void blm_amx_fill_##name(blm_amx_panel *p, uint32_t until)                  \
     {                                                                                          \
@@ -475,11 +477,8 @@ BLM_AMX static void blm_amx_run(blm_amx_product *m)
 
 /* ---- The table ----------------------------------------------------------------------- */
 
-/* Fewer leave rows of a tile empty, and are as fast without it. */
-enum { BLM_AMX_LEAST_TOKENS = 16 };
-
 /* Tokens in runs of about the same length, at most 128. */
-static void blm_amx_matmul_many(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
+static void blm_amx_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
 {
     static const blm_amx_tiles whole = {.palette = 1,
                                         .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
@@ -500,20 +499,9 @@ static void blm_amx_matmul_many(const blm_matmul_args *a, uint64_t row0, uint64_
     BLM_AMX_RELEASE();
 }
 
-static void blm_amx_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1)
-{
-    if (a->x->tokens >= BLM_AMX_LEAST_TOKENS)
-        blm_amx_matmul_many(a, row0, row1);
-    else if (a->w->type == BLM_Q4_0)
-        blm_avx512_matmul_q4_0_vbmi(a, row0, row1);
-    else
-        blm_avx512_matmul(a, row0, row1);
-}
-
 BLM_PRIVATE void blm_kernels_amx(blm_kernels *k)
 {
-    k->f32_tokens = BLM_AMX_LEAST_TOKENS;
-#define BLM_AMX_ENTRY(name, number, values, bytes) k->matmul8[number] = blm_amx_matmul;
+#define BLM_AMX_ENTRY(name, number, values, bytes) k->matmul_bf16[number] = blm_amx_matmul;
     BLM_TYPES(BLM_AMX_ENTRY)
 #undef BLM_AMX_ENTRY
 }

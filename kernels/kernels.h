@@ -129,15 +129,15 @@ typedef struct blm_kernels {
     /* Products, by the weights' type, of x's q, scale and sum with x->bits 8. For F32, F16
      * and BF16 weights they read x->f32 and any cols will do; for the others cols is a
      * multiple of the type's block.
-     * For f32_tokens tokens and more, matmul8 reads x->f32 alone, whatever the weights,
-     * and rounds both factors to bf16 (to nearest even): an error of up to 2^-7 of
-     * sum |w x| beside that of the sum. UINT32_MAX but with AMX. matmul16 never does: it is
+     * matmul_bf16 reads x->f32 alone, whatever the weights, and rounds both factors to bf16
+     * (to nearest even): an error of up to 2^-7 of sum |w x| beside that of the sum. A set
+     * has it for all types or for none. matmul16 is
      * what blm_matmul16 calls for each of the two rows that int16 activations are, and
      * matmul_pair, where a set has it, for the two rows of one token together. */
     blm_matmul_fn matmul8[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul16[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul_pair[BLM_TYPE_LIMIT];
-    uint32_t f32_tokens;
+    blm_matmul_fn matmul_bf16[BLM_TYPE_LIMIT];
 
     /* One row of any type to f32, by type: a token's embedding.
      *   row  cols values, any alignment;  cols: a multiple of the type's block */
@@ -195,7 +195,8 @@ typedef struct blm_kernels {
 /* Fills the table for this machine.
  *   port_features  BLUELM_CPU_* that the port reports
  *   mask           as config.cpu_mask: 0 all, BLUELM_CPU_NONE scalar, else those named */
-BLM_PRIVATE BLM_COLD void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32_t mask);
+BLM_PRIVATE BLM_COLD void blm_kernels_init(blm_kernels *k, uint32_t port_features,
+                                           uint32_t mask);
 
 /* Quantises tokens [token0, token1) of x->f32 into q, scale and sum, as x->bits says. */
 BLM_PRIVATE void blm_acts_quantize(const blm_kernels *k, const blm_acts *x, uint32_t token0,

@@ -666,7 +666,6 @@ static void blm_scalar_fill_rows(blm_kernels *k)
 BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
 {
     memset(k, 0, sizeof *k);
-    k->f32_tokens = UINT32_MAX;
     blm_scalar_fill_types(k);
     blm_scalar_fill_rows(k);
     k->rms_norm = blm_scalar_rms_norm;

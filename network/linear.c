@@ -15,6 +15,7 @@ typedef struct blm_linear_job {
     blm_acts acts;
     const blm_product *products;
     uint32_t count;
+    int bf16; /* both factors are rounded to bf16: nothing is quantised */
 } blm_linear_job;
 
 BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count)
@@ -50,6 +51,7 @@ BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_comp
     uint64_t narrow_bytes =
         bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
     blm_acts_take(&l->acts, arena, max_tokens, max_cols, bits);
+    l->may_round = 0;
     l->product_bytes =
         blm_linear_align(blm_matmul_scratch_bytes(c->kernels.panel_bytes, max_cols, bits));
     l->scratch_bytes = l->product_bytes + blm_linear_align(narrow_bytes);
@@ -135,7 +137,9 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
     uint8_t *scratch = job->linear->scratch + part * job->linear->scratch_bytes;
     const blm_matmul_args args = {
         .w = p->w, .x = &job->acts, .y = p->y, .y_stride = p->y_stride, .scratch = scratch};
-    if (blm_linear_is_narrow(p->w, job->acts.bits))
+    if (job->bf16)
+        k->matmul_bf16[p->w->type](&args, first, end);
+    else if (blm_linear_is_narrow(p->w, job->acts.bits))
         blm_linear_narrow_rows(k, &args, scratch + job->linear->product_bytes, first, end);
     else
         blm_linear_multiply(k, &args, job->linear->acts.bits, first, end);
@@ -156,10 +160,10 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
                                 size_t x_stride, uint32_t tokens, uint32_t cols,
                                 const blm_product *products, uint32_t count)
 {
-    blm_linear_job job = {l, c, l->acts, products, count};
+    blm_linear_job job = {l, c, l->acts, products, count, 0};
     int quantised = 0;
-    const int from_f32 = l->acts.bits == 8 && tokens >= c->kernels.f32_tokens;
-    for (uint32_t i = 0; i < count && !from_f32; i++)
+    job.bf16 = l->may_round && l->acts.bits == 8 && c->kernels.matmul_bf16[BLM_F32] != NULL;
+    for (uint32_t i = 0; i < count && !job.bf16; i++)
         quantised |= !blm_type_is_float(products[i].w->type) ||
                      blm_linear_is_narrow(products[i].w, l->acts.bits);
     job.acts.f32 = x;

@@ -16,6 +16,8 @@ typedef struct blm_compute {
 /* Scratch for products of up to max_tokens x max_cols activations. */
 typedef struct blm_linear {
     blm_acts acts;
+    int may_round;          /* may round factors to bf16 instead of quantising to int8; 0:
+                             * the same bits however many tokens come at once. The owner's  */
     uint8_t *scratch;       /* [workers][scratch_bytes]: of the product, then Q8_0 rows    */
     uint64_t scratch_bytes; /* of one worker                                               */
     uint64_t product_bytes; /* of them for the product                                     */

@@ -41,6 +41,7 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
     else
         blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, tokens,
                         BLM_MAX(p->merged, p->hidden), p->narrow_cols);
+    w->linear.may_round = 1;
 }
 
 /* ---- Work in parts ----------------------------------------------------------------------- */

@@ -83,6 +83,7 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
     blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, rows,
                     BLM_MAX(wide, m->ffn), m->narrow_cols);
+    w->linear.may_round = 1;
 
     blm_overlay_open(&overlay, arena);
     w->q = (float *)blm_arena_take(arena, rows, row_bytes);
@@ -111,6 +112,7 @@ BLM_PRIVATE void blm_vision_take_ahead(blm_vision_work *w, blm_arena *arena,
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, max_patches, patch_values,
                     0);
+    w->linear.may_round = 1;
 }
 
 /* ---- Positions --------------------------------------------------------------------------- */

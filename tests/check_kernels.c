@@ -173,11 +173,6 @@ static double product_activation(const product *p, uint32_t t, uint32_t k)
     return sum;
 }
 
-static int takes_bf16(const product *p)
-{
-    return p->bits == 8 && p->tokens >= p->k->f32_tokens;
-}
-
 static double as_bf16(double x)
 {
     return (double)blm_f32_of_bf16(blm_bf16_of_f32((float)x));
@@ -191,8 +186,8 @@ static double product_error(const product *p, const float *y, size_t y_stride, i
     double *sizes = take(cols * sizeof *sizes), worst = 0;
     for (uint32_t t = 0; t < p->tokens; t++) {
         for (uint32_t i = 0; i < cols; i++) {
-            double value = takes_bf16(p) ? (double)p->x.f32[t * p->x.f32_stride + i]
-                                         : product_activation(p, t, i);
+            double value = p->bf16 ? (double)p->x.f32[t * p->x.f32_stride + i]
+                                   : product_activation(p, t, i);
             x[(size_t)t * cols + i] = bf16 ? as_bf16(value) : value;
         }
     }
@@ -219,7 +214,7 @@ static double product_error(const product *p, const float *y, size_t y_stride, i
  * rounded factors; against factors as they are, 2^-8 for each of the two. */
 static void product_compare(const product *p, const float *y, size_t y_stride, const char *what)
 {
-    const int bf16 = takes_bf16(p);
+    const int bf16 = p->bf16;
     double worst = product_error(p, y, y_stride, bf16);
     report(worst <= 2e-6, what, pattern_names[p->pattern], worst, p->cols);
     if (!bf16) return;
@@ -262,13 +257,14 @@ static blm_acts token_of(const blm_acts *x, uint32_t t)
 static int takes_tokens_alike(const product *p)
 {
     const char *name = p->k->name;
-    return !strcmp(name, "scalar") || !strcmp(name, "sse41") || !strcmp(name, "avx512");
+    return !strcmp(name, "scalar") || !strcmp(name, "sse41") || !strcmp(name, "avx512") ||
+           !strcmp(name, "amx");
 }
 
 /* A token alone must get the bits that it gets among others. */
 static void product_alone(const product *p, const float *y, size_t y_stride, const char *what)
 {
-    if (!takes_tokens_alike(p)) return;
+    if (!takes_tokens_alike(p) || p->bf16) return;
     float *alone = take(p->rows * sizeof *alone);
     for (uint32_t t = 0; t < p->tokens; t++) {
         product one = *p;
@@ -281,10 +277,14 @@ static void product_alone(const product *p, const float *y, size_t y_stride, con
     free(alone);
 }
 
+/* Whether products are those that round to bf16. */
+static int want_bf16;
+
 static void check_product(product *p, const char *what, int cuts)
 {
     guarded g;
     size_t y_stride = p->rows + 2;
+    p->bf16 = want_bf16;
     product_make(p);
     float *y = guard(&g, ((p->tokens - 1) * y_stride + p->rows) * sizeof *y);
     product_run(p, y, y_stride, 0, p->rows);
@@ -871,9 +871,8 @@ static void check_attend(const blm_kernels *k, const blm_kernels *scalar, int ki
             apart = fmax(apart, fabs((double)(one.out[e] - together[i * a.out_stride + e])));
         free(one.out);
     }
-    const int exact = allowed < 1e-4 || (kind == ATTEND_Q8 && !strcmp(k->name, "avx512"));
-    report(apart <= (exact ? 0 : allowed), name, "depends on the queries beside it",
-           apart, queries);
+    report(apart <= (kind == ATTEND_I16 ? allowed : 0), name, "depends on the queries beside it", apart,
+           queries);
     unguard(&g, name);
     unguard(&scratch, "scratch of attention");
     free(q);
@@ -1034,6 +1033,10 @@ static void check_set(const blm_kernels *k, const blm_kernels *scalar)
         check_products_of(k, type, 8);
         check_products_of(k, type, 16);
         check_large_products(k, type, 8);
+        want_bf16 = k->matmul_bf16[types[type].type] != NULL;
+        if (want_bf16) check_products_of(k, type, 8);
+        if (want_bf16) check_large_products(k, type, 8);
+        want_bf16 = 0;
         check_large_products(k, type, 16);
         check_contained(k, type, 5);
         check_contained(k, type, 21);

@@ -61,7 +61,7 @@ double f16_value(const uint8_t *p);
 typedef struct product {
     const blm_kernels *k;
     uint32_t type, bits, rows, tokens, cols;
-    int pattern;
+    int pattern, bf16; /* bf16: of matmul_bf16, with bits 8 */
     uint8_t *weights_block;
     blm_tensor w;
     blm_acts x;

@@ -246,7 +246,7 @@ void product_run(const product *p, float *y, size_t y_stride, uint64_t row0, uin
     if (p->bits == 16)
         blm_matmul16(p->k, &a, row0, row1);
     else
-        p->k->matmul8[p->type](&a, row0, row1);
+        (p->bf16 ? p->k->matmul_bf16 : p->k->matmul8)[p->type](&a, row0, row1);
     free(block);
 }
 
