@@ -28,6 +28,13 @@
 #define BLM_MAX(a, b)   ((a) > (b) ? (a) : (b))
 #define BLM_COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 
+/* What a build leaves out is declared all the same. gcc asks for this at the end of the file
+ * alone, so that it cannot be put back before. */
+#if defined(BLM_UNITY) &&                                                                      \
+    (defined(BLUELM_NO_VISION) || defined(BLUELM_NO_LANGUAGE) || defined(BLUELM_NO_CHAT))
+#pragma GCC diagnostic ignored "-Wunused-function"
+#endif
+
 /* Little-endian loads from any address: model files promise no alignment, and the
  * compiler turns these into single loads. */
 static inline BLM_UNUSED uint16_t blm_load_u16(const void *p)

@@ -17,6 +17,21 @@ BLM_PRIVATE blm_name *blm_name_add(blm_name *name, const char *text);
 BLM_PRIVATE blm_name *blm_name_add_string(blm_name *name, blm_string text);
 BLM_PRIVATE blm_name *blm_name_add_number(blm_name *name, uint64_t number);
 
+/* Subjects of errors alone: a build without texts does not put them together. */
+#ifdef BLUELM_NO_ERROR_TEXT
+typedef struct blm_subject {
+    const char *text;
+} blm_subject;
+#define blm_subject_start(subject, before)    ((void)(before), (subject)->text = "", (subject))
+#define blm_subject_add(subject, more)        ((void)(more), (subject))
+#define blm_subject_add_string(subject, more) ((void)(more), (subject))
+#else
+typedef blm_name blm_subject;
+#define blm_subject_start      blm_name_start
+#define blm_subject_add        blm_name_add
+#define blm_subject_add_string blm_name_add_string
+#endif
+
 /* Fails with "before + value" as the subject, as in "llm: architecture mamba". */
 BLM_PRIVATE int blm_fail_value(bluelm_error *err, int code, const char *before,
                                blm_string value, uint64_t need, uint64_t have);

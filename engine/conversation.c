@@ -73,7 +73,7 @@ static int blm_add_words(bluelm *engine, const char *utf8, size_t bytes, int mar
 
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err)
 {
-    while (bytes && utf8 && blm_turn_trims_start(engine) && blm_chat_is_blank(*utf8))
+    while (bytes && utf8 && blm_turn_trims(engine, *utf8))
         utf8++, bytes--;
     return blm_add_words(engine, utf8, bytes, 0, err);
 }

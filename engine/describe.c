@@ -12,10 +12,8 @@ const char *bluelm_version(void)
 int bluelm_describe(const bluelm_weights *weights, bluelm_info *info, bluelm_error *err)
 {
     blm_layout l;
-    blm_arena counting;
     if (!weights || !info) return blm_fail_null(err, weights ? "info" : "weights");
-    blm_arena_start(&counting, NULL, UINT64_MAX);
-    int code = blm_engine_layout(&l, &counting, weights, NULL, NULL, err);
+    int code = blm_engine_count(&l, weights, NULL, err);
     const blm_language *m = &l.language;
     *info = (bluelm_info){
         .architecture = l.has_language ? m->architecture : "none",

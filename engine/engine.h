@@ -163,9 +163,11 @@ typedef struct blm_layout {
     uint32_t n_tokens;             /* of the vocabulary */
     int32_t bos, eos, eot;
     blm_language language;
+#ifndef BLUELM_NO_VISION
     blm_vision vision;
     blm_tile_rule tile_rule;
     blm_image_markup markup;
+#endif
     uint32_t row_values;
     uint32_t max_patches; /* of one tile                   */
     uint32_t image_rows;  /* most image tokens of a picture */
@@ -177,12 +179,16 @@ BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
                                   const bluelm_weights *weights, const bluelm_config *config,
                                   const bluelm_port *port, bluelm_error *err);
 
+/* The same, counted alone. */
+BLM_PRIVATE BLM_COLD int blm_engine_count(blm_layout *l, const bluelm_weights *weights,
+                                          const bluelm_config *config, bluelm_error *err);
+
 /* What bluelm_init does after bluelm_plan: builds the engine in an arena that is large enough.
  * Errors: BLUELM_E_FORMAT when it does not come out as planned. */
-BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
-                                 const bluelm_memory *planned, const bluelm_weights *weights,
-                                 const bluelm_config *config, const bluelm_port *port,
-                                 bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
+                                          uint64_t planned_bytes, const bluelm_weights *weights,
+                                          const bluelm_config *config, const bluelm_port *port,
+                                          bluelm_error *err);
 
 /* Of BLUELM_ACT_*. */
 static inline BLM_UNUSED uint32_t blm_activation_bits(uint32_t activation_type)
@@ -190,10 +196,8 @@ static inline BLM_UNUSED uint32_t blm_activation_bits(uint32_t activation_type)
     return activation_type == BLUELM_ACT_INT16 ? 16 : 8;
 }
 
-/* Parts of it. Bytes taken since *mark, which moves on; what computes, `alone` on one thread
- * beside the others. */
+/* Bytes taken since *mark, which moves on. */
 BLM_PRIVATE uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark);
-BLM_PRIVATE void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone);
 
 /* The language model's: its file, with tables and vocabulary; what it remembers, and bytes of
  * a snapshot of what cannot be cut back; its activations. */
@@ -202,13 +206,13 @@ BLM_PRIVATE BLM_COLD void blm_layout_state(blm_layout *l, uint64_t *snapshot_byt
 BLM_PRIVATE BLM_COLD void blm_layout_language(blm_layout *l, const blm_compute *c);
 
 /* The encoder's: its file; how many tokens a picture can have, and how many are read at once,
- * left as they are without an encoder; its texts in the words of the vocabulary; its places in
+ * left as they are without an encoder; its texts in the words of the vocabulary, whose markers become control; its places in
  * the overlay; what the engine takes over; what it says of itself. */
 BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err);
 BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
                                            uint32_t *at_once);
 BLM_PRIVATE void blm_layout_markup(blm_layout *l);
-BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, const blm_compute *c);
+BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, blm_compute *c);
 BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l);
 BLM_PRIVATE void blm_layout_describe_vision(const blm_layout *l, bluelm_info *info);
 
@@ -226,10 +230,8 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
  * it, or config.date, is too long). */
 BLM_PRIVATE int blm_layout_own_chat(blm_layout *l, bluelm_error *err);
 
-/* Makes control of the tokens that are markers of the chat template, and of the texts around
- * pictures. */
+/* Makes control of the tokens that are markers of the chat template. */
 BLM_PRIVATE void blm_guard_turns(blm_vocab *v, const blm_chat_template *t);
-BLM_PRIVATE void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m);
 
 /* Fills in defaults and checks limits: of fields that do not depend on the model, and of
  * those whose defaults come from it. Errors: BLUELM_E_ARG names the field. */
@@ -253,12 +255,11 @@ BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e);
 BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
 
 /* What the chat template says to what is added. Where the waiting text ends without what the
- * template trims; whether the open turn's words come to nothing; whether the next blank of a
- * text is trimmed; before words; before an answer, where another's turn is open. Around a
+ * template trims; whether the open turn's words come to nothing, or begin behind `c`; before words; before an answer, where another's turn is open. Around a
  * picture: begin may be called again when the input was put back to what it was before. */
 BLM_PRIVATE uint32_t blm_turn_text_end(const bluelm *e);
 BLM_PRIVATE int blm_turn_drops_words(const bluelm *e);
-BLM_PRIVATE int blm_turn_trims_start(const bluelm *e);
+BLM_PRIVATE int blm_turn_trims(const bluelm *e, char c);
 BLM_PRIVATE int blm_turn_begin_words(bluelm *e, bluelm_error *err);
 BLM_PRIVATE int blm_turn_answer(bluelm *e, bluelm_error *err);
 BLM_PRIVATE void blm_begin_picture(bluelm *e, const blm_call *before);

@@ -5,11 +5,11 @@
 
 /* ---- Pieces ------------------------------------------------------------------------------- */
 
-BLM_PRIVATE void blm_layout_compute(const blm_layout *l, blm_compute *c, int alone)
+static void blm_layout_compute(const blm_layout *l, blm_compute *c)
 {
     memset(c, 0, sizeof *c);
-    if (l->port && !alone) c->workers.port = *l->port;
-    c->workers.count = alone ? 1 : l->config.workers;
+    if (l->port) c->workers.port = *l->port;
+    c->workers.count = l->config.workers;
     c->activation_bits = blm_activation_bits(l->config.activation_type);
     c->vision_activation_bits = blm_activation_bits(l->config.vision_activation_type);
     blm_kernels_init(&c->kernels, l->port ? l->port->cpu_features : 0, l->config.cpu_mask);
@@ -20,7 +20,7 @@ BLM_COLD static void blm_layout_overlay(blm_layout *l)
     bluelm_memory *m = &l->memory;
     blm_compute counted, *c = l->e ? &l->e->compute : &counted;
     blm_overlay overlay;
-    blm_layout_compute(l, c, 0);
+    blm_layout_compute(l, c);
     blm_overlay_open(&overlay, l->arena);
     if (l->has_vision) blm_layout_vision(l, c);
     blm_overlay_next(&overlay, l->arena);
@@ -39,7 +39,7 @@ BLM_PRIVATE uint64_t blm_layout_part(const blm_arena *arena, uint64_t *mark)
 }
 
 /* What a conversation keeps from step to step. */
-static void blm_layout_conversation(blm_layout *l, uint64_t *mark)
+BLM_COLD static void blm_layout_conversation(blm_layout *l, uint64_t *mark)
 {
     blm_arena *arena = l->arena;
     bluelm_memory *m = &l->memory;
@@ -70,7 +70,7 @@ static void blm_layout_conversation(blm_layout *l, uint64_t *mark)
 }
 
 /* What waits to be read, and what was. */
-static void blm_layout_queue(blm_layout *l)
+BLM_COLD static void blm_layout_queue(blm_layout *l)
 {
     const bluelm_config *c = &l->config;
     blm_arena *arena = l->arena;
@@ -181,28 +181,42 @@ BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
 
 /* ---- Public ------------------------------------------------------------------------------ */
 
+BLM_PRIVATE BLM_COLD int blm_engine_count(blm_layout *l, const bluelm_weights *weights,
+                                          const bluelm_config *config, bluelm_error *err)
+{
+    blm_arena counting;
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    return blm_engine_layout(l, &counting, weights, config, NULL, err);
+}
+
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config, bluelm_memory *need,
                 bluelm_error *err)
 {
     blm_layout layout;
-    blm_arena counting;
     if (!weights || !need) return blm_fail_null(err, weights ? "need" : "weights");
-    blm_arena_start(&counting, NULL, UINT64_MAX);
-    int code = blm_engine_layout(&layout, &counting, weights, config, NULL, err);
+    int code = blm_engine_count(&layout, weights, config, err);
     *need = layout.memory;
+    return code;
+}
+
+/* Not within bluelm_init, as blm_engine_build: a layout takes room on the stack. */
+BLM_COLD static int blm_plan_bytes(const bluelm_weights *weights, const bluelm_config *config,
+                                   uint64_t *total_bytes, bluelm_error *err)
+{
+    blm_layout layout;
+    if (!weights) return blm_fail_null(err, "weights");
+    int code = blm_engine_count(&layout, weights, config, err);
+    *total_bytes = layout.memory.total_bytes;
     return code;
 }
 
 /* The files may have changed between the layouts: each was sound by itself then, but the
  * second is not what there is room for. */
-static int blm_layout_as_planned(const blm_layout *l, const bluelm_memory *planned,
-                                 bluelm_error *err)
+static int blm_layout_as_planned(const blm_layout *l, uint64_t planned_bytes, bluelm_error *err)
 {
-    if (blm_arena_ok(l->arena) &&
-        blm_same_bytes(&l->memory, planned, offsetof(bluelm_memory, workers)))
-        return BLUELM_OK;
+    if (blm_arena_ok(l->arena) && l->memory.total_bytes == planned_bytes) return BLUELM_OK;
     return blm_fail(err, BLUELM_E_FORMAT, "a model file changed while it was read",
-                    planned->total_bytes, l->memory.total_bytes, 0);
+                    planned_bytes, l->memory.total_bytes, 0);
 }
 
 /* The engine takes over what was opened. Its own parts may point at one another, and at
@@ -224,7 +238,7 @@ static void blm_layout_hand_over(const blm_layout *l)
 }
 
 BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_bytes,
-                                 const bluelm_memory *planned, const bluelm_weights *weights,
+                                 uint64_t planned_bytes, const bluelm_weights *weights,
                                  const bluelm_config *config, const bluelm_port *port,
                                  bluelm_error *err)
 {
@@ -232,7 +246,7 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
     blm_layout layout;
     blm_arena_start(&block, arena, arena_bytes);
     int code = blm_engine_layout(&layout, &block, weights, config, port, err);
-    if (code == BLUELM_OK) code = blm_layout_as_planned(&layout, planned, err);
+    if (code == BLUELM_OK) code = blm_layout_as_planned(&layout, planned_bytes, err);
     if (code < 0) {
         blm_arena_release(&block);
         return code;
@@ -246,15 +260,14 @@ BLM_PRIVATE int blm_engine_build(bluelm **engine, void *arena, size_t arena_byte
 int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes, const bluelm_weights *weights,
                 const bluelm_config *config, const bluelm_port *port, bluelm_error *err)
 {
-    bluelm_memory need;
+    uint64_t need;
     if (!engine) return blm_fail_null(err, "engine");
     *engine = NULL;
-    int code = bluelm_plan(weights, config, &need, err);
+    int code = blm_plan_bytes(weights, config, &need, err);
     if (code < 0) return code;
-    if (!arena || need.total_bytes > arena_bytes)
-        return blm_fail(err, BLUELM_E_BUDGET, "arena", need.total_bytes,
-                        arena ? arena_bytes : 0, 0);
-    return blm_engine_build(engine, arena, arena_bytes, &need, weights, config, port, err);
+    if (!arena || need > arena_bytes)
+        return blm_fail(err, BLUELM_E_BUDGET, "arena", need, arena ? arena_bytes : 0, 0);
+    return blm_engine_build(engine, arena, arena_bytes, need, weights, config, port, err);
 }
 
 void bluelm_close(bluelm *engine, int wipe)

@@ -53,7 +53,7 @@ BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
     return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);
 }
 
-BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
+BLM_PRIVATE BLM_COLD int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
 {
     l->has_vision = l->weights->mmproj != NULL && (l->has_language || !l->weights->llm);
     if (!l->has_vision) return BLUELM_OK;
@@ -87,14 +87,6 @@ BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
     *at_once = l->vision.dynamic ? bounds.tokens : l->vision.projector.tokens;
 }
 
-BLM_PRIVATE void blm_layout_markup(blm_layout *l)
-{
-    blm_vocab *v = l->e ? &l->e->vocab : NULL;
-    if (!v || !l->has_vision || !l->has_vocab) return;
-    blm_guard_pictures(v, &l->markup);
-    blm_image_markup_fit(&l->markup, v);
-}
-
 /* ---- Pieces ------------------------------------------------------------------------------- */
 
 /* Canvases lie in front of what reads a picture and of what encodes it. */
@@ -116,17 +108,19 @@ static void blm_layout_reading(blm_layout *l, blm_overlay *overlay, uint64_t *ca
     l->e->scratch = scratch;
 }
 
-/* A batch that is embedded ahead. */
-BLM_COLD static void blm_layout_ahead(blm_layout *l)
+/* A batch that is embedded ahead, by one worker. */
+BLM_COLD static void blm_layout_ahead(blm_layout *l, blm_compute *c)
 {
-    blm_compute counted, *c = l->e ? &l->e->ahead_compute : &counted;
+    const blm_workers workers = c->workers;
     blm_vision_work work;
-    blm_layout_compute(l, c, 1);
+    c->workers = (blm_workers){.count = 1};
+    if (l->e) l->e->ahead_compute = *c;
     blm_vision_take_ahead(l->e ? &l->e->ahead_work : &work, l->arena, &l->vision, c,
                           l->config.tiles_per_batch, l->max_patches);
+    c->workers = workers;
 }
 
-BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, const blm_compute *c)
+BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, blm_compute *c)
 {
     blm_vision_work work;
     blm_overlay overlay;
@@ -134,7 +128,7 @@ BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, const blm_compute *c)
     blm_layout_reading(l, &overlay, &canvas_bytes);
     blm_vision_take(l->e ? &l->e->vision_work : &work, l->arena, &l->vision, c,
                     l->config.tiles_per_batch, l->max_patches);
-    if (l->config.overlap_tiles) blm_layout_ahead(l);
+    if (l->config.overlap_tiles) blm_layout_ahead(l, c);
     l->memory.vision_phase_bytes = canvas_bytes + blm_overlay_next(&overlay, l->arena);
     uint64_t scratch_bytes = blm_overlay_close(&overlay, l->arena);
     if (l->e) l->e->scratch_bytes = scratch_bytes;
@@ -178,10 +172,8 @@ int bluelm_tile_plan(const bluelm_weights *weights, const bluelm_config *config,
                      bluelm_error *err)
 {
     blm_layout l;
-    blm_arena counting;
     if (!weights || !grid) return blm_fail_null(err, weights ? "grid" : "weights");
-    blm_arena_start(&counting, NULL, UINT64_MAX);
-    int code = blm_engine_layout(&l, &counting, weights, config, NULL, err);
+    int code = blm_engine_count(&l, weights, config, err);
     if (code < 0 && code != BLUELM_E_BUDGET) return code;
     if (!l.has_vision) return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
     uint32_t cap =

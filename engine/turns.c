@@ -123,10 +123,10 @@ BLM_PRIVATE int blm_turn_drops_words(const bluelm *e)
     return e->turns.open != BLM_TURN_NONE && blm_turn_drops(e, e->turns.open);
 }
 
-BLM_PRIVATE int blm_turn_trims_start(const bluelm *e)
+BLM_PRIVATE int blm_turn_trims(const bluelm *e, char c)
 {
     const blm_chat_role *role = blm_turn_role(e);
-    if (!role || role->trim == BLM_TRIM_NOTHING) return 0;
+    if (!role || role->trim == BLM_TRIM_NOTHING || !blm_chat_is_blank(c)) return 0;
     return role->trim == BLM_TRIM_PARTS ? e->turns.part_empty : e->turns.empty;
 }
 

@@ -10,8 +10,8 @@
 
 typedef struct blm_architecture {
     const char *name;       /* general.architecture, and what its keys begin with       */
-    const char *ffn_norm;   /* NULL: ffn_norm                                           */
-    const char *final_norm; /* NULL: output_norm                                        */
+    const char *ffn_norm;   /* NULL: ffn_norm.weight                                    */
+    const char *final_norm; /* NULL: output_norm.weight                                 */
     blm_sections sections;
     blm_mixer mixer;         /* of the layers that have no attention                    */
     uint32_t global_every;   /* windowed: but every Nth layer; 0: all are               */
@@ -40,13 +40,13 @@ static const blm_architecture blm_architectures[] = {
      .gated = 1,
      .sections = BLM_SECTIONS_THIRDS,
      .mixer = BLM_MIX_DELTA,
-     .ffn_norm = "post_attention_norm"},
+     .ffn_norm = "post_attention_norm.weight"},
     {.name = "lfm2",
      .halves = 1,
      .head_norms = 1,
      .windowed = 1,
      .mixer = BLM_MIX_CONVOLUTION,
-     .final_norm = "token_embd_norm"},
+     .final_norm = "token_embd_norm.weight"},
     {.name = "gemma", .halves = 1, .gelu = 1, .root_scale = 1},
     {.name = "gemma3",
      .halves = 1,
@@ -107,12 +107,13 @@ static int blm_language_positive(const blm_language_file *f, const char *name, f
 }
 
 /* Fails about a key of the file: "llm: " key what. */
-static int blm_language_fail(const blm_language_file *f, int code, const char *name,
-                             const char *what, uint64_t need, uint64_t have, bluelm_error *err)
+BLM_COLD static int blm_language_fail(const blm_language_file *f, int code, const char *name,
+                                      const char *what, uint64_t need, uint64_t have,
+                                      bluelm_error *err)
 {
-    blm_name subject;
-    blm_name_add(blm_name_add(blm_name_start(&subject, "llm: "), f->row->name), name);
-    return blm_fail(err, code, blm_name_add(&subject, what)->text, need, have, 0);
+    blm_subject subject;
+    blm_subject_add(blm_subject_add(blm_subject_start(&subject, "llm: "), f->row->name), name);
+    return blm_fail(err, code, blm_subject_add(&subject, what)->text, need, have, 0);
 }
 
 /* An array of as many elements as there are layers, or one number, which otherwise stays. */
@@ -142,7 +143,7 @@ static uint32_t blm_per_layer_at(const blm_per_layer *p, uint32_t layer)
     return p->bytes == 1 ? *at : blm_load_u32(at);
 }
 
-static int blm_language_row(blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_row(blm_language_file *f, bluelm_error *err)
 {
     blm_string name = {"", 0};
     int found = blm_gguf_string(f->g, "general.architecture", &name, err);
@@ -208,7 +209,7 @@ static int blm_language_heads(blm_language *m, blm_language_file *f, bluelm_erro
     return code;
 }
 
-static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_error *err)
 {
     const char *arch = f->row->name;
     int code;
@@ -232,7 +233,8 @@ static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_erro
 }
 
 /* What the row says of the whole model, and the scales it has keys for. */
-static int blm_language_traits(blm_language *m, const blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_traits(blm_language *m, const blm_language_file *f,
+                                        bluelm_error *err)
 {
     const blm_architecture *row = f->row;
     int code = BLUELM_OK;
@@ -259,7 +261,8 @@ static int blm_language_traits(blm_language *m, const blm_language_file *f, blue
     return code;
 }
 
-static int blm_language_windows(blm_language *m, blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_windows(blm_language *m, blm_language_file *f,
+                                         bluelm_error *err)
 {
     int code;
     if (!f->row->windowed) return BLUELM_OK;
@@ -282,7 +285,8 @@ static int blm_language_is_windowed(const blm_language *m, const blm_language_fi
 }
 
 /* Sizes of the mixers that are no attention. */
-static int blm_language_recurrent(blm_language *m, blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_recurrent(blm_language *m, blm_language_file *f,
+                                           bluelm_error *err)
 {
     const char *arch = f->row->name;
     uint32_t inner = 0;
@@ -328,8 +332,8 @@ static blm_mixer blm_language_mixer(const blm_language_file *f, uint32_t layer)
 }
 
 /* A number that must be the one that is run. */
-static int blm_language_only(const blm_language_file *f, const char *name, uint32_t allowed,
-                             bluelm_error *err)
+BLM_COLD static int blm_language_only(const blm_language_file *f, const char *name,
+                                      uint32_t allowed, bluelm_error *err)
 {
     uint32_t value = allowed;
     int code = blm_language_u32(f, name, 0, UINT32_MAX, &value, err);
@@ -339,8 +343,8 @@ static int blm_language_only(const blm_language_file *f, const char *name, uint3
 
 /* ---- RoPE -------------------------------------------------------------------------------- */
 
-static int blm_language_rope(blm_language *m, const blm_language_file *f, blm_arena *arena,
-                             bluelm_error *err)
+BLM_COLD static int blm_language_rope(blm_language *m, const blm_language_file *f,
+                                      blm_arena *arena, bluelm_error *err)
 {
     const blm_rope_kind kind = {
         .arch = f->row->name,
@@ -354,8 +358,8 @@ static int blm_language_rope(blm_language *m, const blm_language_file *f, blm_ar
 }
 
 /* What would change every result and is not run. */
-static int blm_language_refuse(const blm_language *m, const blm_language_file *f,
-                               bluelm_error *err)
+BLM_COLD static int blm_language_refuse(const blm_language *m, const blm_language_file *f,
+                                        bluelm_error *err)
 {
     float cap = 0;
     int causal = 1, code;
@@ -517,13 +521,11 @@ static int blm_layer_mixer(blm_layer *l, blm_language *m, const blm_language_fil
 static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_language_file *f,
                            const blm_tensor_place *at, bluelm_error *err)
 {
-    const char *ffn_norm = f->row->ffn_norm ? f->row->ffn_norm : "ffn_norm";
+    const char *ffn_norm = f->row->ffn_norm ? f->row->ffn_norm : "ffn_norm.weight";
     uint64_t e = m->n_embd;
-    blm_name name;
     int code;
-    blm_name_add(blm_name_start(&name, ffn_norm), ".weight");
     if ((code = blm_tensor_vector(at, "attn_norm.weight", e, &l->attn_norm, err)) < 0 ||
-        (code = blm_tensor_vector(at, name.text, e, &l->ffn_norm, err)) < 0 ||
+        (code = blm_tensor_vector(at, ffn_norm, e, &l->ffn_norm, err)) < 0 ||
         !f->row->sandwich ||
         (code = blm_tensor_vector(at, "post_attention_norm.weight", e, &l->mixed_norm, err)) <
             0)
@@ -564,8 +566,9 @@ static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
     return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
 }
 
-static int blm_language_read_layers(blm_language *m, const blm_language_file *f,
-                                    blm_arena *arena, bluelm_error *err)
+/* Not within its caller: a layer's tensors take room on the stack. */
+BLM_COLD static int blm_language_read_layers(blm_language *m, const blm_language_file *f,
+                                             blm_arena *arena, bluelm_error *err)
 {
     m->layers = (blm_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_layer));
     for (uint32_t i = 0; i < m->n_layer; i++) {
@@ -584,13 +587,12 @@ static int blm_language_read_layers(blm_language *m, const blm_language_file *f,
 }
 
 /* Embeddings, the last norm and the output. */
-static int blm_language_ends(blm_language *m, const blm_language_file *f, bluelm_error *err)
+BLM_COLD static int blm_language_ends(blm_language *m, const blm_language_file *f,
+                                      bluelm_error *err)
 {
     const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
-    const char *final_norm = f->row->final_norm ? f->row->final_norm : "output_norm";
-    blm_name name;
+    const char *final_norm = f->row->final_norm ? f->row->final_norm : "output_norm.weight";
     int code, untied;
-    blm_name_add(blm_name_start(&name, final_norm), ".weight");
     if ((code = blm_tensor_matrix(&at, "token_embd.weight", m->n_embd, 0, &m->token_embd,
                                   err)) < 0)
         return code;
@@ -600,7 +602,7 @@ static int blm_language_ends(blm_language *m, const blm_language_file *f, bluelm
     m->n_vocab = (uint32_t)m->token_embd.ne[1];
     m->output = m->token_embd;
     if ((untied = blm_tensor_present(&at, "output.weight", err)) < 0) return untied;
-    if ((code = blm_tensor_vector(&at, name.text, m->n_embd, &m->output_norm, err)) < 0 ||
+    if ((code = blm_tensor_vector(&at, final_norm, m->n_embd, &m->output_norm, err)) < 0 ||
         (code = blm_tensor_maybe_vector(&at, "output.bias", m->n_vocab, &m->output_bias, err)) <
             0 ||
         !untied)

@@ -13,8 +13,8 @@
  *   chat    out
  * Errors: BLUELM_E_ARG (the name chosen is not known: the subject says it),
  * BLUELM_E_UNSUPPORTED (the file's name is not), BLUELM_E_FORMAT (a key is no string). */
-BLM_PRIVATE int blm_chat_read(const blm_gguf *g, const char *chosen,
-                              const blm_chat_template **chat, bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_chat_read(const blm_gguf *g, const char *chosen,
+                                       const blm_chat_template **chat, bluelm_error *err);
 
 /* The template of a name, or of a name that other programs use for it; NULL if there is
  * none. */

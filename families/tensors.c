@@ -11,12 +11,12 @@ static blm_name blm_tensor_name(const blm_tensor_place *place, const char *name)
 }
 
 /* Fails with "label: name what" as the subject. */
-static int blm_file_fail(const blm_gguf *g, const char *name, const char *what, uint64_t need,
-                         uint64_t have, bluelm_error *err)
+BLM_COLD static int blm_file_fail(const blm_gguf *g, const char *name, const char *what,
+                                  uint64_t need, uint64_t have, bluelm_error *err)
 {
-    blm_name subject;
-    blm_name_add(blm_name_start(&subject, g->label), ": ");
-    blm_name_add(blm_name_add(&subject, name), what);
+    blm_subject subject;
+    blm_subject_add(blm_subject_start(&subject, g->label), ": ");
+    blm_subject_add(blm_subject_add(&subject, name), what);
     return blm_fail(err, BLUELM_E_FORMAT, subject.text, need, have, 0);
 }
 
@@ -37,13 +37,19 @@ BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *nam
     return BLUELM_OK;
 }
 
+BLM_COLD static int blm_fail_type(const blm_tensor_place *place, const char *name,
+                                  const blm_tensor *found, bluelm_error *err)
+{
+    const blm_name full = blm_tensor_name(place, name);
+    return blm_file_fail(place->file, full.text, " type", BLM_F32, found->type, err);
+}
+
 BLM_PRIVATE int blm_tensor_vector(const blm_tensor_place *place, const char *name, uint64_t n,
                                   blm_tensor *out, bluelm_error *err)
 {
     int code = blm_tensor_matrix(place, name, n, 1, out, err);
     if (code < 0 || out->type == BLM_F32) return code;
-    return blm_file_fail(place->file, blm_tensor_name(place, name).text, " type", BLM_F32,
-                         out->type, err);
+    return blm_fail_type(place, name, out, err);
 }
 
 BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *name,

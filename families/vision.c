@@ -13,7 +13,7 @@ static int blm_vision_triple(const blm_gguf *g, const char *key, float out[3],
     return BLUELM_OK;
 }
 
-static int blm_vision_pixels_scale(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+BLM_COLD static int blm_vision_pixels_scale(blm_vision *m, const blm_gguf *g, bluelm_error *err)
 {
     int code;
     if ((code = blm_vision_triple(g, "clip.vision.image_mean", m->mean, err)) < 0 ||
@@ -54,8 +54,8 @@ static int blm_vision_check_sizes(const blm_vision *m, bluelm_error *err)
     return BLUELM_OK;
 }
 
-static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row, const blm_gguf *g,
-                            float *eps, bluelm_error *err)
+BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row,
+                                     const blm_gguf *g, float *eps, bluelm_error *err)
 {
     static const char vision[] = "clip.vision";
     uint32_t *scale = &m->projector.scale;
@@ -101,7 +101,7 @@ static int blm_vision_feature(blm_vision *m, const blm_array *layers, uint32_t i
 /* Runs as many layers as clip.vision.feature_layer reads. Without it LLaVA takes the output of
  * the last layer but one; files of CLIP, whose towers have an even number of layers, often
  * leave that last one out. */
-static int blm_vision_features(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+BLM_COLD static int blm_vision_features(blm_vision *m, const blm_gguf *g, bluelm_error *err)
 {
     static const char key[] = "clip.vision.feature_layer";
     blm_array layers = {0};
@@ -143,8 +143,8 @@ static int blm_vision_windows(blm_vision *m, const blm_projector_row *row, const
 /* ---- Tensors ----------------------------------------------------------------------------- */
 
 /* v.patch_embd.weight lies as [width][3][patch][patch]: a matrix of one patch a row. */
-static int blm_vision_patch_matrix(const blm_vision *m, const blm_tensor_place *at,
-                                   const char *name, blm_tensor *t, bluelm_error *err)
+BLM_COLD static int blm_vision_patch_matrix(const blm_vision *m, const blm_tensor_place *at,
+                                            const char *name, blm_tensor *t, bluelm_error *err)
 {
     blm_name subject;
     uint64_t values = 3 * (uint64_t)m->patch_px * m->patch_px;
@@ -170,7 +170,8 @@ static int blm_vision_patch_matrix(const blm_vision *m, const blm_tensor_place *
 }
 
 /* The patch kernel, and where pictures come in pairs (a still one twice) its twin. */
-static int blm_vision_patches_read(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
+BLM_COLD static int blm_vision_patches_read(blm_vision *m, const blm_tensor_place *at,
+                                            bluelm_error *err)
 {
     static const char twin[] = "v.patch_embd.weight.1";
     int code = blm_vision_patch_matrix(m, at, "v.patch_embd.weight", &m->patch_embd, err);
@@ -200,7 +201,8 @@ static uint32_t blm_vision_root(uint64_t n)
     return root;
 }
 
-static int blm_vision_positions(blm_vision *m, const blm_tensor_place *at, bluelm_error *err)
+BLM_COLD static int blm_vision_positions(blm_vision *m, const blm_tensor_place *at,
+                                         bluelm_error *err)
 {
     static const char name[] = "v.position_embd.weight";
     blm_tensor *t = &m->position_embd;
@@ -231,8 +233,8 @@ static int blm_vision_norm_read(const blm_tensor_place *at, const char *prefix, 
 
 /* Old files name ffn_up and ffn_down the other way round; the shapes tell. The shapes also
  * tell how wide it is: Qwen2-VL's files write another number. */
-static int blm_vision_feed_forward_read(blm_vision_layer *l, blm_vision *m,
-                                        const blm_tensor_place *at, bluelm_error *err)
+BLM_COLD static int blm_vision_feed_forward_read(blm_vision_layer *l, blm_vision *m,
+                                                 const blm_tensor_place *at, bluelm_error *err)
 {
     static const char *const now[] = {"ffn_up.weight", "ffn_up.bias", "ffn_down.weight",
                                       "ffn_down.bias"};
@@ -263,8 +265,8 @@ static int blm_vision_feed_forward_read(blm_vision_layer *l, blm_vision *m,
 }
 
 /* Queries, keys and values that lie as one matrix: its thirds. */
-static int blm_vision_fused(blm_vision_layer *l, uint32_t w, const blm_tensor_place *at,
-                            bluelm_error *err)
+BLM_COLD static int blm_vision_fused(blm_vision_layer *l, uint32_t w,
+                                     const blm_tensor_place *at, bluelm_error *err)
 {
     blm_tensor *const matrices[] = {&l->q, &l->k, &l->v};
     blm_tensor *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias};
@@ -282,8 +284,8 @@ static int blm_vision_fused(blm_vision_layer *l, uint32_t w, const blm_tensor_pl
     return BLUELM_OK;
 }
 
-static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
-                                     const blm_tensor_place *at, bluelm_error *err)
+BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
+                                              const blm_tensor_place *at, bluelm_error *err)
 {
     static const char *const names[4][2] = {{"attn_q.weight", "attn_q.bias"},
                                             {"attn_k.weight", "attn_k.bias"},
@@ -326,8 +328,8 @@ static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_n
 }
 
 /* Norms before and after the blocks, each of which a file may leave out. */
-static int blm_vision_outer_norms(blm_vision *m, const blm_norm *norm,
-                                  const blm_tensor_place *at, bluelm_error *err)
+BLM_COLD static int blm_vision_outer_norms(blm_vision *m, const blm_norm *norm,
+                                           const blm_tensor_place *at, bluelm_error *err)
 {
     int pre = blm_tensor_present(at, "v.pre_ln.weight", err);
     int post = blm_tensor_present(at, "v.post_ln.weight", err);

@@ -66,9 +66,9 @@ BLM_PRIVATE BLM_COLD int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_a
                                          bluelm_error *err);
 
 /* Reads the projector of a tower whose own fields are filled in; scale is set before. */
-BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
-                                   const blm_projector_row *row, const blm_gguf *g,
-                                   float norm_eps, bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_projector_open(blm_projector *p, const blm_vision *m,
+                                            const blm_projector_row *row, const blm_gguf *g,
+                                            float norm_eps, bluelm_error *err);
 
 /* Reads v.deepstack.LAYER as a projector beside `main`. */
 BLM_PRIVATE int blm_deepstack_open(blm_projector *p, const blm_projector *main,

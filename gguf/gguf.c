@@ -30,12 +30,13 @@ typedef struct blm_gguf_info {
 
 /* ---- Errors ---------------------------------------------------------------- */
 
-static int blm_gguf_fail_named(const blm_gguf *g, bluelm_error *err, int code, const char *what,
-                               blm_string name, uint64_t need, uint64_t have, uint64_t at)
+BLM_COLD static int blm_gguf_fail_named(const blm_gguf *g, bluelm_error *err, int code,
+                                        const char *what, blm_string name, uint64_t need,
+                                        uint64_t have, uint64_t at)
 {
-    blm_name subject;
-    blm_name_add(blm_name_add(blm_name_start(&subject, g->label), ": "), what);
-    if (name.text != NULL) blm_name_add_string(blm_name_add(&subject, " "), name);
+    blm_subject subject;
+    blm_subject_add(blm_subject_add(blm_subject_start(&subject, g->label), ": "), what);
+    if (name.text != NULL) blm_subject_add_string(blm_subject_add(&subject, " "), name);
     return blm_fail(err, code, subject.text, need, have, at);
 }
 
@@ -659,8 +660,9 @@ static uint32_t blm_gguf_layer_prefix(const char *name)
 }
 
 /* Walks over all tensors and keeps those of one layer. */
-static int blm_gguf_read_layer(const blm_gguf *g, blm_gguf_layer *layer, const char *prefix,
-                               uint32_t prefix_bytes, bluelm_error *err)
+BLM_COLD static int blm_gguf_read_layer(const blm_gguf *g, blm_gguf_layer *layer,
+                                        const char *prefix, uint32_t prefix_bytes,
+                                        bluelm_error *err)
 {
     uint64_t at = g->tensors_at, i;
     layer->prefix_bytes = layer->count = 0;
@@ -686,10 +688,10 @@ static int blm_gguf_read_layer(const blm_gguf *g, blm_gguf_layer *layer, const c
     return 1;
 }
 
-/* Compares the tensor at *at, behind which it moves. Returns found, or one more when it has
- * the name, which must not happen twice. */
+/* Compares the tensor at *at, behind which it moves. Returns found, or 1 and its place when it
+ * has the name, which must not happen twice. */
 static int blm_gguf_match_tensor(const blm_gguf *g, const char *name, int found, uint64_t *at,
-                                 blm_gguf_info *out, bluelm_error *err)
+                                 uint64_t *place, bluelm_error *err)
 {
     blm_gguf_info info;
     uint64_t start = *at;
@@ -697,12 +699,12 @@ static int blm_gguf_match_tensor(const blm_gguf *g, const char *name, int found,
     if (rc < 0) return rc;
     if (!blm_string_is(info.name, name)) return found;
     if (found) return blm_gguf_fail(g, err, BLUELM_E_FORMAT, "tensor", name, 1, 2, start);
-    *out = info;
+    *place = start;
     return 1;
 }
 
 static int blm_gguf_find_in_layer(const blm_gguf *g, const char *name, uint32_t prefix_bytes,
-                                  blm_gguf_info *out, bluelm_error *err)
+                                  uint64_t *place, bluelm_error *err)
 {
     /* What is remembered of a file is no part of what callers may not change. */
     blm_gguf_layer *layer = (blm_gguf_layer *)&g->layer;
@@ -716,36 +718,37 @@ static int blm_gguf_find_in_layer(const blm_gguf *g, const char *name, uint32_t 
     for (i = 0; i < layer->count && found >= 0; i++) {
         uint64_t at = g->tensors_at + layer->at[i];
         int before = found;
-        found = blm_gguf_match_tensor(g, name, found, &at, out, err);
+        found = blm_gguf_match_tensor(g, name, found, &at, place, err);
         if (found > before) layer->asked |= (uint64_t)1 << i;
     }
     return found;
 }
 
-static int blm_gguf_find_tensor(const blm_gguf *g, const char *name, blm_gguf_info *out,
-                                bluelm_error *err)
+BLM_COLD static int blm_gguf_find_tensor(const blm_gguf *g, const char *name, uint64_t *place,
+                                         bluelm_error *err)
 {
     uint64_t at = g->tensors_at, i;
     uint32_t prefix_bytes = blm_gguf_layer_prefix(name);
     int found = 0;
-    if (prefix_bytes > 0) return blm_gguf_find_in_layer(g, name, prefix_bytes, out, err);
+    if (prefix_bytes > 0) return blm_gguf_find_in_layer(g, name, prefix_bytes, place, err);
     for (i = 0; i < g->tensor_count && found >= 0; i++) {
-        found = blm_gguf_match_tensor(g, name, found, &at, out, err);
+        found = blm_gguf_match_tensor(g, name, found, &at, place, err);
     }
     return found;
 }
 
-BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
-                                bluelm_error *err)
+/* The tensor whose entry is at `at`. */
+BLM_COLD static int blm_gguf_view(const blm_gguf *g, uint64_t at, blm_tensor *out,
+                                  bluelm_error *err)
 {
     blm_gguf_info info;
     uint32_t block_values, block_bytes;
     uint64_t row_bytes, bytes;
-    int rc = blm_gguf_find_tensor(g, name, &info, err);
-    if (rc <= 0) return rc;
+    int rc = blm_gguf_next_tensor(g, &at, &info, err);
+    if (rc < 0) return rc;
     if (!blm_type_block(info.type, &block_values, &block_bytes)) {
-        return blm_gguf_fail(g, err, BLUELM_E_UNSUPPORTED, "type of", name, 0, info.type,
-                             info.offset_at - 4);
+        return blm_gguf_fail_named(g, err, BLUELM_E_UNSUPPORTED, "type of", info.name, 0,
+                                   info.type, info.offset_at - 4);
     }
     rc = blm_gguf_sizes(g, &info, &row_bytes, &bytes, err);
     if (rc < 0) return rc;
@@ -770,4 +773,12 @@ BLM_PRIVATE int blm_gguf_unasked(const blm_gguf *g, blm_string *name)
         return 1;
     }
     return 0;
+}
+
+BLM_PRIVATE int blm_gguf_tensor(const blm_gguf *g, const char *name, blm_tensor *out,
+                                bluelm_error *err)
+{
+    uint64_t at;
+    int found = blm_gguf_find_tensor(g, name, &at, err);
+    return found <= 0 ? found : blm_gguf_view(g, at, out, err);
 }

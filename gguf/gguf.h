@@ -74,7 +74,7 @@ typedef struct blm_array {
  * all is fine (vocabulary-only files). The file and the label stay readable for g's life.
  * Errors: BLUELM_E_ARG (no file), BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
  * (version; arrays of arrays; more keys, tensors or strings than the limits above). */
-BLM_PRIVATE int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
+BLM_PRIVATE BLM_COLD int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
                               bluelm_error *err);
 
 /* Getters: 1 and *out filled when the key is there, 0 and *out untouched when it is

@@ -3,9 +3,9 @@
 #     awk -f tools/stack.awk bluelm.ci
 #
 # Prints its bytes and the calls that lead there. What is called through a pointer can be any
-# function in the folder that such a pointer leads to from where it is called: workers run parts
-# of the network, the network and the engine call kernels, other folders call their own; none
-# but a kernel is called both so and by name. What the port does is the port's.
+# function that nobody calls by name, in the folder that such a pointer leads to from where it
+# is called: workers run parts of the network, the network and the engine call kernels, other
+# folders call their own. What the port does is the port's.
 function field(line, name) {
     if (!match(line, name ": \"[^\"]*\"")) return ""
     return substr(line, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
@@ -62,8 +62,7 @@ function through_pointer(where,    i, got) {
     if (where in reached) return reached[where]
     reached[where] = 0
     for (i = 1; i <= count; i++) {
-        if (home[names[i]] != where) continue
-        if (where != "kernels" && (names[i] in called)) continue
+        if (home[names[i]] != where || (names[i] in called)) continue
         got = deepest(names[i])
         if (got > reached[where]) {
             reached[where] = got
