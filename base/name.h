@@ -22,9 +22,26 @@ BLM_PRIVATE blm_name *blm_name_add_number(blm_name *name, uint64_t number);
 typedef struct blm_subject {
     const char *text;
 } blm_subject;
-#define blm_subject_start(subject, before)    ((void)(before), (subject)->text = "", (subject))
-#define blm_subject_add(subject, more)        ((void)(more), (subject))
-#define blm_subject_add_string(subject, more) ((void)(more), (subject))
+
+static inline BLM_UNUSED blm_subject *blm_subject_start(blm_subject *subject, const char *text)
+{
+    (void)text;
+    subject->text = "";
+    return subject;
+}
+
+static inline BLM_UNUSED blm_subject *blm_subject_add(blm_subject *subject, const char *text)
+{
+    (void)text;
+    return subject;
+}
+
+static inline BLM_UNUSED blm_subject *blm_subject_add_string(blm_subject *subject,
+                                                             blm_string text)
+{
+    (void)text;
+    return subject;
+}
 #else
 typedef blm_name blm_subject;
 #define blm_subject_start      blm_name_start

@@ -61,8 +61,8 @@ expected=$(of logits "$work/host.txt")
 logits=$(of logits "$work/aarch64/console.txt")
 [ -n "$logits" ] && [ "$logits" = "$expected" ] || fail "logits $logits, on the host $expected"
 
-if board LINE=1 STACK_BYTES=4096; then
-    fail "ran on a stack of 4096 bytes"
+if board LINE=1 STACK_BYTES=2048; then
+    fail "ran on a stack of 2048 bytes"
 fi
 grep -q 'exception: .*the stack is too small' "$work/aarch64/console.txt" ||
     fail "too small a stack was not reported"

@@ -5,7 +5,8 @@
 #
 #     tools/size.sh BUILD
 #
-# Exit status: 0 when every compiler that is there compiled it without a warning.
+# Exit status: 0 when every compiler that is there compiled it without a warning, and no row
+# is above its bars: bytes of code and of stack.
 set -eu
 build=${1:?usage: tools/size.sh BUILD}
 cd "$(dirname "$0")/.."
@@ -15,11 +16,14 @@ failed=0
 bare='-ffreestanding -isystem ports/baremetal/include'
 scalar='-DBLUELM_NO_SIMD'
 small="$scalar -DBLUELM_NO_IMAGE_DECODE -DBLUELM_NO_ERROR_TEXT"
+words="$small -DBLUELM_NO_VISION"   # a language model alone
+core="$words -DBLUELM_NO_CHAT"      # and no chat templates
+sees="$small -DBLUELM_NO_LANGUAGE"  # pictures are embedded, and that is all
 
-# row NAME FLAGS COMPILER...
+# row NAME CODE_BAR STACK_BAR FLAGS COMPILER...
 row() {
-    name=$1 flags=$2
-    shift 2
+    name=$1 code_bar=$2 stack_bar=$3 flags=$4
+    shift 4
     command -v "$1" >/dev/null || return 0
     stack=-fcallgraph-info=su
     case $1 in *clang*) stack= ;; esac
@@ -37,35 +41,42 @@ row() {
     left_out=$(for flag in $flags; do echo "$flag"; done | sed -n 's/^-DBLUELM_NO_//p' | paste -s -d ' ')
     # The sections of whatever kind of object; WebAssembly has constants alone in DATA.
     $size -A "$out/object.o" | awk -v name="$name" -v out="${left_out:-nothing}" \
-        -v deepest="$deepest" '
+        -v deepest="$deepest" -v code_bar="$code_bar" -v stack_bar="$stack_bar" '
         $1 ~ /^\.?(data$|data\.[^r])/ { data += $2; next }
         $1 ~ /^\.?(bss|tbss)/ { bss += $2; next }
         $1 ~ /^\.?(text|rodata|data\.rel\.ro|CODE|DATA|srodata)/ { text += $2 }
-        END { printf "%-14s %8d %6d %6d %7s  %s\n", name, text, data, bss, deepest, out }'
+        END { printf "%-14s %8d %6d %6d %7s  %s\n", name, text, data, bss, deepest, out
+            if (text > code_bar) { print "    above its bar of " code_bar " bytes of code"; above = 1 }
+            if (deepest + 0 > stack_bar) { print "    above its bar of " stack_bar " bytes of stack"; above = 1 }
+            exit above }' || failed=1
 }
 
 printf '%-14s %8s %6s %6s %7s  %s\n' processor code data bss stack 'left out'
 size=size
-row x86-64 '' gcc
-row x86-64 "$scalar" gcc
-row x86-64 "$small" gcc
+row x86-64 1000000 10000 '' gcc
+row x86-64 160000 10000 "$scalar" gcc
+row x86-64 140000 10000 "$small" gcc
+row x86-64 100000 10000 "$words" gcc
 size=aarch64-linux-gnu-size
-row aarch64 '' aarch64-linux-gnu-gcc
-row aarch64 "$small" aarch64-linux-gnu-gcc
+row aarch64 400000 10000 '' aarch64-linux-gnu-gcc
+row aarch64 140000 10000 "$small" aarch64-linux-gnu-gcc
 size=arm-none-eabi-size
 m7='-mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard'
 m55='-mthumb -mcpu=cortex-m55 -mfloat-abi=hard'
-row Cortex-M7 "$m7" arm-none-eabi-gcc
-row Cortex-M7 "$m7 $small" arm-none-eabi-gcc
-row Cortex-M55 "$m55 $small" arm-none-eabi-gcc
+row Cortex-M7 130000 5120 "$m7" arm-none-eabi-gcc
+row Cortex-M7 100000 5120 "$m7 $small" arm-none-eabi-gcc
+row Cortex-M7 70000 5120 "$m7 $sees" arm-none-eabi-gcc
+row Cortex-M7 71680 3584 "$m7 $words" arm-none-eabi-gcc
+row Cortex-M7 61440 3584 "$m7 $core" arm-none-eabi-gcc
+row Cortex-M55 100000 5120 "$m55 $small" arm-none-eabi-gcc
 size=riscv64-unknown-elf-size
-row RISC-V-32 "-march=rv32imafdc -mabi=ilp32d $bare $small" riscv64-unknown-elf-gcc
-row RISC-V-64 "-march=rv64imafdc -mabi=lp64d $bare $small" riscv64-unknown-elf-gcc
+row RISC-V-32 125000 5120 "-march=rv32imafdc -mabi=ilp32d $bare $small" riscv64-unknown-elf-gcc
+row RISC-V-64 130000 10000 "-march=rv64imafdc -mabi=lp64d $bare $small" riscv64-unknown-elf-gcc
 # The archive's own tools do not know WebAssembly; LLVM's do.
 size=$(command -v llvm-size || command -v llvm-size-14 || true)
 if [ -n "$size" ] && command -v clang >/dev/null; then
-    row wasm32 "--target=wasm32 $bare" clang
-    row wasm32 "--target=wasm32 $bare $small" clang
+    row wasm32 200000 0 "--target=wasm32 $bare" clang
+    row wasm32 165000 0 "--target=wasm32 $bare $small" clang
 fi
 
 if [ -f "$build/libbluelm.a" ]; then
