@@ -25,7 +25,7 @@ PORT_OBJ := $(BUILD)/obj/ports/posix/posix.o
 DEMO     := demo/bluelm-demo
 
 .PHONY: all help study deps deps-test deps-board deps-clang deps-arm deps-32 deps-cross deps-install install dist demo bench bench-peer models test check \
-        sanitize test-arm test-32 run-aarch64 fuzz size deps-train train-demo eval format clean
+        sanitize test-arm test-32 run-aarch64 run-cortex-m7 fuzz size deps-train train-demo eval format clean
 .SECONDARY:
 
 all: $(BUILD)/libbluelm.a $(BUILD)/bluelm ## build the library and the command
@@ -57,7 +57,7 @@ deps-32: ## install what test-32 needs
 	@$(call need,gcc-12-multilib)
 
 deps-board: ## install what the QEMU board needs
-	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-system-arm)
+	@$(call need,gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-none-eabi qemu-system-arm)
 
 # ---- Library and command ------------------------------------------------------------
 
@@ -186,6 +186,9 @@ study: deps all $(BUILD)/bench $(STUDY) ## measure what the paper claims: docs/s
 	@python3 -B tools/study/study.py $(BUILD) $(ARGS)
 
 # ---- Boards ------------------------------------------------------------------------------
+
+run-cortex-m7: deps-board ## boot the demo on QEMU's mps2-an500, a Cortex-M7, without an operating system
+	@$(MAKE) --no-print-directory -C ports/baremetal/cortex-m7 run BUILD=$(abspath $(BUILD))/cortex-m7
 
 run-aarch64: deps-board ## boot the demo on QEMU's aarch64 virt machine, without an operating system
 	@$(MAKE) --no-print-directory -C ports/baremetal/aarch64 run BUILD=$(abspath $(BUILD))/aarch64

@@ -669,12 +669,9 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
     blm_scalar_fill_types(k);
     blm_scalar_fill_rows(k);
     k->rms_norm = blm_scalar_rms_norm;
-    k->layer_norm = blm_scalar_layer_norm;
     k->add = blm_scalar_add;
     k->add_bias = blm_scalar_add_bias;
     k->gelu_tanh = blm_scalar_gelu_tanh;
-    k->gelu_erf = blm_scalar_gelu_erf;
-    k->gelu_quick = blm_scalar_gelu_quick;
     k->silu = blm_scalar_silu;
     k->silu_mul = blm_scalar_silu_mul;
     k->softmax = blm_scalar_softmax;
@@ -682,7 +679,12 @@ BLM_PRIVATE void blm_kernels_scalar(blm_kernels *k)
     k->dot_f32 = blm_scalar_dot_f32;
     k->axpy_f32 = blm_scalar_axpy_f32;
     k->delta_step = blm_scalar_delta_step;
-    k->attend_f32 = k->attend_i16 = blm_scalar_attend_f32;
     k->attend_f16 = blm_scalar_attend_f16;
     k->attend_q8 = blm_scalar_attend_q8;
+#ifndef BLUELM_NO_VISION /* what towers alone ask for */
+    k->layer_norm = blm_scalar_layer_norm;
+    k->gelu_erf = blm_scalar_gelu_erf;
+    k->gelu_quick = blm_scalar_gelu_quick;
+    k->attend_f32 = k->attend_i16 = blm_scalar_attend_f32;
+#endif
 }

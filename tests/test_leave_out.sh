@@ -21,7 +21,7 @@ wrong() {
 make_one() {
     name=$1
     shift
-    "$@" -std=c99 -O0 -DBLUELM_NO_SIMD -Wall -Wextra -pedantic -Werror tests/leave_out.c \
+    "$@" -std=c99 -O0 -DBLUELM_NO_SIMD -Wall -Wextra -pedantic -Werror tests/programs/leave_out.c \
         -o "$out/$name" >"$out/$name.log" 2>&1 || wrong "$name does not compile" "$out/$name.log"
 }
 

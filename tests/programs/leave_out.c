@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../bluelm.c"
+#include "../../bluelm.c"
 
 typedef struct held {
     unsigned char *bytes;
