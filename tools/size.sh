@@ -53,30 +53,30 @@ row() {
 
 printf '%-14s %8s %6s %6s %7s  %s\n' processor code data bss stack 'left out'
 size=size
-row x86-64 1000000 10000 '' gcc
-row x86-64 160000 10000 "$scalar" gcc
-row x86-64 140000 10000 "$small" gcc
-row x86-64 100000 10000 "$words" gcc
+row x86-64 650000 10240 '' gcc
+row x86-64 180000 6144 "$scalar" gcc
+row x86-64 150000 6144 "$small" gcc
+row x86-64 100000 4096 "$words" gcc
 size=aarch64-linux-gnu-size
-row aarch64 400000 10000 '' aarch64-linux-gnu-gcc
-row aarch64 140000 10000 "$small" aarch64-linux-gnu-gcc
+row aarch64 400000 6144 '' aarch64-linux-gnu-gcc
+row aarch64 155000 6144 "$small" aarch64-linux-gnu-gcc
 size=arm-none-eabi-size
 m7='-mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard'
 m55='-mthumb -mcpu=cortex-m55 -mfloat-abi=hard'
-row Cortex-M7 130000 5120 "$m7" arm-none-eabi-gcc
-row Cortex-M7 100000 5120 "$m7 $small" arm-none-eabi-gcc
-row Cortex-M7 70000 5120 "$m7 $sees" arm-none-eabi-gcc
+row Cortex-M7 140000 5632 "$m7" arm-none-eabi-gcc
+row Cortex-M7 115000 5632 "$m7 $small" arm-none-eabi-gcc
+row Cortex-M7 60000 5632 "$m7 $sees" arm-none-eabi-gcc
 row Cortex-M7 71680 3584 "$m7 $words" arm-none-eabi-gcc
 row Cortex-M7 61440 3584 "$m7 $core" arm-none-eabi-gcc
-row Cortex-M55 100000 5120 "$m55 $small" arm-none-eabi-gcc
+row Cortex-M55 115000 5632 "$m55 $small" arm-none-eabi-gcc
 size=riscv64-unknown-elf-size
-row RISC-V-32 125000 5120 "-march=rv32imafdc -mabi=ilp32d $bare $small" riscv64-unknown-elf-gcc
-row RISC-V-64 130000 10000 "-march=rv64imafdc -mabi=lp64d $bare $small" riscv64-unknown-elf-gcc
+row RISC-V-32 140000 5632 "-march=rv32imafdc -mabi=ilp32d $bare $small" riscv64-unknown-elf-gcc
+row RISC-V-64 145000 6144 "-march=rv64imafdc -mabi=lp64d $bare $small" riscv64-unknown-elf-gcc
 # The archive's own tools do not know WebAssembly; LLVM's do.
 size=$(command -v llvm-size || command -v llvm-size-14 || true)
 if [ -n "$size" ] && command -v clang >/dev/null; then
-    row wasm32 200000 0 "--target=wasm32 $bare" clang
-    row wasm32 165000 0 "--target=wasm32 $bare $small" clang
+    row wasm32 230000 0 "--target=wasm32 $bare" clang
+    row wasm32 190000 0 "--target=wasm32 $bare $small" clang
 fi
 
 if [ -f "$build/libbluelm.a" ]; then
