@@ -116,7 +116,7 @@ static const blm_chat_template blm_chat_templates[] = {
             "to the user's questions.",
         .role = {{"<|system|>\n", NULL, "\n", BLM_TRIM_NOTHING},
                  {"<|user|>\n", NULL, "\n", BLM_TRIM_NOTHING},
-                 {"<|assistant|>\n", NULL, "{eos}\n", BLM_TRIM_NOTHING}},
+                 {"<|assistant|>\n", NULL, "{eos}", BLM_TRIM_NOTHING}},
     },
     {
         .name = "llama-2",

@@ -129,13 +129,33 @@ BLM_COLD static int blm_vision_features(blm_vision *m, const blm_gguf *g, bluelm
     return BLUELM_OK;
 }
 
+/* Files of before n_wa_pattern list the blocks that have no windows: every n-th. */
+static int blm_vision_full_blocks(const blm_gguf *g, uint32_t *pattern, bluelm_error *err)
+{
+    static const char key[] = "clip.vision.fullatt_block_indexes";
+    blm_array blocks;
+    int found = blm_gguf_array(g, key, BLM_GGUF_I32, &blocks, err);
+    if (found == BLUELM_E_FORMAT) found = blm_gguf_array(g, key, BLM_GGUF_U32, &blocks, err);
+    if (found <= 0) return found;
+    uint32_t every = blocks.count ? blm_load_u32(blocks.data) : UINT32_MAX;
+    for (uint64_t i = 0; i < blocks.count && every <= 1024; i++)
+        if (blm_load_u32(blocks.data + 4 * i) != every + i * (every + 1))
+            return blm_fail(err, BLUELM_E_UNSUPPORTED, key, every + i * (every + 1),
+                            blm_load_u32(blocks.data + 4 * i), i);
+    if (every > 1024) return blm_fail(err, BLUELM_E_FORMAT, key, 1024, every, 0);
+    *pattern = every + 1;
+    return BLUELM_OK;
+}
+
 /* Marks layers outside every n-th as windowed: Qwen2.5-VL's windows are of 4 x 4 tokens. */
 static int blm_vision_windows(blm_vision *m, const blm_projector_row *row, const blm_gguf *g,
                               uint32_t *pattern, bluelm_error *err)
 {
     *pattern = 0;
     if (!row->rope) return BLUELM_OK;
-    int code = blm_key_maybe_u32(g, "clip.vision", ".n_wa_pattern", 0, 1024, pattern, err);
+    int code = blm_vision_full_blocks(g, pattern, err);
+    if (code >= 0)
+        code = blm_key_maybe_u32(g, "clip.vision", ".n_wa_pattern", 0, 1024, pattern, err);
     if (*pattern) m->window = 4 * m->projector.scale;
     return code;
 }

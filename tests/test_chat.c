@@ -111,7 +111,7 @@ static void three_turns_render_as_the_models_saw_them(void **state)
         {"deepseek", "{bos}Be brief.\n\nUser:  Hi\n\n\nAssistant: Yo. <|im_end|>"
                      "User: Why?\n\nAssistant:"},
         {"granite-vision", "<|system|>\nBe brief.\n<|user|>\n Hi\n\n<|assistant|>\nYo. "
-                           "<|im_end|>\n<|user|>\nWhy?\n<|assistant|>\n"},
+                           "<|im_end|><|user|>\nWhy?\n<|assistant|>\n"},
         {"mistral-v3", "{bos}[INST] Be brief.\n\n Hi\n[/INST] Yo.</s>[INST] Why?[/INST]"},
         {"mistral-v7-tekken", "{bos}[SYSTEM_PROMPT]Be brief.[/SYSTEM_PROMPT][INST] Hi\n[/INST]"
                               "Yo. </s>[INST]Why?[/INST]"},

@@ -546,6 +546,46 @@ static void what_is_not_there_is_refused_by_name(void **state)
     }
 }
 
+/* Full blocks of files that list them: every third, or no such rule. */
+static void add_full_blocks(tiny_writer *w, void *user)
+{
+    const uint32_t *blocks = user;
+    tiny_key_array(w, "clip.vision.fullatt_block_indexes", 5, 2);
+    tiny_put_u32(&w->keys, blocks[0]);
+    tiny_put_u32(&w->keys, blocks[1]);
+}
+
+static void a_list_of_full_blocks_is_every_nth(void **state)
+{
+    static uint32_t lists[][2] = {{2, 5}, {1, 2}, {0x80000000, 0}};
+    static const int codes[] = {BLUELM_OK, BLUELM_E_UNSUPPORTED, BLUELM_E_FORMAT};
+    size_t i, l;
+    (void)state;
+    for (i = 0; i < COUNT(lists); i++) {
+        tiny_vision_config c = tiny_vision_default();
+        blm_vision_layer *layers;
+        bluelm_error err;
+        blm_arena arena;
+        blm_vision m;
+        tiny_file file;
+        blm_gguf g;
+        void *block = malloc(1 << 20);
+        assert_non_null(block);
+        c.projector = TINY_QWEN25VL, c.n_layer = 6, c.n_head = 2, c.activation = TINY_SILU;
+        c.extra = add_full_blocks, c.extra_user = lists[i];
+        file = tiny_mmproj(&c);
+        blm_arena_start(&arena, block, 1 << 20);
+        assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", &err), BLUELM_OK);
+        assert_int_equal(blm_vision_open(&m, &g, &arena, &err), codes[i]);
+        layers = m.layers;
+        for (l = 0; codes[i] == BLUELM_OK && l < 6; l++)
+            assert_int_equal(layers[l].windowed, l % 3 != 2);
+        blm_arena_release(&arena);
+        free(block);
+        tiny_free(&file);
+    }
+}
+
 /* Where the weights begin. */
 static size_t header_bytes(const tiny_file *file)
 {
@@ -677,6 +717,7 @@ int main(void)
         cmocka_unit_test(batches_and_workers_change_no_bit),
         cmocka_unit_test(batches_of_published_sizes_change_no_bit),
         cmocka_unit_test(what_is_not_there_is_refused_by_name),
+        cmocka_unit_test(a_list_of_full_blocks_is_every_nth),
         cmocka_unit_test(header_with_any_byte_changed_does_no_harm),
         cmocka_unit_test(pictures_stand_in_their_familys_texts),
     };

@@ -267,7 +267,7 @@ static const bench_family bench_families[] = {
     {"gemma3-4b", "Gemma 3 4B", &bench_gemma3_4b, &bench_gemma3, "q4_k_m", "f16",
      "pan and scan, which its processor leaves off"},
     {"granite-vision", "Granite-Vision 3.2 2B", &bench_granite_2b, &bench_granite, "q4_k_m",
-     "f16", "turns behind the first follow its documented form; its template was not at hand"},
+     "f16", "turns follow its documented form; its template was not at hand"},
     {"phi-3", "LLaVA-Phi-3 mini (phi3)", &bench_phi3_mini, &bench_clip_l, "q4_k_m", "f16",
      "system text is dropped, as its template does"},
     {"llava-1.5-7b", "LLaVA-1.5 7B", &bench_llama_7b, &bench_clip_l, "q4_k_m", "f16", NONE},
