@@ -4,7 +4,8 @@
 #
 #     fuzz/run.sh BUILD SECONDS [NAME...]
 #
-# NAME is that of fuzz/fuzz_NAME.c; without one, all of them. What crashes is left in
+# NAME is that of fuzz/fuzz_NAME.c; without one, all of them. An input may take FUZZ_TIMEOUT
+# seconds (2). What crashes is left in
 # BUILD/NAME-crash-*, finds in BUILD/corpus/NAME. Exit status: 0 when nothing crashed.
 set -u
 build=${1:?usage: fuzz/run.sh BUILD SECONDS [NAME...]}
@@ -36,7 +37,7 @@ for name in "$@"; do
     mkdir -p "$build/corpus/$name"
     cp -n "fuzz/corpus/$name"/* "$build/corpus/$name"/ 2>/dev/null
     echo "fuzz_$name: $seconds seconds"
-    if "$build/fuzz_$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+    if "$build/fuzz_$name" -max_total_time="$seconds" -timeout="${FUZZ_TIMEOUT:-2}" -rss_limit_mb=2048 \
         -print_final_stats=1 -artifact_prefix="$build/$name-" "$build/corpus/$name" \
         >"$build/$name.log" 2>&1; then
         grep 'stat::number_of_executed_units\|stat::new_units_added' "$build/$name.log"
