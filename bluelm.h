@@ -225,19 +225,20 @@ typedef struct bluelm_port {
     void (*finish)(void *user);
     uint64_t (*now_us)(void *user); /* a clock that never goes back, for bluelm_stats */
     uint32_t cpu_features;          /* BLUELM_CPU_* that only the system can tell     */
+    /* What is no error but worth telling, for bluelm_error_text, at bluelm_init: a context
+     * beyond the model's training, a chat template that is not known. */
+    void (*log)(void *user, const bluelm_error *warning);
 } bluelm_port;
 
 typedef struct bluelm bluelm;
 
-/* Computes the arena for a model and a configuration from the files' headers. bluelm_init lays
- * the arena out with the same code, so the two cannot disagree.
+/* Computes the arena from the files' headers, with the code that bluelm_init lays it out by.
  * Errors: BLUELM_E_ARG, BLUELM_E_FORMAT, BLUELM_E_UNSUPPORTED, and BLUELM_E_BUDGET
  * when a cap is too low (need is filled in all the same). */
 int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
                 bluelm_memory *need, bluelm_error *err);
 
-/* Builds an engine at the start of the arena: plan's total is enough, one byte less is
- * BLUELM_E_BUDGET.
+/* Builds an engine at the start of the arena; a byte less than plan's total is BLUELM_E_BUDGET.
  *   arena   any address; the engine's until bluelm_close
  *   config  NULL: all defaults;  port  NULL: one thread, no clock
  * A file that changes meanwhile is BLUELM_E_FORMAT. */
@@ -357,8 +358,7 @@ typedef struct bluelm_event {
  * state cannot be cut back, what was read of the turn before stays, the turn open.) */
 int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err);
 
-/* Forgets the conversation: queue, KV cache, history, marks. The model, the sampler and the
- * statistics stay. */
+/* Forgets the conversation: queue, KV cache, history, marks. Sampler and statistics stay. */
 void bluelm_reset(bluelm *engine);
 
 /* The mmproj is read while pictures are encoded and at no other time. After the first its memory

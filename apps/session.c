@@ -52,6 +52,14 @@ static int app_start_pool(app_session *s, const app_options *o, const bluelm_con
     return app_fail_errno(o->cpus ? "--cpus" : "threads");
 }
 
+static void app_warn(void *pool, const bluelm_error *warning)
+{
+    char text[160];
+    (void)pool;
+    bluelm_error_text(warning, text, sizeof text);
+    fprintf(stderr, "bluelm: warning: %s\n", text);
+}
+
 int app_start(app_session *s, const app_options *o, const bluelm_config *config)
 {
     bluelm_error err;
@@ -63,6 +71,7 @@ int app_start(app_session *s, const app_options *o, const bluelm_config *config)
     bytes = bytes > s->memory.total_bytes ? s->memory.total_bytes : bytes;
     if (bytes > SIZE_MAX || !(s->arena = malloc((size_t)bytes))) return app_fail_errno("arena");
     bluelm_port port = bluelm_posix_port(s->pool);
+    if (!o->quiet) port.log = app_warn;
     if (bluelm_init(&s->engine, s->arena, (size_t)bytes, &s->weights, config, &port, &err) <
             0 ||
         bluelm_set_sampling(s->engine, &o->sampling, &err) < 0 ||

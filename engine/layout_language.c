@@ -3,6 +3,29 @@
 
 /* ---- File --------------------------------------------------------------------------------- */
 
+/* Tells the port, once: while the engine is built. */
+static void blm_layout_warn(const blm_layout *l, int code, const char *subject, uint64_t need,
+                            uint64_t have)
+{
+    bluelm_error warning;
+    if (!l->e || !l->port || !l->port->log) return;
+    blm_fail(&warning, code, subject, need, have, 0);
+    l->port->log(l->port->user, &warning);
+}
+
+/* What runs, but may not be what was meant. */
+BLM_COLD static void blm_layout_doubts(const blm_layout *l, const blm_gguf *g)
+{
+    const uint32_t trained = l->language.trained_context_tokens;
+    blm_string text;
+    if (l->has_language && l->config.context_tokens > trained)
+        blm_layout_warn(l, BLUELM_E_ARG, "context_tokens, of which the model was trained with",
+                        trained, l->config.context_tokens);
+    if (!l->chat && !l->config.chat_template &&
+        blm_gguf_string(g, "tokenizer.chat_template", &text, NULL) > 0)
+        blm_layout_warn(l, BLUELM_E_UNSUPPORTED, "llm: tokenizer.chat_template", 0, 0);
+}
+
 /* The network, and the chat template. */
 static int blm_layout_read_language(blm_layout *l, const blm_gguf *g, bluelm_error *err)
 {
@@ -13,7 +36,9 @@ static int blm_layout_read_language(blm_layout *l, const blm_gguf *g, bluelm_err
         (code = blm_chat_read(g, l->config.chat_template, &l->chat, err)) < 0)
         return code;
     l->row_values = l->language.n_embd * (1 + l->language.n_deepstack);
-    return blm_layout_own_chat(l, err);
+    code = blm_layout_own_chat(l, err);
+    if (code >= 0) blm_layout_doubts(l, g);
+    return code;
 }
 
 /* Not within its caller: a vocabulary takes room on the stack. */

@@ -180,6 +180,65 @@ static void closing_waits_for_what_was_started(void **state)
     aid_model_free(&m);
 }
 
+/* ---- Warnings ----------------------------------------------------------------------------- */
+
+typedef struct test_log {
+    uint32_t count;
+    char text[160]; /* of the last */
+} test_log;
+
+static void test_write_down(void *user, const bluelm_error *warning)
+{
+    test_log *log = user;
+    log->count++;
+    bluelm_error_text(warning, log->text, sizeof log->text);
+}
+
+static void test_unknown_template(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_string(w, "tokenizer.chat_template", "{{ nobody knows this }}");
+}
+
+static void context_beyond_training_is_told_once(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    test_log log = {0, ""};
+    const bluelm_port port = {.user = &log, .log = test_write_down};
+    bluelm_config config = {.context_tokens = 256, .max_image_width_px = 64};
+    aid_engine e = aid_engine_make(&m, &config, &port); /* as trained */
+    aid_engine_free(&e);
+    assert_int_equal(log.count, 0);
+    config.context_tokens = 257;
+    e = aid_engine_make(&m, &config, &port);
+    aid_engine_free(&e);
+    assert_int_equal(log.count, 1);
+    assert_non_null(strstr(log.text, "257 is above the limit 256"));
+    aid_model_free(&m);
+}
+
+static void unknown_template_is_told_unless_one_is_chosen(void **state)
+{
+    (void)state;
+    tiny_llm_config llm = tiny_llm_default();
+    llm.no_template = 1;
+    llm.extra = test_unknown_template;
+    aid_model m = aid_model_make(&llm, NULL);
+    test_log log = {0, ""};
+    const bluelm_port port = {.user = &log, .log = test_write_down};
+    bluelm_config config = {.context_tokens = 64};
+    aid_engine e = aid_engine_make(&m, &config, &port);
+    aid_engine_free(&e);
+    assert_int_equal(log.count, 1);
+    assert_non_null(strstr(log.text, "tokenizer.chat_template"));
+    config.chat_template = "none";
+    e = aid_engine_make(&m, &config, &port);
+    aid_engine_free(&e);
+    assert_int_equal(log.count, 1);
+    aid_model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -187,6 +246,8 @@ int main(void)
         cmocka_unit_test(arena_is_the_callers_again),
         cmocka_unit_test(wiped_arena_holds_nothing),
         cmocka_unit_test(closing_waits_for_what_was_started),
+        cmocka_unit_test(context_beyond_training_is_told_once),
+        cmocka_unit_test(unknown_template_is_told_unless_one_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
