@@ -5,6 +5,7 @@
 
 BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count)
 {
+    blm_embed_end(e);
     if (e->image_count && e->images[0].first >= count) {
         blm_encode_finish_ahead(e);
         memset(&e->encoding, 0, sizeof e->encoding);

@@ -207,10 +207,11 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     memset(event, 0, sizeof *event);
     int code = blm_input_end(&engine->input, &before, blm_input_flush(&engine->input, err));
     if (code < 0) return code;
-    if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
+    /* An answer's tokens would be made where the picture and its rows lie. */
     if (engine->embedding && !engine->encoding.done) return blm_step_embed(engine, event, err);
     if (blm_step_has_work(engine)) blm_embed_end(engine);
     if (engine->embedding) return 0;
+    if (engine->generating && engine->made_tokens) return blm_step_token(engine, event);
     /* A chunk's activations lie where the encoder's would: it is finished first. */
     if (engine->image_count && !engine->encoding.done && !engine->chunk.count) {
         code = blm_step_encode(engine, event, err);

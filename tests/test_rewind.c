@@ -262,6 +262,68 @@ static void families_with_states_go_back_to_the_bit(void **state)
     if (!seen) printf("    skipped: no ../shared/reference/llm2\n");
 }
 
+/* ---- Beside an embedding -------------------------------------------------------------------- */
+
+/* Going back cancels it, whatever it wiped of a picture of the queue. */
+static void rewinding_cancels_an_embedding(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    aid_engine e = aid_engine_make(&m, &(bluelm_config){.context_tokens = 256}, NULL);
+    bluelm_image image = aid_picture(30, 40, 0, 5);
+    static float rows[64 * 64];
+    bluelm_event event;
+    bluelm_error err;
+    assert_int_equal(bluelm_mark(e.engine, 0, NULL), 0);
+    assert_int_equal(bluelm_embed_begin(e.engine, &image, NULL), 0);
+    assert_int_equal(bluelm_add_image_rows(e.engine, rows, 2, 1, NULL), 0);
+    assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
+    assert_int_equal(bluelm_step(e.engine, &event, &err), 0);
+    assert_int_equal(event.type, BLUELM_EVENT_IDLE);
+    assert_int_equal(bluelm_embed_rows(e.engine, rows, 64 * 64, &err), BLUELM_E_STATE);
+    free((void *)(uintptr_t)image.rgb);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
+static void embedding_amid_an_answer_changes_neither(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    const bluelm_config c = {.context_tokens = 256, .cpu_mask = BLUELM_CPU_NONE};
+    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    bluelm_image image = aid_picture(30, 40, 0, 5);
+    static float rows[2][64 * 64];
+    bluelm_event event, other;
+    bluelm *const both[2] = {e.engine, f.engine};
+    for (int i = 0; i < 2; i++) {
+        test_text(both[i], "some words");
+        assert_int_equal(bluelm_generate(both[i], 9, NULL), 0);
+        do
+            assert_int_equal(bluelm_step(both[i], &event, NULL), 1);
+        while (event.type != BLUELM_EVENT_TOKEN);
+    }
+    assert_int_equal(bluelm_embed_begin(e.engine, &image, NULL), 0);
+    do
+        assert_int_equal(bluelm_step(e.engine, &event, NULL), 1);
+    while (event.done != event.total);
+    int64_t floats = bluelm_embed_rows(e.engine, rows[0], 64 * 64, NULL);
+    assert_true(floats > 0);
+    for (int more = 1; more;) {
+        more = bluelm_step(e.engine, &event, NULL);
+        assert_int_equal(bluelm_step(f.engine, &other, NULL), more);
+        assert_int_equal(event.type, other.type);
+        assert_int_equal(event.token, other.token);
+    }
+    bluelm_reset(f.engine);
+    assert_int_equal(bluelm_embed_image(f.engine, &image, rows[1], 64 * 64, NULL), floats);
+    assert_memory_equal(rows[0], rows[1], (size_t)floats * sizeof(float));
+    free((void *)(uintptr_t)image.rgb);
+    aid_engine_free(&e);
+    aid_engine_free(&f);
+    aid_model_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +333,8 @@ int main(void)
         cmocka_unit_test(picture_that_fails_takes_its_turn_alone),
         cmocka_unit_test(picture_encoded_before_equals_the_picture),
         cmocka_unit_test(families_with_states_go_back_to_the_bit),
+        cmocka_unit_test(rewinding_cancels_an_embedding),
+        cmocka_unit_test(embedding_amid_an_answer_changes_neither),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
