@@ -171,8 +171,8 @@ typedef struct bluelm_config {
      * Default: the file's. All three stay readable for the engine's life. */
     const char *chat_template;
     const bluelm_chat_texts *chat_texts;
-    const char *date; /* today as the model's template writes it, where it does; default: its
-                         own fixed date, or no such line                                 */
+    const char *date; /* today, where the template has it; default: its own fixed date or none */
+    uint32_t background_rgb; /* 0x1RRGGBB, under transparent pixels; 0: white            */
     uint32_t cpu_mask;        /* BLUELM_CPU_* that may be used; default all there are,
                                  BLUELM_CPU_NONE alone forces the scalar kernels        */
     /* Bytes for pictures that cannot be read by rows, interlaced PNG and progressive JPEG:
@@ -299,7 +299,7 @@ int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_err
 
 /* Queues a picture at this place of the turn, at most 16 at a time. The grid is chosen now,
  * capped by the tokens left in the context; a file is checked as far as that goes without
- * decoding it. EXIF's orientation is applied, transparency composed on white.
+ * decoding it. EXIF's orientation is applied, transparency composed on background_rgb.
  *   grid  out, may be NULL
  * Returns the number of tiles, or BLUELM_E_IMAGE, BLUELM_E_ARG, BLUELM_E_CONTEXT (even the
  * least has no room), BLUELM_E_BUDGET (waiting text; memory for a picture that is decoded

@@ -25,6 +25,7 @@ enum app_kind {
     APP_IMAGES,
     APP_SIZES,
     APP_GRID,
+    APP_COLOR,
     APP_TEMPLATE,
     APP_MARKUP /* text in which \\n is a line end */
 };
@@ -119,6 +120,8 @@ static const app_option app_table[] = {
     {"--max-image-tokens,--image-max-tokens", APP_U32, APP_PICTURES,
      AT(config.max_image_tokens), "N", 1, UINT32_MAX,
      "most tokens of a picture (what the model allows)"},
+    {"--background", APP_COLOR, APP_PICTURES, AT(config.background_rgb), "RRGGBB", 0, 0,
+     "under transparent pixels (ffffff)"},
     {"--tile-batch", APP_U32, APP_PICTURES, AT(config.tiles_per_batch), "N", 1, 64,
      "tiles encoded at once (4)"},
     {"--max-image-width", APP_U32, APP_PICTURES, AT(config.max_image_width_px), "PX", 1, 65535,
@@ -245,6 +248,16 @@ static int app_parse_bytes(const char *name, const char *value, uint64_t *out)
     return 0;
 }
 
+/* As the web writes colours, with # or without. */
+static int app_parse_color(const char *name, const char *value, uint32_t *out)
+{
+    const char *digits = value + (*value == '#');
+    if (strlen(digits) != 6 || strspn(digits, "0123456789abcdefABCDEF") != 6)
+        return app_wrong(name, value, "a colour, e.g. 00ff00");
+    *out = 0x1000000u | (uint32_t)strtoul(digits, NULL, 16);
+    return 0;
+}
+
 static int app_parse_float(const char *name, const char *value, float *out)
 {
     char *end;
@@ -366,6 +379,8 @@ static int app_parse_value(app_options *o, const app_option *option, const char 
         return app_parse_images(o, name, value);
     case APP_SIZES:
         return app_parse_sizes(o, name, value);
+    case APP_COLOR:
+        return app_parse_color(name, value, target);
     case APP_GRID:
         return app_parse_pair(name, value, &o->grid_columns, &o->grid_rows);
     case APP_TEMPLATE:

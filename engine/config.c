@@ -35,6 +35,9 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
         (code = blm_config_field(&c->max_image_tokens, 0, 1u << 20, "max_image_tokens", err)) <
             0)
         return code;
+    if (c->background_rgb && c->background_rgb >> 24 != 1)
+        return blm_fail(err, BLUELM_E_ARG, "background_rgb (0x1RRGGBB)", 0x1ffffff,
+                        c->background_rgb, 0);
     if (c->cpu_mask & ~BLM_CPU_ALL)
         return blm_fail(err, BLUELM_E_ARG, "cpu_mask", BLM_CPU_ALL, c->cpu_mask, 0);
     if (c->marks == BLUELM_NO_MARKS)

@@ -393,6 +393,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
     r->tokens_per_tile = tokens_per_tile;
     r->max_tiles = config ? config->max_tiles : 0;
     r->max_tokens = config ? config->max_image_tokens : 0;
+    r->background = config ? config->background_rgb : 0;
     int status = blm_tile_read_sides(r, mmproj, err);
     if (status >= 0) status = blm_tile_find_family(r, mmproj, &family, err);
     if (status >= 0) status = blm_tile_read_rule(r, mmproj, config, family, err);

@@ -292,6 +292,7 @@ static const struct {
     {"tile_rule", offsetof(bluelm_config, tile_rule), BLUELM_TILES_SINGLE},
     {"workers", offsetof(bluelm_config, workers), 64},
     {"overlap_tiles", offsetof(bluelm_config, overlap_tiles), 1},
+    {"background_rgb", offsetof(bluelm_config, background_rgb), 0x1ffffff},
 };
 
 static void field_outside_its_limit_is_refused_by_name(void **state)

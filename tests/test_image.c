@@ -9,6 +9,7 @@
 
 #include "../tiler/exif.h"
 #include "../tiler/image.h"
+#include "../tiler/picture.h"
 
 typedef struct test_picture {
     const char *name;
@@ -517,6 +518,50 @@ static void the_background_shows_through_what_is_transparent(void **state)
         assert_memory_equal(row + 3 * x, red, 3);
 }
 
+/* The one tile of a transparent picture of 4 x 4. */
+static void test_transparent_tile(uint32_t background, uint8_t tile[48])
+{
+    static uint8_t scratch[400000];
+    uint8_t bytes[2048];
+    test_writer w = {bytes, 0, 0};
+    test_begin_png(&w, 4, 4, "\x08\x06\0\0\0");
+    test_put_rows(&w, 4 * 17);
+    const blm_tile_rule rule = {.rule = BLUELM_TILES_SINGLE,
+                                .tile_px = 4,
+                                .fit = BLM_FIT_STRETCH,
+                                .max_columns = 1,
+                                .max_rows = 1,
+                                .min_local_tiles = 1,
+                                .max_local_tiles = 1,
+                                .tokens_per_tile = 1,
+                                .background = background};
+    const bluelm_image image = {
+        .encoded = bytes, .encoded_bytes = w.used, .width_px = 4, .height_px = 4};
+    bluelm_tile_grid grid;
+    blm_picture p;
+    assert_int_equal(blm_tile_choose(&rule, 4, 4, 1, &grid, NULL), 1);
+    assert_int_equal(
+        blm_picture_begin(&p, &rule, &grid, &image, tile, 48, scratch, sizeof scratch, NULL),
+        0);
+    while (blm_picture_read(&p, 1000, NULL) > 0)
+        continue;
+}
+
+static void a_rule_says_what_shows_through(void **state)
+{
+    (void)state;
+    uint8_t tile[48];
+    test_transparent_tile(0, tile);
+    for (int i = 0; i < 48; i++)
+        assert_int_equal(tile[i], 255);
+    test_transparent_tile(0x1000000, tile);
+    for (int i = 0; i < 48; i++)
+        assert_int_equal(tile[i], 0);
+    test_transparent_tile(0x1102030, tile);
+    for (int i = 0; i < 48; i++)
+        assert_int_equal(tile[i], 0x10 * (1 + i % 3));
+}
+
 /* ---- EXIF --------------------------------------------------------------------------------- */
 
 static void nonsense_in_exif_is_no_orientation(void **state)
@@ -725,6 +770,7 @@ int main(void)
         cmocka_unit_test(memory_depends_on_the_width_alone),
         cmocka_unit_test(the_stated_memory_holds_the_worst_whole_picture),
         cmocka_unit_test(the_background_shows_through_what_is_transparent),
+        cmocka_unit_test(a_rule_says_what_shows_through),
         cmocka_unit_test(nonsense_in_exif_is_no_orientation),
         cmocka_unit_test(malformed_pngs_are_refused_with_a_reason),
         cmocka_unit_test(malformed_compressed_data_are_refused_with_a_reason),

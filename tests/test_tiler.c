@@ -655,7 +655,9 @@ static void keys_override_defaults_and_the_config_overrides_keys(void **state)
     config.tile_rule = BLUELM_TILES_RELAXED;
     config.tile_alpha = 0.5f;
     config.max_tiles = 4;
+    config.background_rgb = 0x1020304;
     assert_int_equal(test_read(&f, &config, &r, NULL), 0);
+    assert_int_equal(r.background, 0x1020304);
     assert_true(r.rule == BLUELM_TILES_RELAXED && r.alpha_ppm == 500000 && r.max_tiles == 4);
     assert_int_equal(test_most(&r), 4);
     bluelm_error err;

@@ -52,6 +52,7 @@ typedef struct blm_tile_rule {
     uint32_t fit;                    /* BLM_FIT_*                                           */
     uint32_t pad_top_left;           /* 1: the picture lies top left, 0: centred            */
     uint32_t pad_color;              /* 0xRRGGBB                                            */
+    uint32_t background;             /* 0x1RRGGBB, under transparent pixels; 0: white       */
     uint32_t filter;                 /* BLM_FILTER_*                                        */
     uint32_t tokens_per_tile;        /* of tile_px x tile_px                                */
     uint32_t joined_side;            /* llava-next: tokens of a tile's side, where the tokens of

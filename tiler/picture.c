@@ -349,8 +349,10 @@ BLM_PRIVATE int blm_picture_begin(blm_picture *p, const blm_tile_rule *r,
     uint8_t *rest = blm_picture_place(p, &steps, scratch);
     if (!p->rgb) {
         uint64_t left = scratch_bytes - (uint64_t)(rest - (uint8_t *)scratch);
-        code = blm_image_begin(&p->decoder, image->encoded, image->encoded_bytes, NULL, rest,
-                               left, err);
+        const uint32_t color = r->background;
+        const uint8_t rgb[3] = {(uint8_t)(color >> 16), (uint8_t)(color >> 8), (uint8_t)color};
+        code = blm_image_begin(&p->decoder, image->encoded, image->encoded_bytes,
+                               color ? rgb : NULL, rest, left, err);
         if (code < 0) return code;
     }
     const blm_picture_size size = blm_picture_canvas_size(grid);
