@@ -33,6 +33,7 @@
 #if defined(BLM_UNITY) &&                                                                      \
     (defined(BLUELM_NO_VISION) || defined(BLUELM_NO_LANGUAGE) || defined(BLUELM_NO_CHAT))
 #pragma GCC diagnostic ignored "-Wunused-function"
+#pragma GCC diagnostic ignored "-Wunused-const-variable"
 #endif
 
 /* Little-endian loads from any address: model files promise no alignment, and the

@@ -78,6 +78,13 @@ left_out() { # PART...
     wait
 }
 left_out IMAGE_DECODE SIMD ERROR_TEXT
+for part in VISION LANGUAGE CHAT; do
+    make_one "without-$part" gcc -O0 -DBLUELM_NO_SIMD "-DBLUELM_NO_$part"
+done
+wait
+for part in VISION LANGUAGE CHAT; do
+    says "without-$part" 1 '*built without*'
+done
 says without-IMAGE_DECODE 1 '*built without*'
 says without-SIMD 0 "$expected"
 says without-ERROR_TEXT 0 "$expected"
