@@ -1,7 +1,11 @@
-/* AVX2 products with quantised weights. One token: each weight is read once, where it lies,
- * four rows at a time; lanes run along k. Several tokens: eight rows are unpacked into the
- * worker's scratch as a panel whose lanes are rows, then all tokens pass over it, four at a
- * time; nothing is added across lanes. */
+/* AVX2 products with quantised weights. Several tokens: eight rows are unpacked into the worker's
+ * scratch as a panel whose lanes are rows, then all tokens pass over it, four at a time. One
+ * token: each weight is read once, where it lies, and the products of eight blocks of 32 come
+ * down to eight integers, whose lanes are blocks.
+ *
+ * Both give the same bits. Blocks are dealt out to eight strips, block i to strip i % 8; a
+ * strip's sum goes from its first block to its last, and the eight are added one after the
+ * other. With one token strips are lanes, with many they follow each other. */
 #include "avx2.h"
 #include "blocks.h"
 
@@ -239,189 +243,33 @@ BLM_AVX2_INLINE uint32_t blm_avx2_block_bytes(uint32_t type)
     return (bytes * 32 + values - 1) / values;
 }
 
-/* ---- One token, int8 ----------------------------------------------------------------- */
+/* ---- What a block adds ------------------------------------------------------------------- */
 
-/* Products of 32 weights with 32 activations, summed in fours; Q6_K's times their int8
- * scales. Pairs fit 16 bits: 2 x 31 x 127, 2 x 128 x 127. Signed weights: |w| times x with
- * w's sign, since the instruction wants one unsigned factor (x is never -128). */
-BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uint32_t i,
-                                          __m256i x, __m256i x_times_zero)
-{
-    __m256i q = blm_avx2_unpack(type, row, i), pairs, factor = _mm256_set1_epi16(1);
-    if (blm_avx2_zero(type))
-        pairs = _mm256_sub_epi16(_mm256_maddubs_epi16(q, x), x_times_zero);
-    else if (blm_avx2_is_unsigned(type))
-        pairs = _mm256_maddubs_epi16(q, x);
-    else
-        pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
-    if (type == BLM_Q6_K) {
-        const uint8_t *scale = row + (size_t)(i / 8) * 210 + 192 + i % 8 * 2;
-        factor = _mm256_setr_m128i(_mm_set1_epi16((int8_t)scale[0]),
-                                   _mm_set1_epi16((int8_t)scale[1]));
-    }
-    return _mm256_madd_epi16(pairs, factor);
-}
+enum { BLM_AVX2_STRIPS = 8 };
 
-/* The factor of block i, in every lane. */
-BLM_AVX2_INLINE __m256 blm_avx2_factor(uint32_t type, const uint8_t *row, uint32_t i)
-{
-    const uint8_t *b = row + (size_t)(blm_avx2_in_256(type) ? i / 8 : i) * blm_type_bytes(type);
-    if (type == BLM_MXFP4) return _mm256_set1_ps(blm_scale_mxfp4(*b));
-    return _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b + blm_avx2_factor_at(type))));
-}
+/* Activations: their scale, their sum, and that of the first 16 of 32. */
+typedef struct blm_avx2_acts {
+    __m256 scale, sum, first;
+} blm_avx2_acts;
 
-/* The mins that the file has for block i of 32 of four rows, each one f16 behind the factor;
- * there they are added. */
-BLM_AVX2_INLINE __m128 blm_avx2_mins(uint32_t type, const uint8_t *const *rows, uint32_t i)
+/* What blocks add to eight sums, of eight rows or of eight blocks of a row: over both halves
+ * scale x integer sum (a, and where halves differ b), minus min x activation sum, all times
+ * the activations' scale. */
+BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, __m256i b,
+                                          const __m256 *scale, const __m256 *min,
+                                          blm_avx2_acts x)
 {
-    const size_t at = (size_t)i * blm_type_bytes(type) + 2;
-    __m128i m = _mm_cvtsi32_si128(blm_load_u16(rows[0] + at));
-    m = _mm_insert_epi16(m, blm_load_u16(rows[1] + at), 1);
-    m = _mm_insert_epi16(m, blm_load_u16(rows[2] + at), 2);
-    return _mm_cvtph_ps(_mm_insert_epi16(m, blm_load_u16(rows[3] + at), 3));
-}
-
-/* Four rows of blocks of 32 or of Q6_K with token 0. Lanes run along k; f32 sums in order of
- * blocks. Meanwhile the next four rows are asked for, in the order of memory. */
-BLM_AVX2_INLINE __m128 blm_avx2_stream(uint32_t type, const uint8_t *const *rows,
-                                       const blm_acts *x)
-{
-    const int8_t *q = (const int8_t *)x->q;
-    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                     _mm256_setzero_ps()};
-    const uint32_t bytes = blm_avx2_block_bytes(type);
-    __m128 mins = _mm_setzero_ps();
-    for (uint32_t i = 0; i < x->cols / 32; i++) {
-        __m256i v = blm_avx2_load(q + (size_t)i * 32);
-        blm_avx2_ahead(rows[0], (uint64_t)4 * bytes * (x->cols / 32 + i), 4 * bytes);
-        __m256i zeros = _mm256_set1_epi8((char)blm_avx2_zero(type));
-        zeros = _mm256_maddubs_epi16(zeros, v);
-        __m256 scale = _mm256_set1_ps(x->scale[i]);
-        BLM_AVX2_UNROLL
-        for (int r = 0; r < 4; r++) {
-            __m256 product = _mm256_cvtepi32_ps(blm_avx2_products(type, rows[r], i, v, zeros));
-            __m256 factor = _mm256_mul_ps(blm_avx2_factor(type, rows[r], i), scale);
-            sum[r] = _mm256_fmadd_ps(product, factor, sum[r]);
-        }
-        if (!blm_type_has_min(type)) continue;
-        __m128 x_sum = _mm_set1_ps((float)x->sum[i] * x->scale[i]);
-        mins = _mm_fmadd_ps(blm_avx2_mins(type, rows, i), x_sum, mins);
-    }
-    __m128 y = blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
-    return blm_type_has_min(type) ? _mm_add_ps(y, mins) : y;
-}
-
-/* One block of 256 with one scale for each 32 weights (Q4_K, Q5_K, IQ4_XS) and its
- * activations, added to sum. The eight mins meet the eight scaled activation sums in one
- * multiplication. */
-BLM_AVX2_INLINE __m256 blm_avx2_block_of_8(uint32_t type, const uint8_t *b, const int8_t *q,
-                                           __m256 scale, __m256 scaled_sum, __m256 sum)
-{
-    __m128i packed = blm_avx2_k_scales(type, b);
-    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b)));
-    float factor[8];
-    __m256i numbers =
-        type == BLM_IQ4_XS ? _mm256_cvtepi8_epi32(packed) : _mm256_cvtepu8_epi32(packed);
-    __m256 factors = _mm256_cvtepi32_ps(numbers);
-    _mm256_storeu_ps(factor, _mm256_mul_ps(_mm256_mul_ps(factors, d), scale));
-    if (blm_type_has_min(type)) {
-        __m256 dmin = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b + 2)));
-        __m256 mins = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(packed, 8)));
-        sum = _mm256_fnmadd_ps(_mm256_mul_ps(mins, dmin), scaled_sum, sum);
-    }
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        __m256i v = blm_avx2_load(q + j * 32);
-        __m256i product = blm_avx2_products(type, b, j, v, v);
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(product), _mm256_set1_ps(factor[j]), sum);
-    }
-    return sum;
-}
-
-/* Words 2j and 2j + 1 of 16 words, each in all words of a half. */
-BLM_AVX2_INLINE __m256i blm_avx2_two_words(__m256i words, uint32_t j)
-{
-    const __m256i first = _mm256_setr_m128i(_mm_set1_epi16(0x0100), _mm_set1_epi16(0x0302));
-    __m256i half = j < 4 ? _mm256_permute2x128_si256(words, words, 0x00)
-                         : _mm256_permute2x128_si256(words, words, 0x11);
-    __m256i place = _mm256_add_epi8(first, _mm256_set1_epi8((char)(j % 4 * 4)));
-    return _mm256_shuffle_epi8(half, place);
-}
-
-/* One block of 256 with a scale for each 16 weights (Q2_K, Q3_K). Q2_K's mins meet the scaled
- * sums of 16 activations. */
-BLM_AVX2_INLINE __m256 blm_avx2_block_of_16(uint32_t type, const uint8_t *b, const int8_t *q,
-                                            const float *scale, const __m256 *scaled_sums,
-                                            __m256 sum)
-{
-    const uint32_t at = blm_avx2_factor_at(type);
-    __m128i packed = blm_avx2_k_scales(type, b);
-    __m256 d = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b + at)));
+    __m256 y = _mm256_cvtepi32_ps(a);
     if (type == BLM_Q2_K) {
-        const __m128i nibble = _mm_set1_epi8(15);
-        __m128i mins = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
-        __m256 dmin = _mm256_cvtph_ps(_mm_set1_epi16((short)blm_load_u16(b + at + 2)));
-        __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(mins));
-        __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(mins, 8)));
-        sum = _mm256_fnmadd_ps(_mm256_mul_ps(low, dmin), scaled_sums[0], sum);
-        sum = _mm256_fnmadd_ps(_mm256_mul_ps(high, dmin), scaled_sums[1], sum);
-        packed = _mm_and_si128(packed, nibble);
+        __m256 second = _mm256_mul_ps(_mm256_sub_ps(x.sum, x.first), min[1]);
+        y = _mm256_fmsub_ps(y, scale[0], _mm256_fmadd_ps(x.first, min[0], second));
+    } else if (blm_avx2_is_unsigned(type)) {
+        y = _mm256_fmsub_ps(y, scale[0], _mm256_mul_ps(x.sum, min[0]));
+    } else {
+        y = _mm256_mul_ps(y, scale[0]);
     }
-    __m256i words = _mm256_cvtepi8_epi16(packed);
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        __m256i w = blm_avx2_unpack(type, b, j), v = blm_avx2_load(q + j * 32);
-        __m256i pairs = type == BLM_Q2_K
-                            ? _mm256_maddubs_epi16(w, v)
-                            : _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(v, w));
-        __m256i product = _mm256_madd_epi16(pairs, blm_avx2_two_words(words, j));
-        __m256 factor = _mm256_mul_ps(d, _mm256_set1_ps(scale[j]));
-        sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(product), factor, sum);
-    }
-    return sum;
-}
-
-/* The sums of 16 activations each of a block of 256, times their scales. */
-BLM_AVX2_INLINE void blm_avx2_sums_of_16(const int8_t *q, const float *scale, __m256 *out)
-{
-    float sums[16];
-    for (uint32_t j = 0; j < 8; j++) {
-        __m256i v = _mm256_xor_si256(blm_avx2_load(q + j * 32), _mm256_set1_epi8(-128));
-        v = _mm256_sad_epu8(v, _mm256_setzero_si256()); /* four sums, each in 64 bits */
-        v = _mm256_add_epi64(v, _mm256_shuffle_epi32(v, 0x4E));
-        int low = _mm_cvtsi128_si32(_mm256_castsi256_si128(v));
-        int high = _mm_cvtsi128_si32(_mm256_extracti128_si256(v, 1));
-        sums[2 * j] = (float)(low - 16 * 128) * scale[j];
-        sums[2 * j + 1] = (float)(high - 16 * 128) * scale[j];
-    }
-    out[0] = _mm256_loadu_ps(sums);
-    out[1] = _mm256_loadu_ps(sums + 8);
-}
-
-/* Four rows of blocks of 256 with token 0. */
-BLM_AVX2_INLINE __m128 blm_avx2_stream_256(uint32_t type, const uint8_t *const *rows,
-                                           const blm_acts *x)
-{
-    const int8_t *q = (const int8_t *)x->q;
-    const uint32_t bytes = blm_type_bytes(type);
-    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                     _mm256_setzero_ps()};
-    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
-        const float *scales = x->scale + (size_t)i * 8;
-        __m256 scale = _mm256_loadu_ps(scales), sums[2];
-        __m256 scaled_sum = _mm256_cvtepi32_ps(blm_avx2_load(x->sum + (size_t)i * 8));
-        blm_avx2_ahead(rows[0], (uint64_t)4 * bytes * (x->cols / 256 + i), 4 * bytes);
-        scaled_sum = _mm256_mul_ps(scaled_sum, scale);
-        if (type == BLM_Q2_K) blm_avx2_sums_of_16(q, scales, sums);
-        BLM_AVX2_UNROLL
-        for (int r = 0; r < 4; r++) {
-            const uint8_t *b = rows[r] + (size_t)i * bytes;
-            sum[r] = blm_type_is_halved(type)
-                         ? blm_avx2_block_of_16(type, b, q, scales, sums, sum[r])
-                         : blm_avx2_block_of_8(type, b, q, scale, scaled_sum, sum[r]);
-        }
-    }
-    return blm_avx2_sum4(sum[0], sum[1], sum[2], sum[3]);
+    if (blm_type_is_halved(type)) y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), scale[1], y);
+    return _mm256_fmadd_ps(y, x.scale, sum);
 }
 
 /* The sum of 16 activations. */
@@ -430,21 +278,6 @@ BLM_AVX2_INLINE int32_t blm_avx2_first8(const int8_t *q)
     __m128i v = _mm_loadu_si128((const __m128i *)(const void *)q);
     v = _mm_sad_epu8(_mm_xor_si128(v, _mm_set1_epi8(-128)), _mm_setzero_si128());
     return _mm_cvtsi128_si32(v) + _mm_extract_epi32(v, 2) - 16 * 128;
-}
-
-BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t type)
-{
-    for (uint64_t r = row0; r < row1; r += 4) {
-        const uint8_t *rows[4];
-        float y[4];
-        blm_avx2_rows(a, r, row1, 4, rows);
-        if (blm_avx2_in_256(type) && type != BLM_Q6_K)
-            _mm_storeu_ps(y, blm_avx2_stream_256(type, rows, a->x));
-        else
-            _mm_storeu_ps(y, blm_avx2_stream(type, rows, a->x));
-        memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
-    }
 }
 
 /* ---- Several tokens: the panel ------------------------------------------------------- */
@@ -492,10 +325,18 @@ BLM_AVX2_INLINE void blm_avx2_panel_scales(uint32_t type, const uint8_t *const *
     }
 }
 
-BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
-                                    blm_avx2_panel8 *panel)
+/* The place of block i of n in a panel, in which blocks lie strip by strip. */
+static inline uint32_t blm_avx2_place(uint32_t n, uint32_t i)
 {
-    for (uint32_t i = 0; i < blocks; i++, panel++) {
+    const uint32_t strip = i % BLM_AVX2_STRIPS, longer = n % BLM_AVX2_STRIPS;
+    return strip * (n / BLM_AVX2_STRIPS) + BLM_MIN(strip, longer) + i / BLM_AVX2_STRIPS;
+}
+
+BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
+                                    blm_avx2_panel8 *all)
+{
+    for (uint32_t i = 0; i < blocks; i++) {
+        blm_avx2_panel8 *panel = all + blm_avx2_place(blocks, i);
         __m256i v[8];
         BLM_AVX2_UNROLL
         for (int r = 0; r < 8; r++)
@@ -506,30 +347,6 @@ BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, u
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g], v[g]);
         blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min[0]);
     }
-}
-
-/* What one block adds to eight outputs of a token: sum over both halves of scale x integer
- * sum, minus min x activation sum, all times the activations' scale. */
-BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, __m256i b,
-                                          const float *scale, const float *min, float x_scale,
-                                          int32_t x_sum, int32_t x_first)
-{
-    __m256 y = _mm256_cvtepi32_ps(a);
-    if (type == BLM_Q2_K) {
-        __m256 first = _mm256_set1_ps((float)x_first), second;
-        second = _mm256_set1_ps((float)(x_sum - x_first));
-        second = _mm256_mul_ps(second, _mm256_loadu_ps(min + 8));
-        second = _mm256_fmadd_ps(first, _mm256_loadu_ps(min), second);
-        y = _mm256_fmsub_ps(y, _mm256_loadu_ps(scale), second);
-    } else if (blm_avx2_is_unsigned(type)) {
-        __m256 offset = _mm256_mul_ps(_mm256_set1_ps((float)x_sum), _mm256_loadu_ps(min));
-        y = _mm256_fmsub_ps(y, _mm256_loadu_ps(scale), offset);
-    } else {
-        y = _mm256_mul_ps(y, _mm256_loadu_ps(scale));
-    }
-    if (blm_type_is_halved(type))
-        y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), _mm256_loadu_ps(scale + 8), y);
-    return _mm256_fmadd_ps(y, _mm256_set1_ps(x_scale), sum);
 }
 
 /* How many of the eight sums of four products 16 bits have room for: of 4-bit weights all
@@ -601,28 +418,44 @@ BLM_AVX2_INLINE void blm_avx2_block8(uint32_t type, const blm_avx2_panel8 *w,
     }
 }
 
+/* Adds block i to eight rows of `tokens` tokens from t0. */
+BLM_AVX2_INLINE void blm_avx2_panel_block(uint32_t type, const blm_avx2_panel8 *w,
+                                          const blm_acts *x, uint32_t t0, uint32_t tokens,
+                                          uint32_t i, __m256 *sum)
+{
+    const int8_t *q[4];
+    __m256i a[4], b[4];
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        q[t] = x->q + (t0 + t) * x->q_stride + (size_t)i * 32;
+    blm_avx2_block8(type, w, q, tokens, a, b);
+    const __m256 *scale = (const __m256 *)(const void *)w->scale[0];
+    const __m256 *min = (const __m256 *)(const void *)w->min[0];
+    BLM_AVX2_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) {
+        const size_t at = (t0 + t) * x->block_stride + i;
+        blm_avx2_acts acts = {_mm256_set1_ps(x->scale[at]), _mm256_set1_ps((float)x->sum[at]),
+                              _mm256_setzero_ps()};
+        if (type == BLM_Q2_K) acts.first = _mm256_set1_ps((float)blm_avx2_first8(q[t]));
+        sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], scale, min, acts);
+    }
+}
+
 /* Eight rows of the panel with `tokens` (at most 4) tokens from t0. */
 BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, const blm_avx2_panel8 *w,
                                          const blm_acts *x, uint32_t t0, uint32_t tokens,
-                                         __m256 *sum)
+                                         __m256 *total)
 {
-    const int8_t *q[4];
-    BLM_AVX2_UNROLL
-    for (uint32_t t = 0; t < tokens; t++) {
-        q[t] = x->q + (t0 + t) * x->q_stride;
-        sum[t] = _mm256_setzero_ps();
-    }
-    for (uint32_t i = 0; i < x->cols / 32; i++, w++) {
-        __m256i a[4], b[4];
-        blm_avx2_block8(type, w, q, tokens, a, b);
+    for (uint32_t p = 0; p < BLM_AVX2_STRIPS; p++) {
+        __m256 sum[4];
         BLM_AVX2_UNROLL
-        for (uint32_t t = 0; t < tokens; t++) {
-            size_t at = (t0 + t) * x->block_stride + i;
-            int32_t first = type == BLM_Q2_K ? blm_avx2_first8(q[t]) : 0;
-            sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], w->scale[0], w->min[0],
-                                        x->scale[at], x->sum[at], first);
-            q[t] += 32;
-        }
+        for (uint32_t t = 0; t < tokens; t++)
+            sum[t] = _mm256_setzero_ps();
+        for (uint32_t i = p; i < x->cols / 32; i += BLM_AVX2_STRIPS, w++)
+            blm_avx2_panel_block(type, w, x, t0, tokens, i, sum);
+        BLM_AVX2_UNROLL
+        for (uint32_t t = 0; t < tokens; t++)
+            total[t] = p ? _mm256_add_ps(total[t], sum[t]) : sum[t];
     }
 }
 
@@ -650,6 +483,209 @@ BLM_AVX2_INLINE void blm_avx2_tokens(const blm_matmul_args *a, uint64_t row0, ui
             blm_avx2_panel_tokens(a, r, count, type, t, 4);
         for (; t < tokens; t++)
             blm_avx2_panel_tokens(a, r, count, type, t, 1);
+    }
+}
+
+/* ---- One token ------------------------------------------------------------------------- */
+
+/* The eight blocks from block i of a row, of which `left` are real. */
+typedef struct blm_avx2_run {
+    const uint8_t *row;
+    uint32_t i, left;
+} blm_avx2_run;
+
+/* Sums of four products of 32 weights with 32 activations, those of the first half in the
+ * lower lanes. Pairs fit 16 bits: 2 x 63 x 127, 2 x 128 x 127. Signed weights: |w| times x
+ * with w's sign, since the instruction wants one unsigned factor (x is never -128). */
+BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uint32_t i,
+                                          __m256i x)
+{
+    __m256i q = blm_avx2_unpack(type, row, i);
+    if (blm_avx2_is_unsigned(type))
+        x = _mm256_maddubs_epi16(q, x);
+    else
+        x = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+    return _mm256_madd_epi16(x, _mm256_set1_epi16(1));
+}
+
+/* Neighbouring lanes of a, then of b, added in each half of a register. Sums of up to eight
+ * products fit 16 bits but where weights have eight bits: 32 x 8 x 127. */
+BLM_AVX2_INLINE __m256i blm_avx2_add_lanes(uint32_t type, __m256i a, __m256i b)
+{
+    if (blm_avx2_room(type) == 1) return _mm256_hadd_epi32(a, b);
+    return _mm256_madd_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(1));
+}
+
+BLM_AVX2_INLINE __m256i blm_avx2_add_four(uint32_t type, const __m256i *v)
+{
+    return blm_avx2_add_lanes(type, blm_avx2_add_lanes(type, v[0], v[1]),
+                              blm_avx2_add_lanes(type, v[2], v[3]));
+}
+
+/* The integer sums of eight blocks; where halves have scales of their own, of the first halves
+ * in a and of the last ones in b. */
+BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, blm_avx2_run r, const int8_t *q, __m256i *a,
+                                     __m256i *b)
+{
+    __m256i v[8];
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        v[j] = _mm256_setzero_si256();
+        if (j < r.left)
+            v[j] = blm_avx2_products(type, r.row, r.i + j, blm_avx2_load(q + j * 32));
+    }
+    __m256i low = blm_avx2_add_four(type, v), high = blm_avx2_add_four(type, v + 4);
+    *a = _mm256_permute2x128_si256(low, high, 0x20);
+    *b = _mm256_permute2x128_si256(low, high, 0x31);
+    if (!blm_type_is_halved(type)) *a = _mm256_add_epi32(*a, *b);
+}
+
+/* Where block j of a run begins, of the last one in place of those that are not real. */
+BLM_AVX2_INLINE const uint8_t *blm_avx2_run_at(uint32_t type, blm_avx2_run r, uint32_t j)
+{
+    return r.row +
+           (r.i + (r.left < 8 ? BLM_MIN(j, r.left - 1) : j)) * (size_t)blm_type_bytes(type);
+}
+
+/* The f16 at one place of the blocks of a run. */
+BLM_AVX2_INLINE __m256 blm_avx2_run_halves(uint32_t type, blm_avx2_run r, uint32_t at)
+{
+    uint64_t four[2] = {0};
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++)
+        four[j / 4] |= (uint64_t)blm_load_u16(blm_avx2_run_at(type, r, j) + at) << j % 4 * 16;
+    return _mm256_cvtph_ps(_mm_set_epi64x((long long)four[1], (long long)four[0]));
+}
+
+/* MXFP4's scales: see blm_scale_mxfp4. */
+BLM_AVX2_INLINE __m256 blm_avx2_run_powers(blm_avx2_run r)
+{
+    uint64_t eight = 0;
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++)
+        eight |= (uint64_t)*blm_avx2_run_at(BLM_MXFP4, r, j) << j * 8;
+    __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)eight));
+    __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(bits, tiny, is_tiny));
+}
+
+/* Scales and mins of the blocks of 32 of a run, as blm_avx2_scales has them. */
+BLM_AVX2_INLINE void blm_avx2_run_scales(uint32_t type, blm_avx2_run r, __m256 *scale,
+                                         __m256 *min)
+{
+    scale[0] = type == BLM_MXFP4 ? blm_avx2_run_powers(r) : blm_avx2_run_halves(type, r, 0);
+    if (blm_type_has_min(type))
+        min[0] = _mm256_xor_ps(blm_avx2_run_halves(type, r, 2), _mm256_set1_ps(-0.0f));
+    else if (blm_avx2_zero(type))
+        min[0] = _mm256_mul_ps(scale[0], _mm256_set1_ps((float)blm_avx2_zero(type)));
+}
+
+/* Eight bytes as floats. */
+BLM_AVX2_INLINE __m256 blm_avx2_numbers(int with_sign, __m128i v)
+{
+    return _mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v));
+}
+
+/* Scales and mins of the block of 256 at b, as blm_avx2_scales has them. */
+BLM_AVX2_INLINE void blm_avx2_256_scales(uint32_t type, const uint8_t *b, __m256 *scale,
+                                         __m256 *min)
+{
+    const __m128i nibble = _mm_set1_epi8(15);
+    const uint32_t at = blm_avx2_factor_at(type);
+    const __m256 d = _mm256_set1_ps(blm_avx2_f16(b + at));
+    __m128i packed = blm_avx2_k_scales(type, b), mins = packed;
+    if (blm_type_is_halved(type)) /* first halves, then last ones */
+        packed = _mm_shuffle_epi8(
+            packed, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    if (type == BLM_Q2_K) {
+        mins = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
+        packed = _mm_and_si128(packed, nibble);
+    } else {
+        mins = _mm_srli_si128(packed, 8);
+    }
+    scale[0] = _mm256_mul_ps(d, blm_avx2_numbers(!blm_type_has_min(type), packed));
+    if (blm_type_is_halved(type))
+        scale[1] = _mm256_mul_ps(
+            d, blm_avx2_numbers(!blm_type_has_min(type), _mm_srli_si128(packed, 8)));
+    if (!blm_type_has_min(type)) return;
+    const __m256 dmin = _mm256_set1_ps(blm_avx2_f16(b + at + 2));
+    min[0] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, mins));
+    if (type == BLM_Q2_K)
+        min[1] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, _mm_srli_si128(mins, 8)));
+}
+
+/* Adds a run to the strips. */
+BLM_AVX2_INLINE __m256 blm_avx2_step(uint32_t type, blm_avx2_run r, const int8_t *q,
+                                     const blm_avx2_acts *x, __m256 sum)
+{
+    __m256 scale[2], min[2];
+    __m256i a, b;
+    blm_avx2_totals(type, r, q, &a, &b);
+    if (blm_avx2_in_256(type))
+        blm_avx2_256_scales(type, r.row + (size_t)(r.i / 8) * blm_type_bytes(type), scale, min);
+    else
+        blm_avx2_run_scales(type, r, scale, min);
+    __m256 more = blm_avx2_block_end(type, sum, a, b, scale, min, *x);
+    if (r.left == 8) return more;
+    return _mm256_blendv_ps(sum, more, _mm256_castsi256_ps(blm_avx2_mask(r.left)));
+}
+
+/* How far ahead of the weights memory is asked for, in bytes. */
+enum { BLM_AVX2_STREAM_AHEAD = 7168 };
+
+/* The strips of one row. */
+BLM_AVX2_INLINE __m256 blm_avx2_row_strips(uint32_t type, const uint8_t *row,
+                                           const blm_acts *acts, const blm_avx2_acts *x)
+{
+    const uint32_t blocks = acts->cols / 32, eight = blm_avx2_block_bytes(type) * 8;
+    __m256 sum = _mm256_setzero_ps();
+    uint32_t i = 0;
+    for (; i + 8 <= blocks; i += 8, x++) {
+        blm_avx2_run r = {row, i, 8};
+        blm_avx2_ahead(row, (uint64_t)(i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
+        sum = blm_avx2_step(type, r, acts->q + (size_t)i * 32, x, sum);
+    }
+    if (i == blocks || blm_avx2_in_256(type)) return sum;
+    blm_avx2_run r = {row, i, blocks - i};
+    return blm_avx2_step(type, r, acts->q + (size_t)i * 32, x, sum);
+}
+
+/* The activations' scales and sums, by eight blocks. */
+BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, blm_avx2_acts *x)
+{
+    const uint32_t blocks = acts->cols / 32;
+    for (uint32_t i = 0; i < blocks; i += 8, x++) {
+        const __m256i mask = blm_avx2_mask(BLM_MIN(blocks - i, 8));
+        float first[8] = {0};
+        x->scale = _mm256_maskload_ps(acts->scale + i, mask);
+        x->sum = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acts->sum + i, mask));
+        for (uint32_t j = 0; j < 8 && type == BLM_Q2_K; j++)
+            first[j] = (float)blm_avx2_first8(acts->q + (size_t)(i + j) * 32);
+        x->first = _mm256_loadu_ps(first);
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t type)
+{
+    blm_avx2_acts *x = (blm_avx2_acts *)a->scratch;
+    blm_avx2_take_acts(type, a->x, x);
+    for (uint64_t r = row0; r < row1; r += 8) {
+        const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
+        __m256i strips[8];
+        for (uint32_t i = 0; i < 8; i++)
+            strips[i] = _mm256_setzero_si256();
+        for (uint32_t i = 0; i < count; i++)
+            strips[i] = _mm256_castps_si256(
+                blm_avx2_row_strips(type, a->w->data + (r + i) * a->w->row_bytes, a->x, x));
+        blm_avx2_transpose(strips);
+        __m256 y = _mm256_castsi256_ps(strips[0]);
+        BLM_AVX2_UNROLL
+        for (int p = 1; p < BLM_AVX2_STRIPS; p++)
+            y = _mm256_add_ps(y, _mm256_castsi256_ps(strips[p]));
+        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), y);
     }
 }
 

@@ -258,7 +258,7 @@ static int takes_tokens_alike(const product *p)
 {
     const char *name = p->k->name;
     return !strcmp(name, "scalar") || !strcmp(name, "sse41") || !strcmp(name, "avx512") ||
-           !strcmp(name, "amx");
+           !strcmp(name, "amx") || !strcmp(name, "avx2");
 }
 
 /* A token alone must get the bits that it gets among others. */
@@ -871,8 +871,8 @@ static void check_attend(const blm_kernels *k, const blm_kernels *scalar, int ki
             apart = fmax(apart, fabs((double)(one.out[e] - together[i * a.out_stride + e])));
         free(one.out);
     }
-    report(apart <= (kind == ATTEND_I16 ? allowed : 0), name, "depends on the queries beside it", apart,
-           queries);
+    report(apart <= (kind == ATTEND_I16 ? allowed : 0), name,
+           "depends on the queries beside it", apart, queries);
     unguard(&g, name);
     unguard(&scratch, "scratch of attention");
     free(q);
