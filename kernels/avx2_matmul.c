@@ -564,7 +564,7 @@ BLM_AVX2_INLINE __m256 blm_avx2_run_powers(blm_avx2_run r)
     BLM_AVX2_UNROLL
     for (uint32_t j = 0; j < 8; j++)
         eight |= (uint64_t)*blm_avx2_run_at(BLM_MXFP4, r, j) << j * 8;
-    __m256i e = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)eight));
+    __m256i e = _mm256_cvtepu8_epi32(_mm_set_epi64x(0, (long long)eight));
     __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
     __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
     __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
