@@ -149,15 +149,29 @@ static void header_with_any_byte_changed_does_no_harm(void **state)
     aid_model_free(&m);
 }
 
+/* What stretches RoPE, and makes queries grow. */
+static void test_stretched(tiny_writer *w, void *unused)
+{
+    (void)unused;
+    tiny_key_string(w, "mistral3.rope.scaling.type", "yarn");
+    tiny_key_f32(w, "mistral3.rope.scaling.factor", 16);
+    tiny_key_f32(w, "mistral3.rope.scaling.yarn_beta_fast", 32);
+    tiny_key_f32(w, "mistral3.rope.scaling.yarn_log_multiplier", 1);
+    tiny_key_u32(w, "mistral3.rope.scaling.original_context_length", 64);
+    tiny_key_f32(w, "mistral3.attention.temperature_scale", 0.1f);
+    tiny_key_f32(w, "mistral3.final_logit_softcapping", 30);
+}
+
 /* Two layers, so that every kind that the family has is there. */
 static void every_familys_header_with_any_byte_changed_does_no_harm(void **state)
 {
-    static const char *const names[] = {"qwen2vl", "qwen3",  "qwen3vl", "qwen35",
-                                        "lfm2",    "gemma3", "phi3",    "granite"};
+    static const char *const names[] = {"mistral3", "qwen2vl", "qwen3", "qwen3vl", "qwen35",
+                                        "lfm2",     "gemma3",  "phi3",  "granite"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tiny_llm_config llm = tiny_llm_default();
         llm.arch = names[i];
+        if (i == 0) llm.extra = test_stretched;
         llm.n_embd = llm.n_ff = 32, llm.n_vocab = TINY_MIN_VOCAB, llm.tied = 1;
         aid_model m = aid_model_make(&llm, NULL);
         hostile_job job = test_job(&m);
@@ -241,18 +255,13 @@ static int test_set_u32(tiny_file *file, const char *key, uint32_t value)
 static void sizes_that_do_not_fit_are_refused(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"llama.embedding_length",
-                                       "llama.block_count",
-                                       "llama.feed_forward_length",
-                                       "llama.attention.head_count",
-                                       "llama.attention.head_count_kv",
-                                       "llama.rope.dimension_count",
-                                       "clip.vision.image_size",
-                                       "clip.vision.patch_size",
-                                       "clip.vision.embedding_length",
-                                       "clip.vision.block_count",
-                                       "clip.vision.attention.head_count",
-                                       "clip.vision.projector.scale_factor"};
+    static const char *const keys[] = {
+        "llama.embedding_length",           "llama.block_count",
+        "llama.feed_forward_length",        "llama.attention.head_count",
+        "llama.attention.head_count_kv",    "llama.rope.dimension_count",
+        "clip.vision.image_size",           "clip.vision.patch_size",
+        "clip.vision.embedding_length",     "clip.vision.block_count",
+        "clip.vision.attention.head_count", "clip.vision.projector.scale_factor"};
     static const uint32_t values[] = {0,          1,          3,         5,          255,
                                       65535,      65536,      65537,     0x7FFFFFFF, 0x80000000,
                                       0xFFFFFFFF, 0x20000000, 0x15555556};
