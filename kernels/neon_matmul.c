@@ -119,6 +119,21 @@ BLM_NEON_INLINE int16x8_t blm_neon_more_pairs(int16x8_t sum, int8x16_t w, int8x1
 
 /* ---- One token: Q4_0 and Q8_0 in place ----------------------------------------------- */
 
+/* A row of activations on its way. A token has one, or two whose products are added (int16):
+ * `acts` below. */
+typedef struct blm_neon_acts {
+    const int8_t *q;
+    const float *scale;
+    const int32_t *sum;
+} blm_neon_acts;
+
+BLM_NEON_INLINE void blm_neon_begin(const blm_acts *x, uint32_t acts, blm_neon_acts *out)
+{
+    for (uint32_t d = 0; d < acts; d++)
+        out[d] = (blm_neon_acts){x->q + d * x->q_stride, x->scale + d * x->block_stride,
+                                 x->sum + d * x->block_stride};
+}
+
 /* Four rows on their way. part: integer sums of each row that are never reset, since the
  * difference from `before` costs less than four zeros; they wrap, the difference is exact. */
 typedef struct blm_neon_stream {
@@ -231,6 +246,18 @@ BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
     for (uint32_t n = x->cols / 32 % 4; n > 0; n--, q += 32)
         blm_neon_step(level, type, &s, q, vdupq_n_f32(*scale++), vdupq_n_s32(*sum++), eight, 0);
     return s.sum;
+}
+
+/* The same with one token of `acts` rows of activations: one after the other, as both would not
+ * fit the registers; the weights are near. */
+BLM_NEON_INLINE float32x4_t blm_neon_stream_pair(uint32_t level, uint32_t type, uint32_t acts,
+                                                 const uint8_t *const *rows, const blm_acts *x)
+{
+    blm_acts rest = *x;
+    float32x4_t y = blm_neon_stream_rows(level, type, rows, x);
+    if (acts == 1) return y;
+    rest.q += x->q_stride, rest.scale += x->block_stride, rest.sum += x->block_stride;
+    return vaddq_f32(y, blm_neon_stream_rows(level, type, rows, &rest));
 }
 
 /* ---- Unpacking ----------------------------------------------------------------------- */
@@ -528,152 +555,205 @@ BLM_NEON_INLINE void blm_neon_q4_k_scales(const uint8_t *p, float32x4_t scale[2]
     blm_neon_bytes(w[2] | (uint64_t)w[3] << 32, min);
 }
 
-/* One block of 256 of a row with q, added to sum; x_scale: of its eight blocks of 32;
- * x_sum: their activations' sums, times x_scale. */
-BLM_NEON_INLINE float32x4_t blm_neon_q4_k_block(uint32_t level, const uint8_t *b,
-                                                const int8_t *q, const float32x4_t *x_scale,
-                                                const float32x4_t *x_sum, float32x4_t sum)
+/* The activations of a block of 256 and the scales of its eight blocks of 32; x_sum: their
+ * sums, times the scales. */
+typedef struct blm_neon_acts_256 {
+    const int8_t *q;
+    float32x4_t scale[2], sum[2];
+} blm_neon_acts_256;
+
+/* One block of 256 of a row, added to the sums of each row of activations. */
+BLM_NEON_INLINE void blm_neon_q4_k_block(uint32_t level, uint32_t acts, const uint8_t *b,
+                                         const blm_neon_acts_256 *x, float32x4_t *sum)
 {
     float d = blm_neon_f16(b), dmin = blm_neon_f16(b + 2);
-    float32x4_t factor[2], min[2];
+    float32x4_t factor[2], factors[2][2], min[2];
     blm_neon_q4_k_scales(b + 4, factor, min);
     BLM_NEON_UNROLL
     for (uint32_t h = 0; h < 2; h++) {
-        sum = vfmsq_f32(sum, vmulq_n_f32(min[h], dmin), x_sum[h]);
-        factor[h] = vmulq_f32(vmulq_n_f32(factor[h], d), x_scale[h]);
+        min[h] = vmulq_n_f32(min[h], dmin);
+        factor[h] = vmulq_n_f32(factor[h], d);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < acts; t++) {
+            sum[t] = vfmsq_f32(sum[t], min[h], x[t].sum[h]);
+            factors[t][h] = vmulq_f32(factor[h], x[t].scale[h]);
+        }
     }
     BLM_NEON_UNROLL
-    for (uint32_t j = 0; j < 8; j++, q += 32) {
+    for (uint32_t j = 0; j < 8; j++) {
         blm_neon_block w = blm_neon_unpack(BLM_Q4_K, b, j);
-        int32x4_t products = blm_neon_dot32(level, w.q, vld1q_s8(q), vld1q_s8(q + 16));
-        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < acts; t++) {
+            const int8_t *q = x[t].q + j * 32;
+            int32x4_t products = blm_neon_dot32(level, w.q, vld1q_s8(q), vld1q_s8(q + 16));
+            sum[t] =
+                blm_neon_more_f32(sum[t], vcvtq_f32_s32(products), factors[t][j / 4], j % 4);
+        }
     }
-    return sum;
 }
 
 /* The same for Q6_K, whose int8 scales multiply integers. */
-BLM_NEON_INLINE float32x4_t blm_neon_q6_k_block(uint32_t level, const uint8_t *b,
-                                                const int8_t *q, const float32x4_t *x_scale,
-                                                float32x4_t sum)
+BLM_NEON_INLINE void blm_neon_q6_k_block(uint32_t level, uint32_t acts, const uint8_t *b,
+                                         const blm_neon_acts_256 *x, float32x4_t *sum)
 {
     float d = blm_neon_f16(b + 208);
-    float32x4_t factor[2] = {vmulq_n_f32(x_scale[0], d), vmulq_n_f32(x_scale[1], d)};
+    float32x4_t factors[2][2];
     int8x16_t scales = vld1q_s8((const int8_t *)b + 192);
     int16x8_t low = vmovl_s8(vget_low_s8(scales)), high = vmovl_high_s8(scales);
     int32x4_t scale[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
                           vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
     BLM_NEON_UNROLL
-    for (uint32_t j = 0; j < 8; j++, q += 32) {
-        blm_neon_block w = blm_neon_unpack(BLM_Q6_K, b, j);
-        int32x4_t products = vdupq_n_s32(0);
-        products = blm_neon_more(products, blm_neon_dot16(level, w.q[0], vld1q_s8(q)),
-                                 scale[j / 2], j % 2 * 2);
-        products = blm_neon_more(products, blm_neon_dot16(level, w.q[1], vld1q_s8(q + 16)),
-                                 scale[j / 2], j % 2 * 2 + 1);
-        sum = blm_neon_more_f32(sum, vcvtq_f32_s32(products), factor[j / 4], j % 4);
+    for (uint32_t t = 0; t < acts; t++) {
+        factors[t][0] = vmulq_n_f32(x[t].scale[0], d);
+        factors[t][1] = vmulq_n_f32(x[t].scale[1], d);
     }
-    return sum;
+    BLM_NEON_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        blm_neon_block w = blm_neon_unpack(BLM_Q6_K, b, j);
+        BLM_NEON_UNROLL
+        for (uint32_t t = 0; t < acts; t++) {
+            const int8_t *q = x[t].q + j * 32;
+            int32x4_t first = blm_neon_dot16(level, w.q[0], vld1q_s8(q));
+            int32x4_t last = blm_neon_dot16(level, w.q[1], vld1q_s8(q + 16));
+            int32x4_t products = blm_neon_more(vdupq_n_s32(0), first, scale[j / 2], j % 2 * 2);
+            products = blm_neon_more(products, last, scale[j / 2], j % 2 * 2 + 1);
+            sum[t] =
+                blm_neon_more_f32(sum[t], vcvtq_f32_s32(products), factors[t][j / 4], j % 4);
+        }
+    }
 }
 
-/* One row with token 0: sums of every fourth column. */
-BLM_NEON_INLINE float32x4_t blm_neon_row_k(uint32_t level, uint32_t type, const uint8_t *b,
-                                           const blm_acts *x)
+/* One row with one token: sums of every fourth column, for each row of activations. */
+BLM_NEON_INLINE void blm_neon_row_k(uint32_t level, uint32_t type, uint32_t acts,
+                                    const uint8_t *b, const blm_acts *a, float32x4_t *sum)
 {
-    const int8_t *q = (const int8_t *)x->q;
-    float32x4_t sum = vdupq_n_f32(0);
-    for (uint32_t i = 0; i < x->cols / 256; i++, q += 256) {
-        float32x4_t scale[2], x_sum[2];
+    blm_neon_acts x[2];
+    blm_neon_begin(a, acts, x);
+    for (uint32_t i = 0; i < a->cols / 256; i++, b += type == BLM_Q4_K ? 144 : 210) {
+        blm_neon_acts_256 v[2];
         BLM_NEON_UNROLL
-        for (uint32_t h = 0; h < 2; h++) {
-            scale[h] = vld1q_f32(x->scale + i * 8 + h * 4);
-            x_sum[h] = vmulq_f32(vcvtq_f32_s32(vld1q_s32(x->sum + i * 8 + h * 4)), scale[h]);
+        for (uint32_t t = 0; t < acts; t++) {
+            v[t].q = x[t].q + (size_t)i * 256;
+            BLM_NEON_UNROLL
+            for (uint32_t h = 0; h < 2; h++) {
+                int32x4_t of_32 = vld1q_s32(x[t].sum + i * 8 + h * 4);
+                v[t].scale[h] = vld1q_f32(x[t].scale + i * 8 + h * 4);
+                v[t].sum[h] = vmulq_f32(vcvtq_f32_s32(of_32), v[t].scale[h]);
+            }
         }
-        sum = type == BLM_Q4_K ? blm_neon_q4_k_block(level, b, q, scale, x_sum, sum)
-                               : blm_neon_q6_k_block(level, b, q, scale, sum);
-        b += type == BLM_Q4_K ? 144 : 210;
+        if (type == BLM_Q4_K)
+            blm_neon_q4_k_block(level, acts, b, v, sum);
+        else
+            blm_neon_q6_k_block(level, acts, b, v, sum);
     }
-    return sum;
 }
 
 /* Row by row: a block's scales and nibbles of more would not fit the registers. */
-BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type,
+BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type, uint32_t acts,
                                               const uint8_t *const *rows, const blm_acts *x)
 {
-    float32x4_t sum[4];
-    for (uint32_t r = 0; r < 4; r++)
-        sum[r] = blm_neon_row_k(level, type, rows[r], x);
-    return blm_neon_sum4_f32(sum);
+    float32x4_t sum[2][4];
+    for (uint32_t r = 0; r < 4; r++) {
+        float32x4_t of_row[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+        blm_neon_row_k(level, type, acts, rows[r], x, of_row);
+        sum[0][r] = of_row[0], sum[1][r] = of_row[1];
+    }
+    float32x4_t y = blm_neon_sum4_f32(sum[0]);
+    return acts == 2 ? vaddq_f32(y, blm_neon_sum4_f32(sum[1])) : y;
 }
 
 /* ---- One token: the other types -------------------------------------------------------- */
 
-/* Block i of a row with its activations, added to sum; *mins: what mins take off. */
+/* Block i of a row, w, with a row of activations, added to sum; *mins: what mins take off. */
 BLM_NEON_INLINE float32x4_t blm_neon_any_block(uint32_t level, uint32_t type,
-                                               const uint8_t *row, uint32_t i,
-                                               const blm_acts *x, float32x4_t sum, float *mins)
+                                               const blm_neon_block *w, uint32_t i,
+                                               const blm_neon_acts *x, float32x4_t sum,
+                                               float *mins)
 {
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
+    const int8_t *q = x->q + (size_t)i * 32;
     const float scale = x->scale[i];
     int8x16_t x0 = vld1q_s8(q), x1 = vld1q_s8(q + 16);
-    blm_neon_block w = blm_neon_unpack(type, row, i);
     if (blm_type_is_halved(type)) {
-        int32x4_t first = blm_neon_dot16(level, w.q[0], x0);
-        int32x4_t last = blm_neon_dot16(level, w.q[1], x1);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(first), w.scale[0] * scale);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(last), w.scale[1] * scale);
+        int32x4_t first = blm_neon_dot16(level, w->q[0], x0);
+        int32x4_t last = blm_neon_dot16(level, w->q[1], x1);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(first), w->scale[0] * scale);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(last), w->scale[1] * scale);
     } else {
         int32x4_t products;
         if (level == BLM_NEON_PLAIN && blm_neon_is_wide(type))
-            products =
-                vaddq_s32(blm_neon_dot16(level, w.q[0], x0), blm_neon_dot16(level, w.q[1], x1));
+            products = vaddq_s32(blm_neon_dot16(level, w->q[0], x0),
+                                 blm_neon_dot16(level, w->q[1], x1));
         else
-            products = blm_neon_dot32(level, w.q, x0, x1);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(products), w.scale[0] * scale);
+            products = blm_neon_dot32(level, w->q, x0, x1);
+        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(products), w->scale[0] * scale);
     }
     if (type == BLM_Q2_K) {
         int32_t first_sum = vaddlvq_s8(x0);
-        *mins += (float)first_sum * scale * w.min[0];
-        *mins += (float)(x->sum[i] - first_sum) * scale * w.min[1];
+        *mins += (float)first_sum * scale * w->min[0];
+        *mins += (float)(x->sum[i] - first_sum) * scale * w->min[1];
     } else if (blm_type_has_min(type)) {
-        *mins += (float)x->sum[i] * scale * w.min[0];
+        *mins += (float)x->sum[i] * scale * w->min[0];
     }
     return sum;
 }
 
-/* Row by row; eight blocks at a time, so that those of 256 are decoded once. */
-BLM_NEON_INLINE float32x4_t blm_neon_stream_any(uint32_t level, uint32_t type,
+/* One row with one token: sums of every fourth column, for each row of activations. Eight
+ * blocks at a time, so that those of 256 are decoded once. */
+BLM_NEON_INLINE void blm_neon_any_row(uint32_t level, uint32_t type, uint32_t acts,
+                                      const uint8_t *row, const blm_acts *a, float32x4_t *sum,
+                                      float *mins)
+{
+    const uint32_t blocks = a->cols / 32;
+    blm_neon_acts x[2];
+    uint32_t i = 0;
+    blm_neon_begin(a, acts, x);
+    for (; i + 8 <= blocks; i += 8) {
+        BLM_NEON_UNROLL
+        for (uint32_t j = 0; j < 8; j++) {
+            blm_neon_block w = blm_neon_unpack(type, row, i + j);
+            BLM_NEON_UNROLL
+            for (uint32_t d = 0; d < acts; d++)
+                sum[d] = blm_neon_any_block(level, type, &w, i + j, &x[d], sum[d], &mins[d]);
+        }
+    }
+    for (; i < blocks; i++) {
+        blm_neon_block w = blm_neon_unpack(type, row, i);
+        BLM_NEON_UNROLL
+        for (uint32_t d = 0; d < acts; d++)
+            sum[d] = blm_neon_any_block(level, type, &w, i, &x[d], sum[d], &mins[d]);
+    }
+}
+
+BLM_NEON_INLINE float32x4_t blm_neon_stream_any(uint32_t level, uint32_t type, uint32_t acts,
                                                 const uint8_t *const *rows, const blm_acts *x)
 {
-    float32x4_t sum[4];
-    float mins[4];
+    float32x4_t sum[2][4], y[2];
+    float mins[2][4];
     for (uint32_t r = 0; r < 4; r++) {
-        uint32_t i = 0;
-        sum[r] = vdupq_n_f32(0);
-        mins[r] = 0;
-        for (; i + 8 <= x->cols / 32; i += 8) {
-            BLM_NEON_UNROLL
-            for (uint32_t j = 0; j < 8; j++)
-                sum[r] = blm_neon_any_block(level, type, rows[r], i + j, x, sum[r], &mins[r]);
-        }
-        for (; i < x->cols / 32; i++)
-            sum[r] = blm_neon_any_block(level, type, rows[r], i, x, sum[r], &mins[r]);
+        float32x4_t of_row[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+        float less[2] = {0, 0};
+        blm_neon_any_row(level, type, acts, rows[r], x, of_row, less);
+        for (uint32_t d = 0; d < acts; d++)
+            sum[d][r] = of_row[d], mins[d][r] = less[d];
     }
-    return vsubq_f32(blm_neon_sum4_f32(sum), vld1q_f32(mins));
+    for (uint32_t d = 0; d < acts; d++)
+        y[d] = vsubq_f32(blm_neon_sum4_f32(sum[d]), vld1q_f32(mins[d]));
+    return acts == 2 ? vaddq_f32(y[0], y[1]) : y[0];
 }
 
 BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t level, uint32_t type)
+                                        uint32_t level, uint32_t type, uint32_t acts)
 {
     for (uint64_t r = row0; r < row1; r += 4) {
         const uint8_t *rows[4];
         float y[4];
         blm_neon_rows(a, r, row1, 4, rows);
         if (type == BLM_Q4_0 || type == BLM_Q8_0)
-            vst1q_f32(y, blm_neon_stream_rows(level, type, rows, a->x));
+            vst1q_f32(y, blm_neon_stream_pair(level, type, acts, rows, a->x));
         else if (type == BLM_Q4_K || type == BLM_Q6_K)
-            vst1q_f32(y, blm_neon_stream_k(level, type, rows, a->x));
+            vst1q_f32(y, blm_neon_stream_k(level, type, acts, rows, a->x));
         else
-            vst1q_f32(y, blm_neon_stream_any(level, type, rows, a->x));
+            vst1q_f32(y, blm_neon_stream_any(level, type, acts, rows, a->x));
         memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
     }
 }
@@ -935,7 +1015,7 @@ BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, ui
                                      uint32_t level, uint32_t type)
 {
     if (a->x->tokens == 1)
-        blm_neon_one_token(a, row0, row1, BLM_MIN(level, BLM_NEON_SDOT), type);
+        blm_neon_one_token(a, row0, row1, BLM_MIN(level, BLM_NEON_SDOT), type, 1);
     else
         blm_neon_tokens(a, row0, row1, level, type);
 }
@@ -955,6 +1035,15 @@ BLM_NEON_INLINE void blm_neon_matmul(const blm_matmul_args *a, uint64_t row0, ui
                                                uint64_t row1)                                  \
     {                                                                                          \
         blm_neon_matmul(a, row0, row1, BLM_NEON_SMMLA, number);                                \
+    }                                                                                          \
+    static void blm_neon_pair_##name(const blm_matmul_args *a, uint64_t row0, uint64_t row1)   \
+    {                                                                                          \
+        blm_neon_one_token(a, row0, row1, BLM_NEON_PLAIN, number, 2);                          \
+    }                                                                                          \
+    BLM_NEON_DOTPROD void blm_dotprod_pair_##name(const blm_matmul_args *a, uint64_t row0,     \
+                                                  uint64_t row1)                               \
+    {                                                                                          \
+        blm_neon_one_token(a, row0, row1, BLM_NEON_SDOT, number, 2);                           \
     }
 BLM_BLOCK_TYPES(BLM_NEON_TYPE)
 #undef BLM_NEON_TYPE
@@ -962,9 +1051,11 @@ BLM_BLOCK_TYPES(BLM_NEON_TYPE)
 /* ---- The table ----------------------------------------------------------------------- */
 
 #define BLM_NEON_ENTRY(name, number, values, bytes)                                            \
-    k->matmul8[number] = blm_neon_matmul8_##name;
+    k->matmul8[number] = blm_neon_matmul8_##name;                                              \
+    k->matmul_pair[number] = blm_neon_pair_##name;
 #define BLM_DOTPROD_ENTRY(name, number, values, bytes)                                         \
-    k->matmul8[number] = blm_dotprod_matmul8_##name;
+    k->matmul8[number] = blm_dotprod_matmul8_##name;                                           \
+    k->matmul_pair[number] = blm_dotprod_pair_##name;
 #define BLM_I8MM_ENTRY(name, number, values, bytes)                                            \
     k->matmul8[number] = blm_i8mm_matmul8_##name;
 
