@@ -177,9 +177,18 @@ def show_fig6(rows):
 
 # ---- Table 2: accuracy by tiling, and section 3.4: precision ------------------------------
 
+def picture_set():
+    """Which of `make eval`'s sets of pictures is asked about."""
+    return os.environ.get("STUDY_SET", "scenes")
+
+
+def caption(rows):
+    return "%d questions about the %s pictures of `make eval`.\n\n" % (max(r["asked"] for r in rows), rows[0]["set"])
+
+
 def questions(count):
     """(group, kind, picture, question, answer) of `make eval`'s pictures: every n-th, so that all groups are there."""
-    path = os.path.join(runs.BUILD, "eval", os.environ.get("STUDY_SET", "scenes"), "questions.tsv")
+    path = os.path.join(runs.BUILD, "eval", picture_set(), "questions.tsv")
     if not os.path.exists(path):
         raise Missing("the pictures of `make eval` are not in %s" % os.path.dirname(path))
     with open(path, encoding="utf-8") as f:
@@ -213,7 +222,7 @@ def table2():
         for group in [None] + sorted({q[0] for q in asked}):
             mine = [(d, q) for d, q in zip(done, asked) if group in (None, q[0])]
             right = sum(same(d["answer"], q[4]) for d, q in mine)
-            rows.append({"rule": rule, "alpha": alpha, "group": group or "all", "asked": len(mine), "right": right,
+            rows.append({"set": picture_set(), "rule": rule, "alpha": alpha, "group": group or "all", "asked": len(mine), "right": right,
                          "mean_tokens": "%.1f" % (sum(d["image_tokens"] for d, _ in mine) / len(mine)),
                          "mean_encode_ms": "%.2f" % (sum(d["image_us"] for d, _ in mine) / len(mine) / 1e3), "load": load()})
     write_csv("table2", rows)
@@ -230,7 +239,7 @@ def show_table2(rows):
         name = r["rule"] + (" %g" % round(r["alpha"], 3) if r["alpha"] != "" else "")
         out.append((name, r["group"], r["asked"], "%.1f %%" % (100 * r["right"] / r["asked"]), "%.1f to %.1f" % (low, high),
                     "%.0f" % r["mean_tokens"], "%.1f ms" % r["mean_encode_ms"]))
-    return table(("rule", "pictures", "asked", "right", "95 % interval", "tokens", "encode"), out)
+    return caption(rows) + table(("rule", "pictures", "asked", "right", "95 % interval", "tokens", "encode"), out)
 
 
 def read_logits(path, count):
@@ -280,7 +289,7 @@ def sec34():
         logits = [log_softmax(v) for v in read_logits(path, len(pairs))]
         reference, told = reference or logits, told or done
         apart = [sum(math.exp(p) * (p - q) for p, q in zip(a, b) if p > -40) for a, b in zip(reference, logits)]
-        rows.append({"weights": llm, "cache": cache, "activations": act or "-", "vision_weights": tower,
+        rows.append({"set": picture_set(), "weights": llm, "cache": cache, "activations": act or "-", "vision_weights": tower,
                      "vision_activations": vision or "-", "asked": len(pairs),
                      "right": sum(same(d["answer"], q[4]) for d, q in zip(done, asked)),
                      "same_as_reference": sum(d["answer"] == t["answer"] for d, t in zip(done, told)),
@@ -289,7 +298,7 @@ def sec34():
 
 
 def show_sec34(rows):
-    return table(("weights", "cache", "activations", "vision weights", "vision activations", "right", "as the reference", "KL, mean", "KL, worst"),
+    return caption(rows) + table(("weights", "cache", "activations", "vision weights", "vision activations", "right", "as the reference", "KL, mean", "KL, worst"),
                  [(r["weights"], r["cache"], r["activations"], r["vision_weights"], r["vision_activations"],
                    "%.1f %%" % (100 * r["right"] / r["asked"]), "%.1f %%" % (100 * r["same_as_reference"] / r["asked"]),
                    "%.1e" % r["mean_kl"], "%.1e" % r["max_kl"]) for r in rows])
