@@ -1,6 +1,7 @@
-"""Draws the demo's three pictures and writes their questions with the right answers.
+"""Draws the demo's pictures and writes their questions with the right answers.
 
-    python3 demo_images.py --demo ../../demo
+    python3 demo_images.py --demo ../../demo             # three plain pictures
+    python3 demo_images.py --demo ../../demo --scenes    # and five scenes, for a model that was trained on them
 """
 import argparse
 import os
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pictures import draw_picture
+from scenes import draw_scene
 from world import TILE
 
 # File, seed, columns, rows, share of words, and the questions with their answers. Training uses other seeds.
@@ -17,18 +19,40 @@ PICTURES = (
     ("tall.png", 202, 2, 3, 0.0, (("What colour is the diamond?", "blue"), ("Where is the pink square?", "bottom"))),
     ("word.png", 301, 1, 1, 1.0, (("What word is written?", "FISH"), ("What shape is at the bottom right?", "diamond"))),
 )
+# Kind, seed, width and height: sizes that are no multiples of a tile. Each is asked two of its own questions.
+SCENES = (("sign", 411, 90, 103), ("card", 402, 262, 171), ("receipt", 425, 178, 281), ("screen", 406, 187, 394),
+          ("chart", 417, 283, 188))
+
+
+def draw_plain(folder):
+    """Writes the plain pictures; returns their lines of questions.txt."""
+    lines = []
+    for file, seed, columns, rows, words, questions in PICTURES:
+        picture = draw_picture(np.random.default_rng(seed), columns * TILE, rows * TILE, words)
+        Image.fromarray(picture.pixels).save(os.path.join(folder, file))
+        lines += ["images/%s\t%s\t%s\n" % (file, *q) for q in questions]
+    return lines
+
+
+def draw_scenes(folder):
+    """Writes the scenes; returns their lines of questions.txt."""
+    lines = []
+    for kind, seed, width, height in SCENES:
+        picture = draw_scene(np.random.default_rng(seed), kind, width, height, 1.0)
+        Image.fromarray(picture.pixels).save(os.path.join(folder, kind + ".png"))
+        chosen = [a for a in picture.asked if a[0] in ("line", "colour", "larger", "count")][:2]
+        lines += ["images/%s.png\t%s\t%s\n" % (kind, question, answer) for _, question, answer in chosen]
+    return lines
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", default="../../demo")
+    parser.add_argument("--scenes", action="store_true")
     options = parser.parse_args()
-    os.makedirs(os.path.join(options.demo, "images"), exist_ok=True)
-    lines = []
-    for file, seed, columns, rows, words, questions in PICTURES:
-        picture = draw_picture(np.random.default_rng(seed), columns * TILE, rows * TILE, words)
-        Image.fromarray(picture.pixels).save(os.path.join(options.demo, "images", file))
-        lines += ["images/%s\t%s\t%s\n" % (file, *q) for q in questions]
+    folder = os.path.join(options.demo, "images")
+    os.makedirs(folder, exist_ok=True)
+    lines = draw_plain(folder) + (draw_scenes(folder) if options.scenes else [])
     with open(os.path.join(options.demo, "questions.txt"), "w", encoding="utf-8") as f:
         f.writelines(lines)
 

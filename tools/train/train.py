@@ -211,6 +211,11 @@ class Batches:
             self.ahead.append(self.pool.submit(make_batch, TRAIN_SEED, at, self.rank, mix))
         return self.ahead.pop(0).result()
 
+    def close(self):
+        """Ends the processes that draw."""
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
 
 def restore(options, device):
     """The model, its optimiser, and how far it is: the checkpoint's, or those of a pair of files, or new ones."""
@@ -287,6 +292,7 @@ def train(rank, ranks, meeting, options):
                 saved = state["elapsed"]
         if stop:
             break
+    batches.close()
     if rank == 0:
         add_row(os.path.join(options.out, "runs.csv"),
                 ("stage", "size", "train seed", "test seed", "device", "minutes", "seconds", "step", "pictures"),
