@@ -153,6 +153,7 @@ expect 1 'kv cache: need' "$bluelm" plan -m $model --kv-budget 10
 
 expect 2 '--act int4: expected int8,int16' $run -p hello --act int4
 expect 2 '--vision-act f32: expected int8,int16' $run -p hello --vision-act f32
+expect 2 '--background blue: expected a colour' $run -p hello --background blue
 expect 0 'activations of 8 bits, of 8 in the encoder' "$bluelm" plan -m $model --mmproj $mmproj
 expect 0 'activations of 16 bits, of 8 in the encoder' \
     "$bluelm" plan -m $model --mmproj $mmproj --act int16
