@@ -430,13 +430,12 @@ static void blm_vision_attend_windows(const blm_vision_batch *b, blm_attend_fn a
 }
 
 /* Heads over workers: every patch attends to every patch of its tile, or of its window. Where
- * the products around it round to int8, attention may round to int16. */
+ * the products around it round, to int8 or int16, attention may round to int16. */
 static void blm_vision_attend(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
-    const int rounded =
-        !blm_type_is_float(b->layer->q.type) && b->compute->vision_activation_bits == 8;
+    const int rounded = !blm_type_is_float(b->layer->q.type);
     const blm_attend_fn attend =
         rounded ? b->compute->kernels.attend_i16 : b->compute->kernels.attend_f32;
     uint64_t first, end;
