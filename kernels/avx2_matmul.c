@@ -497,10 +497,8 @@ typedef struct blm_avx2_run {
 /* Sums of four products of 32 weights with 32 activations, those of the first half in the
  * lower lanes. Pairs fit 16 bits: 2 x 63 x 127, 2 x 128 x 127. Signed weights: |w| times x
  * with w's sign, since the instruction wants one unsigned factor (x is never -128). */
-BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, const uint8_t *row, uint32_t i,
-                                          __m256i x)
+BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, __m256i q, __m256i x)
 {
-    __m256i q = blm_avx2_unpack(type, row, i);
     if (blm_avx2_is_unsigned(type))
         x = _mm256_maddubs_epi16(q, x);
     else
@@ -522,18 +520,10 @@ BLM_AVX2_INLINE __m256i blm_avx2_add_four(uint32_t type, const __m256i *v)
                               blm_avx2_add_lanes(type, v[2], v[3]));
 }
 
-/* The integer sums of eight blocks; where halves have scales of their own, of the first halves
- * in a and of the last ones in b. */
-BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, blm_avx2_run r, const int8_t *q, __m256i *a,
-                                     __m256i *b)
+/* The integer sums of eight blocks out of their products; where halves have scales of their
+ * own, of the first halves in a and of the last ones in b. */
+BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, const __m256i *v, __m256i *a, __m256i *b)
 {
-    __m256i v[8];
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        v[j] = _mm256_setzero_si256();
-        if (j < r.left)
-            v[j] = blm_avx2_products(type, r.row, r.i + j, blm_avx2_load(q + j * 32));
-    }
     __m256i low = blm_avx2_add_four(type, v), high = blm_avx2_add_four(type, v + 4);
     *a = _mm256_permute2x128_si256(low, high, 0x20);
     *b = _mm256_permute2x128_si256(low, high, 0x31);
@@ -616,20 +606,64 @@ BLM_AVX2_INLINE void blm_avx2_256_scales(uint32_t type, const uint8_t *b, __m256
         min[1] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, _mm_srli_si128(mins, 8)));
 }
 
-/* Adds a run to the strips. */
-BLM_AVX2_INLINE __m256 blm_avx2_step(uint32_t type, blm_avx2_run r, const int8_t *q,
-                                     const blm_avx2_acts *x, __m256 sum)
+/* Products of a run become part of the strips. */
+BLM_AVX2_INLINE __m256 blm_avx2_add_run(uint32_t type, blm_avx2_run r, const __m256i *v,
+                                        const __m256 *scale, const __m256 *min,
+                                        const blm_avx2_acts *x, __m256 sum)
 {
-    __m256 scale[2], min[2];
     __m256i a, b;
-    blm_avx2_totals(type, r, q, &a, &b);
+    blm_avx2_totals(type, v, &a, &b);
+    __m256 more = blm_avx2_block_end(type, sum, a, b, scale, min, *x);
+    if (r.left == 8) return more;
+    return _mm256_blendv_ps(sum, more, _mm256_castsi256_ps(blm_avx2_mask(r.left)));
+}
+
+BLM_AVX2_INLINE void blm_avx2_any_scales(uint32_t type, blm_avx2_run r, __m256 *scale,
+                                         __m256 *min)
+{
     if (blm_avx2_in_256(type))
         blm_avx2_256_scales(type, r.row + (size_t)(r.i / 8) * blm_type_bytes(type), scale, min);
     else
         blm_avx2_run_scales(type, r, scale, min);
-    __m256 more = blm_avx2_block_end(type, sum, a, b, scale, min, *x);
-    if (r.left == 8) return more;
-    return _mm256_blendv_ps(sum, more, _mm256_castsi256_ps(blm_avx2_mask(r.left)));
+}
+
+/* Adds a run to the strips. */
+BLM_AVX2_INLINE __m256 blm_avx2_step(uint32_t type, blm_avx2_run r, const int8_t *q,
+                                     const blm_avx2_acts *x, __m256 sum)
+{
+    __m256i v[8];
+    __m256 scale[2], min[2];
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        v[j] = _mm256_setzero_si256();
+        if (j < r.left)
+            v[j] = blm_avx2_products(type, blm_avx2_unpack(type, r.row, r.i + j),
+                                     blm_avx2_load(q + j * 32));
+    }
+    blm_avx2_any_scales(type, r, scale, min);
+    return blm_avx2_add_run(type, r, v, scale, min, x, sum);
+}
+
+/* The same for a token of two rows of activations (int16): weights are unpacked once. */
+BLM_AVX2_INLINE void blm_avx2_step_pair(uint32_t type, blm_avx2_run r, const int8_t *q,
+                                        const int8_t *rest, const blm_avx2_acts *x,
+                                        const blm_avx2_acts *rest_x, __m256 *sum)
+{
+    __m256i v[8], w[8];
+    __m256 scale[2], min[2];
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++) {
+        v[j] = w[j] = _mm256_setzero_si256();
+        if (j >= r.left) continue;
+        w[j] = blm_avx2_unpack(type, r.row, r.i + j);
+        v[j] = blm_avx2_products(type, w[j], blm_avx2_load(q + j * 32));
+    }
+    blm_avx2_any_scales(type, r, scale, min);
+    sum[0] = blm_avx2_add_run(type, r, v, scale, min, x, sum[0]);
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++)
+        if (j < r.left) v[j] = blm_avx2_products(type, w[j], blm_avx2_load(rest + j * 32));
+    sum[1] = blm_avx2_add_run(type, r, v, scale, min, rest_x, sum[1]);
 }
 
 /* How far ahead of the weights memory is asked for, in bytes. */
@@ -652,6 +686,24 @@ BLM_AVX2_INLINE __m256 blm_avx2_row_strips(uint32_t type, const uint8_t *row,
     return blm_avx2_step(type, r, acts->q + (size_t)i * 32, x, sum);
 }
 
+/* The strips of one row with each row of a token's activations. */
+BLM_AVX2_INLINE void blm_avx2_pair_strips(uint32_t type, const uint8_t *row,
+                                          const blm_acts *acts, const blm_avx2_acts *x,
+                                          const blm_avx2_acts *rest_x, __m256 *sum)
+{
+    const uint32_t blocks = acts->cols / 32, eight = blm_avx2_block_bytes(type) * 8;
+    const int8_t *q = acts->q, *rest = q + acts->q_stride;
+    uint32_t i = 0;
+    for (; i + 8 <= blocks; i += 8, q += 256, rest += 256, x++, rest_x++) {
+        blm_avx2_run r = {row, i, 8};
+        blm_avx2_ahead(row, (uint64_t)(i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
+        blm_avx2_step_pair(type, r, q, rest, x, rest_x, sum);
+    }
+    if (i == blocks || blm_avx2_in_256(type)) return;
+    blm_avx2_run r = {row, i, blocks - i};
+    blm_avx2_step_pair(type, r, q, rest, x, rest_x, sum);
+}
+
 /* The activations' scales and sums, by eight blocks. */
 BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, blm_avx2_acts *x)
 {
@@ -667,6 +719,17 @@ BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, blm
     }
 }
 
+/* The sums of eight rows out of their strips. */
+BLM_AVX2_INLINE __m256 blm_avx2_add_strips(__m256i *strips)
+{
+    blm_avx2_transpose(strips);
+    __m256 y = _mm256_castsi256_ps(strips[0]);
+    BLM_AVX2_UNROLL
+    for (int p = 1; p < BLM_AVX2_STRIPS; p++)
+        y = _mm256_add_ps(y, _mm256_castsi256_ps(strips[p]));
+    return y;
+}
+
 BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                                         uint32_t type)
 {
@@ -680,11 +743,33 @@ BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0,
         for (uint32_t i = 0; i < count; i++)
             strips[i] = _mm256_castps_si256(
                 blm_avx2_row_strips(type, a->w->data + (r + i) * a->w->row_bytes, a->x, x));
-        blm_avx2_transpose(strips);
-        __m256 y = _mm256_castsi256_ps(strips[0]);
-        BLM_AVX2_UNROLL
-        for (int p = 1; p < BLM_AVX2_STRIPS; p++)
-            y = _mm256_add_ps(y, _mm256_castsi256_ps(strips[p]));
+        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), blm_avx2_add_strips(strips));
+    }
+}
+
+/* One token of int16 activations: two rows of int8, whose products are added. */
+BLM_AVX2_INLINE void blm_avx2_one_pair(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                       uint32_t type)
+{
+    blm_avx2_acts *x = (blm_avx2_acts *)a->scratch, *rest_x = x + (a->x->cols + 255) / 256;
+    blm_acts rest = *a->x;
+    rest.q += rest.q_stride, rest.scale += rest.block_stride, rest.sum += rest.block_stride;
+    blm_avx2_take_acts(type, a->x, x);
+    blm_avx2_take_acts(type, &rest, rest_x);
+    for (uint64_t r = row0; r < row1; r += 8) {
+        const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
+        __m256i strips[2][8];
+        for (uint32_t i = 0; i < 8; i++)
+            strips[0][i] = strips[1][i] = _mm256_setzero_si256();
+        for (uint32_t i = 0; i < count; i++) {
+            __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+            blm_avx2_pair_strips(type, a->w->data + (r + i) * a->w->row_bytes, a->x, x, rest_x,
+                                 sum);
+            strips[0][i] = _mm256_castps_si256(sum[0]);
+            strips[1][i] = _mm256_castps_si256(sum[1]);
+        }
+        __m256 y =
+            _mm256_add_ps(blm_avx2_add_strips(strips[0]), blm_avx2_add_strips(strips[1]));
         _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), y);
     }
 }
@@ -705,6 +790,10 @@ BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, ui
                                           uint64_t row1)                                       \
     {                                                                                          \
         blm_avx2_matmul(a, row0, row1, number);                                                \
+    }                                                                                          \
+    BLM_AVX2 void blm_avx2_pair_##name(const blm_matmul_args *a, uint64_t row0, uint64_t row1) \
+    {                                                                                          \
+        blm_avx2_one_pair(a, row0, row1, number);                                              \
     }
 BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 #undef BLM_AVX2_TYPE
@@ -712,7 +801,8 @@ BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k)
 {
 #define BLM_AVX2_ENTRY(name, number, values, bytes)                                            \
-    k->matmul8[number] = blm_avx2_matmul8_##name;
+    k->matmul8[number] = blm_avx2_matmul8_##name;                                              \
+    k->matmul_pair[number] = blm_avx2_pair_##name;
     BLM_BLOCK_TYPES(BLM_AVX2_ENTRY)
 #undef BLM_AVX2_ENTRY
 }
