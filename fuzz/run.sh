@@ -22,7 +22,7 @@ failed=0
 # Objects of the library and of the tests' models, covered but without a main.
 objects=
 for source in base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c \
-    tests/tiny_model.c tests/hostile_aid.c; do
+    tests/tiny_*.c tests/hostile_aid.c; do
     object=$build/$(echo "$source" | tr / _).o
     objects="$objects $object"
     [ "$object" -nt "$source" ] && continue

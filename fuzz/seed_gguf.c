@@ -1,6 +1,6 @@
 /* Writes the corpus of the GGUF reader: fuzz/corpus/gguf is this program's output.
  *
- *     cc -std=c99 fuzz/seed_gguf.c tests/tiny_model.c -lm -o seed && ./seed fuzz/corpus/gguf */
+ *     cc -std=c99 fuzz/seed_gguf.c tests/tiny_*.c -lm -o seed && ./seed fuzz/corpus/gguf */
 #include "../tests/tiny_model.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* Small models with random weights, written as GGUF files into memory, for the tests: a
- * language model, an mmproj, and the writer they are made with, which tests of damaged
- * files use as well. All memory comes from malloc in the exact size of the file, so that
- * AddressSanitizer sees the first byte read past its end. A failing malloc or a
- * configuration that makes no sense aborts. */
+ * language model (tiny_llm.c), an mmproj (tiny_mmproj.c), and the writer they are made with
+ * (tiny_writer.c), which tests of damaged files use as well. All memory comes from malloc in
+ * the exact size of the file, so that AddressSanitizer sees the first byte read past its
+ * end. A failing malloc or a configuration that makes no sense aborts. */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
 
