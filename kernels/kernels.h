@@ -5,9 +5,8 @@
  * Output and input may be the same array only where a comment says "in place". Results
  * do not depend, bit for bit, on how rows, tokens or queries are shared among workers:
  * an element is computed by the same sequence of operations whoever its neighbours are.
- * A token's products have the same bits alone and among
- * others. (Not yet with AVX2, AMX and NEON.) No input, infinities and NaNs included, makes a kernel
- * touch memory that its contract does not name. */
+ * A token's products have the same bits alone and among others. No input, infinities and NaNs
+ * included, makes a kernel touch memory that its contract does not name. */
 #ifndef BLM_KERNELS_H
 #define BLM_KERNELS_H
 

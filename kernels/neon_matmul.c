@@ -489,37 +489,7 @@ BLM_NEON_INLINE int blm_neon_is_wide(uint32_t type)
            type == BLM_IQ4_XS;
 }
 
-/* ---- One token: Q4_K and Q6_K in place ----------------------------------------------- */
-
-/* a + b * c[lane] */
-BLM_NEON_INLINE int32x4_t blm_neon_more(int32x4_t a, int32x4_t b, int32x4_t c, uint32_t lane)
-{
-    switch (lane) {
-    case 0:
-        return vmlaq_laneq_s32(a, b, c, 0);
-    case 1:
-        return vmlaq_laneq_s32(a, b, c, 1);
-    case 2:
-        return vmlaq_laneq_s32(a, b, c, 2);
-    default:
-        return vmlaq_laneq_s32(a, b, c, 3);
-    }
-}
-
-BLM_NEON_INLINE float32x4_t blm_neon_more_f32(float32x4_t a, float32x4_t b, float32x4_t c,
-                                              uint32_t lane)
-{
-    switch (lane) {
-    case 0:
-        return vfmaq_laneq_f32(a, b, c, 0);
-    case 1:
-        return vfmaq_laneq_f32(a, b, c, 1);
-    case 2:
-        return vfmaq_laneq_f32(a, b, c, 2);
-    default:
-        return vfmaq_laneq_f32(a, b, c, 3);
-    }
-}
+/* ---- One token: the other types -------------------------------------------------------- */
 
 /* Four sums of a quarter of 16 products each. */
 BLM_NEON_INLINE int32x4_t blm_neon_dot16(uint32_t level, int8x16_t w, int8x16_t x)
@@ -537,207 +507,169 @@ BLM_NEON_INLINE int32x4_t blm_neon_dot32(uint32_t level, const int8x16_t *w, int
     return blm_neon_sdot(blm_neon_sdot(vdupq_n_s32(0), w[0], x0), w[1], x1);
 }
 
-/* Eight unsigned bytes as floats. */
-BLM_NEON_INLINE void blm_neon_bytes(uint64_t bytes, float32x4_t out[2])
+/* What a block, or the part of it that shares a scale, adds to four rows y: their integer sums
+ * times their scales, less min x activation sum, times the activations' scale. */
+BLM_NEON_INLINE float32x4_t blm_neon_add_part(uint32_t type, float32x4_t y, int32x4_t sum,
+                                              float32x4_t scale, float32x4_t min, float x_scale,
+                                              int32_t x_sum)
 {
-    uint16x8_t wide = vmovl_u8(vcreate_u8(bytes));
-    out[0] = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
-    out[1] = vcvtq_f32_u32(vmovl_high_u16(wide));
+    float32x4_t v = vcvtq_f32_s32(sum);
+    if (!blm_type_has_min(type)) return vfmaq_f32(y, v, vmulq_n_f32(scale, x_scale));
+    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x_sum);
+    return vfmaq_n_f32(y, v, x_scale);
 }
 
-/* The eight scales and mins of a Q4_K block. */
-BLM_NEON_INLINE void blm_neon_q4_k_scales(const uint8_t *p, float32x4_t scale[2],
-                                          float32x4_t min[2])
+/* The sum of the activations of a part of a block: of 32, or of one half. */
+BLM_NEON_INLINE int32_t blm_neon_part_sum(uint32_t type, const int8_t *q, int32_t sum,
+                                          uint32_t part)
+{
+    if (type != BLM_Q2_K) return sum;
+    int32_t first = vaddlvq_s8(vld1q_s8(q));
+    return part ? sum - first : first;
+}
+
+/* Up to eight blocks of four rows, by part: sums of products in four lanes each, for each row of
+ * activations. It lies in scratch. */
+typedef struct blm_neon_eight {
+    int32x4_t product[2][8][2][4];
+    float scale[2][8][4], min[2][8][4];
+    float32x4_t of_row[4][3][2]; /* a row's eight: scales, by part, and mins */
+} blm_neon_eight;
+
+/* Whether a row's eight scales are decoded together: of the types that most files have. */
+BLM_NEON_INLINE int blm_neon_decodes_eight(uint32_t type)
+{
+    return type == BLM_Q4_K || type == BLM_Q6_K;
+}
+
+/* Eight bytes as floats, times d. */
+BLM_NEON_INLINE void blm_neon_put_eight(int8x8_t bytes, float d, float32x4_t *out)
+{
+    int16x8_t wide = vmovl_s8(bytes);
+    out[0] = vmulq_n_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))), d);
+    out[1] = vmulq_n_f32(vcvtq_f32_s32(vmovl_high_s16(wide)), d);
+}
+
+/* Of the block of 256 at b. */
+BLM_NEON_INLINE void blm_neon_take_scales_8(uint32_t type, const uint8_t *b,
+                                            float32x4_t (*out)[2])
 {
     uint32_t w[4];
-    blm_scales_q4_k(p, w);
-    blm_neon_bytes(w[0] | (uint64_t)w[1] << 32, scale);
-    blm_neon_bytes(w[2] | (uint64_t)w[3] << 32, min);
+    if (type == BLM_Q6_K) {
+        const float d = blm_neon_f16(b + 208);
+        int8x8x2_t both = vld2_s8((const int8_t *)b + 192);
+        blm_neon_put_eight(both.val[0], d, out[0]);
+        blm_neon_put_eight(both.val[1], d, out[1]);
+        return;
+    }
+    blm_scales_q4_k(b + 4, w);
+    blm_neon_put_eight(vcreate_s8(w[0] | (uint64_t)w[1] << 32), blm_neon_f16(b), out[0]);
+    blm_neon_put_eight(vcreate_s8(w[2] | (uint64_t)w[3] << 32), blm_neon_f16(b + 2), out[2]);
 }
 
-/* The activations of a block of 256 and the scales of its eight blocks of 32; x_sum: their
- * sums, times the scales. */
-typedef struct blm_neon_acts_256 {
-    const int8_t *q;
-    float32x4_t scale[2], sum[2];
-} blm_neon_acts_256;
-
-/* One block of 256 of a row, added to the sums of each row of activations. */
-BLM_NEON_INLINE void blm_neon_q4_k_block(uint32_t level, uint32_t acts, const uint8_t *b,
-                                         const blm_neon_acts_256 *x, float32x4_t *sum)
+/* Turns what four rows have of one kind: lanes become rows. */
+BLM_NEON_INLINE void blm_neon_turn_eight(const blm_neon_eight *e, uint32_t kind,
+                                         float (*out)[4])
 {
-    float d = blm_neon_f16(b), dmin = blm_neon_f16(b + 2);
-    float32x4_t factor[2], factors[2][2], min[2];
-    blm_neon_q4_k_scales(b + 4, factor, min);
     BLM_NEON_UNROLL
     for (uint32_t h = 0; h < 2; h++) {
-        min[h] = vmulq_n_f32(min[h], dmin);
-        factor[h] = vmulq_n_f32(factor[h], d);
-        BLM_NEON_UNROLL
-        for (uint32_t t = 0; t < acts; t++) {
-            sum[t] = vfmsq_f32(sum[t], min[h], x[t].sum[h]);
-            factors[t][h] = vmulq_f32(factor[h], x[t].scale[h]);
-        }
-    }
-    BLM_NEON_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        blm_neon_block w = blm_neon_unpack(BLM_Q4_K, b, j);
-        BLM_NEON_UNROLL
-        for (uint32_t t = 0; t < acts; t++) {
-            const int8_t *q = x[t].q + j * 32;
-            int32x4_t products = blm_neon_dot32(level, w.q, vld1q_s8(q), vld1q_s8(q + 16));
-            sum[t] =
-                blm_neon_more_f32(sum[t], vcvtq_f32_s32(products), factors[t][j / 4], j % 4);
-        }
+        float32x4x4_t v = {{e->of_row[0][kind][h], e->of_row[1][kind][h], e->of_row[2][kind][h],
+                            e->of_row[3][kind][h]}};
+        vst4q_f32(out[4 * h], v);
     }
 }
 
-/* The same for Q6_K, whose int8 scales multiply integers. */
-BLM_NEON_INLINE void blm_neon_q6_k_block(uint32_t level, uint32_t acts, const uint8_t *b,
-                                         const blm_neon_acts_256 *x, float32x4_t *sum)
+/* Products of a block w with a row of activations, by part. */
+BLM_NEON_INLINE void blm_neon_multiply(uint32_t level, uint32_t type, const blm_neon_block *w,
+                                       const int8_t *q, int32x4_t *out)
 {
-    float d = blm_neon_f16(b + 208);
-    float32x4_t factors[2][2];
-    int8x16_t scales = vld1q_s8((const int8_t *)b + 192);
-    int16x8_t low = vmovl_s8(vget_low_s8(scales)), high = vmovl_high_s8(scales);
-    int32x4_t scale[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
-                          vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
-    BLM_NEON_UNROLL
-    for (uint32_t t = 0; t < acts; t++) {
-        factors[t][0] = vmulq_n_f32(x[t].scale[0], d);
-        factors[t][1] = vmulq_n_f32(x[t].scale[1], d);
-    }
-    BLM_NEON_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        blm_neon_block w = blm_neon_unpack(BLM_Q6_K, b, j);
-        BLM_NEON_UNROLL
-        for (uint32_t t = 0; t < acts; t++) {
-            const int8_t *q = x[t].q + j * 32;
-            int32x4_t first = blm_neon_dot16(level, w.q[0], vld1q_s8(q));
-            int32x4_t last = blm_neon_dot16(level, w.q[1], vld1q_s8(q + 16));
-            int32x4_t products = blm_neon_more(vdupq_n_s32(0), first, scale[j / 2], j % 2 * 2);
-            products = blm_neon_more(products, last, scale[j / 2], j % 2 * 2 + 1);
-            sum[t] =
-                blm_neon_more_f32(sum[t], vcvtq_f32_s32(products), factors[t][j / 4], j % 4);
-        }
-    }
-}
-
-/* One row with one token: sums of every fourth column, for each row of activations. */
-BLM_NEON_INLINE void blm_neon_row_k(uint32_t level, uint32_t type, uint32_t acts,
-                                    const uint8_t *b, const blm_acts *a, float32x4_t *sum)
-{
-    blm_neon_acts x[2];
-    blm_neon_begin(a, acts, x);
-    for (uint32_t i = 0; i < a->cols / 256; i++, b += type == BLM_Q4_K ? 144 : 210) {
-        blm_neon_acts_256 v[2];
-        BLM_NEON_UNROLL
-        for (uint32_t t = 0; t < acts; t++) {
-            v[t].q = x[t].q + (size_t)i * 256;
-            BLM_NEON_UNROLL
-            for (uint32_t h = 0; h < 2; h++) {
-                int32x4_t of_32 = vld1q_s32(x[t].sum + i * 8 + h * 4);
-                v[t].scale[h] = vld1q_f32(x[t].scale + i * 8 + h * 4);
-                v[t].sum[h] = vmulq_f32(vcvtq_f32_s32(of_32), v[t].scale[h]);
-            }
-        }
-        if (type == BLM_Q4_K)
-            blm_neon_q4_k_block(level, acts, b, v, sum);
-        else
-            blm_neon_q6_k_block(level, acts, b, v, sum);
-    }
-}
-
-/* Row by row: a block's scales and nibbles of more would not fit the registers. */
-BLM_NEON_INLINE float32x4_t blm_neon_stream_k(uint32_t level, uint32_t type, uint32_t acts,
-                                              const uint8_t *const *rows, const blm_acts *x)
-{
-    float32x4_t sum[2][4];
-    for (uint32_t r = 0; r < 4; r++) {
-        float32x4_t of_row[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
-        blm_neon_row_k(level, type, acts, rows[r], x, of_row);
-        sum[0][r] = of_row[0], sum[1][r] = of_row[1];
-    }
-    float32x4_t y = blm_neon_sum4_f32(sum[0]);
-    return acts == 2 ? vaddq_f32(y, blm_neon_sum4_f32(sum[1])) : y;
-}
-
-/* ---- One token: the other types -------------------------------------------------------- */
-
-/* Block i of a row, w, with a row of activations, added to sum; *mins: what mins take off. */
-BLM_NEON_INLINE float32x4_t blm_neon_any_block(uint32_t level, uint32_t type,
-                                               const blm_neon_block *w, uint32_t i,
-                                               const blm_neon_acts *x, float32x4_t sum,
-                                               float *mins)
-{
-    const int8_t *q = x->q + (size_t)i * 32;
-    const float scale = x->scale[i];
     int8x16_t x0 = vld1q_s8(q), x1 = vld1q_s8(q + 16);
     if (blm_type_is_halved(type)) {
-        int32x4_t first = blm_neon_dot16(level, w->q[0], x0);
-        int32x4_t last = blm_neon_dot16(level, w->q[1], x1);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(first), w->scale[0] * scale);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(last), w->scale[1] * scale);
+        out[0] = blm_neon_dot16(level, w->q[0], x0);
+        out[1] = blm_neon_dot16(level, w->q[1], x1);
+    } else if (level == BLM_NEON_PLAIN && blm_neon_is_wide(type)) {
+        out[0] =
+            vaddq_s32(blm_neon_dot16(level, w->q[0], x0), blm_neon_dot16(level, w->q[1], x1));
     } else {
-        int32x4_t products;
-        if (level == BLM_NEON_PLAIN && blm_neon_is_wide(type))
-            products = vaddq_s32(blm_neon_dot16(level, w->q[0], x0),
-                                 blm_neon_dot16(level, w->q[1], x1));
-        else
-            products = blm_neon_dot32(level, w->q, x0, x1);
-        sum = vfmaq_n_f32(sum, vcvtq_f32_s32(products), w->scale[0] * scale);
+        out[0] = blm_neon_dot32(level, w->q, x0, x1);
     }
-    if (type == BLM_Q2_K) {
-        int32_t first_sum = vaddlvq_s8(x0);
-        *mins += (float)first_sum * scale * w->min[0];
-        *mins += (float)(x->sum[i] - first_sum) * scale * w->min[1];
-    } else if (blm_type_has_min(type)) {
-        *mins += (float)x->sum[i] * scale * w->min[0];
-    }
-    return sum;
 }
 
-/* One row with one token: sums of every fourth column, for each row of activations. Eight
- * blocks at a time, so that those of 256 are decoded once. */
-BLM_NEON_INLINE void blm_neon_any_row(uint32_t level, uint32_t type, uint32_t acts,
-                                      const uint8_t *row, const blm_acts *a, float32x4_t *sum,
-                                      float *mins)
+/* Block j of the eight of row r, which is block i of the row. */
+BLM_NEON_INLINE void blm_neon_take_block(uint32_t level, uint32_t type, uint32_t acts,
+                                         const uint8_t *row, uint32_t i, const blm_neon_acts *x,
+                                         uint32_t j, uint32_t r, blm_neon_eight *e)
 {
-    const uint32_t blocks = a->cols / 32;
-    blm_neon_acts x[2];
-    uint32_t i = 0;
-    blm_neon_begin(a, acts, x);
-    for (; i + 8 <= blocks; i += 8) {
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1;
+    blm_neon_block w = blm_neon_unpack(type, row, i);
+    BLM_NEON_UNROLL
+    for (uint32_t part = 0; part < parts; part++) {
+        if (blm_neon_decodes_eight(type)) break;
+        e->scale[part][j][r] = w.scale[part];
+        if (blm_type_has_min(type)) e->min[part][j][r] = w.min[part];
+    }
+    BLM_NEON_UNROLL
+    for (uint32_t d = 0; d < acts; d++) {
+        int32x4_t products[2];
+        blm_neon_multiply(level, type, &w, x[d].q + (size_t)i * 32, products);
         BLM_NEON_UNROLL
-        for (uint32_t j = 0; j < 8; j++) {
-            blm_neon_block w = blm_neon_unpack(type, row, i + j);
-            BLM_NEON_UNROLL
-            for (uint32_t d = 0; d < acts; d++)
-                sum[d] = blm_neon_any_block(level, type, &w, i + j, &x[d], sum[d], &mins[d]);
+        for (uint32_t part = 0; part < parts; part++)
+            e->product[d][j][part][r] = products[part];
+    }
+}
+
+/* Adds the first `count` of eight blocks with row d of activations, i and on of four rows. */
+BLM_NEON_INLINE float32x4_t blm_neon_add_eight(uint32_t type, const blm_neon_eight *e,
+                                               uint32_t d, const blm_neon_acts *x, uint32_t i,
+                                               uint32_t count, float32x4_t y)
+{
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1;
+    for (uint32_t j = 0; j < count; j++) {
+        BLM_NEON_UNROLL
+        for (uint32_t part = 0; part < parts; part++) {
+            const int32x4_t *p = e->product[d][j][part];
+            float32x4_t min = vdupq_n_f32(0);
+            if (blm_type_has_min(type)) min = vld1q_f32(e->min[part][j]);
+            y = blm_neon_add_part(
+                type, y, blm_neon_sum4(p[0], p[1], p[2], p[3]), vld1q_f32(e->scale[part][j]),
+                min, x->scale[i + j],
+                blm_neon_part_sum(type, x->q + (size_t)(i + j) * 32, x->sum[i + j], part));
         }
     }
-    for (; i < blocks; i++) {
-        blm_neon_block w = blm_neon_unpack(type, row, i);
-        BLM_NEON_UNROLL
-        for (uint32_t d = 0; d < acts; d++)
-            sum[d] = blm_neon_any_block(level, type, &w, i, &x[d], sum[d], &mins[d]);
-    }
+    return y;
 }
 
+/* Four rows; eight blocks at a time of each, so that those of 256 are decoded once. Then lanes
+ * are rows, as in the panel: sums are the same, bit for bit. */
 BLM_NEON_INLINE float32x4_t blm_neon_stream_any(uint32_t level, uint32_t type, uint32_t acts,
-                                                const uint8_t *const *rows, const blm_acts *x)
+                                                const uint8_t *const *rows, const blm_acts *a,
+                                                blm_neon_eight *e)
 {
-    float32x4_t sum[2][4], y[2];
-    float mins[2][4];
-    for (uint32_t r = 0; r < 4; r++) {
-        float32x4_t of_row[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
-        float less[2] = {0, 0};
-        blm_neon_any_row(level, type, acts, rows[r], x, of_row, less);
+    const uint32_t blocks = a->cols / 32;
+    float32x4_t y[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+    blm_neon_acts x[2];
+    blm_neon_begin(a, acts, x);
+    for (uint32_t i = 0; i < blocks; i += 8) {
+        const uint32_t count = BLM_MIN(blocks - i, 8);
+        for (uint32_t r = 0; r < 4 && count == 8; r++) {
+            if (blm_neon_decodes_eight(type))
+                blm_neon_take_scales_8(type, rows[r] + (size_t)(i / 8) * blm_type_bytes(type),
+                                       e->of_row[r]);
+            BLM_NEON_UNROLL
+            for (uint32_t j = 0; j < 8; j++)
+                blm_neon_take_block(level, type, acts, rows[r], i + j, x, j, r, e);
+        }
+        if (blm_neon_decodes_eight(type)) {
+            blm_neon_turn_eight(e, 0, e->scale[0]);
+            if (type == BLM_Q6_K) blm_neon_turn_eight(e, 1, e->scale[1]);
+            if (type == BLM_Q4_K) blm_neon_turn_eight(e, 2, e->min[0]);
+        }
+        for (uint32_t r = 0; r < 4 && count < 8; r++)
+            for (uint32_t j = 0; j < count; j++)
+                blm_neon_take_block(level, type, acts, rows[r], i + j, x, j, r, e);
         for (uint32_t d = 0; d < acts; d++)
-            sum[d][r] = of_row[d], mins[d][r] = less[d];
+            y[d] = blm_neon_add_eight(type, e, d, &x[d], i, count, y[d]);
     }
-    for (uint32_t d = 0; d < acts; d++)
-        y[d] = vsubq_f32(blm_neon_sum4_f32(sum[d]), vld1q_f32(mins[d]));
     return acts == 2 ? vaddq_f32(y[0], y[1]) : y[0];
 }
 
@@ -750,10 +682,9 @@ BLM_NEON_INLINE void blm_neon_one_token(const blm_matmul_args *a, uint64_t row0,
         blm_neon_rows(a, r, row1, 4, rows);
         if (type == BLM_Q4_0 || type == BLM_Q8_0)
             vst1q_f32(y, blm_neon_stream_pair(level, type, acts, rows, a->x));
-        else if (type == BLM_Q4_K || type == BLM_Q6_K)
-            vst1q_f32(y, blm_neon_stream_k(level, type, acts, rows, a->x));
         else
-            vst1q_f32(y, blm_neon_stream_any(level, type, acts, rows, a->x));
+            vst1q_f32(y, blm_neon_stream_any(level, type, acts, rows, a->x,
+                                             (blm_neon_eight *)a->scratch));
         memcpy(a->y + r, y, (size_t)BLM_MIN(row1 - r, 4) * sizeof *y);
     }
 }
@@ -947,19 +878,9 @@ BLM_NEON_INLINE void blm_neon_panel_block(uint32_t level, uint32_t type,
             BLM_NEON_UNROLL
             for (uint32_t t = 0; t < tokens; t++) {
                 size_t at = (t0 + t) * x->block_stride + i;
-                float32x4_t v = vcvtq_f32_s32(sum[t][h]);
-                if (blm_type_has_min(type)) {
-                    float factor = x->scale[at];
-                    int32_t x_sum = x->sum[at];
-                    if (parts == 2) {
-                        int32_t first = vaddlvq_s8(vld1q_s8(q[t]));
-                        x_sum = part ? x_sum - first : first;
-                    }
-                    v = vfmsq_n_f32(vmulq_f32(v, scale), min, (float)x_sum);
-                    y[t][h] = vfmaq_n_f32(y[t][h], v, factor);
-                } else {
-                    y[t][h] = vfmaq_f32(y[t][h], v, vmulq_n_f32(scale, x->scale[at]));
-                }
+                int32_t x_sum = blm_neon_part_sum(type, q[t], x->sum[at], part);
+                y[t][h] = blm_neon_add_part(type, y[t][h], sum[t][h], scale, min, x->scale[at],
+                                            x_sum);
             }
         }
     }

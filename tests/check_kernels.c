@@ -253,18 +253,10 @@ static blm_acts token_of(const blm_acts *x, uint32_t t)
     return one;
 }
 
-/* Sets whose sums have one order for one token and for many. */
-static int takes_tokens_alike(const product *p)
-{
-    const char *name = p->k->name;
-    return !strcmp(name, "scalar") || !strcmp(name, "sse41") || !strcmp(name, "avx512") ||
-           !strcmp(name, "amx") || !strcmp(name, "avx2");
-}
-
 /* A token alone must get the bits that it gets among others. */
 static void product_alone(const product *p, const float *y, size_t y_stride, const char *what)
 {
-    if (!takes_tokens_alike(p) || p->bf16) return;
+    if (p->bf16) return;
     float *alone = take(p->rows * sizeof *alone);
     for (uint32_t t = 0; t < p->tokens; t++) {
         product one = *p;
