@@ -462,7 +462,8 @@ BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, const blm_avx2_panel8 *w
 BLM_AVX2_INLINE void blm_avx2_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
                                            uint32_t type, uint32_t t0, uint32_t tokens)
 {
-    __m256 sum[4];
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                     _mm256_setzero_ps()}; /* or gcc -Os takes them for unset */
     __m256i mask = blm_avx2_mask(count);
     blm_avx2_panel_tile(type, (const blm_avx2_panel8 *)a->scratch, a->x, t0, tokens, sum);
     BLM_AVX2_UNROLL

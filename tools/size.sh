@@ -53,12 +53,12 @@ row() {
 
 printf '%-14s %8s %6s %6s %7s  %s\n' processor code data bss stack 'left out'
 size=size
-row x86-64 650000 10240 '' gcc
+row x86-64 740000 10240 '' gcc
 row x86-64 180000 6144 "$scalar" gcc
 row x86-64 150000 6144 "$small" gcc
 row x86-64 100000 4096 "$words" gcc
 size=aarch64-linux-gnu-size
-row aarch64 400000 6144 '' aarch64-linux-gnu-gcc
+row aarch64 450000 6144 '' aarch64-linux-gnu-gcc
 row aarch64 155000 6144 "$small" aarch64-linux-gnu-gcc
 size=arm-none-eabi-size
 m7='-mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard'
