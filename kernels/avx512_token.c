@@ -13,7 +13,6 @@ enum { BLM_AVX512_STREAM_AHEAD = 7168 };
 /* Asks for `bytes` of what follows b at that distance; only a hint, which may point anywhere. */
 BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
 {
-    BLM_AVX512_UNROLL
     for (uint32_t at = 0; at < bytes; at += 64)
         _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at), _MM_HINT_T0);
 }
@@ -658,7 +657,10 @@ BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_av
             else
                 blm_avx512_step_run(type, acts, 0, run, m->x + acts * i, sum);
         }
-        if (i < end) blm_avx512_last_step(type, acts, b, rest, m->x + acts * i++, sum);
+        if (i < end) {
+            blm_avx512_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_STRIPS));
+            blm_avx512_last_step(type, acts, b, rest, m->x + acts * i++, sum);
+        }
         BLM_AVX512_UNROLL
         for (uint32_t d = 0; d < acts; d++)
             _mm512_storeu_ps(m->strips[d * m->s.all + s][r], blm_avx512_in_order(type, sum[d]));
@@ -758,6 +760,7 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_
         for (; i < blm_avx512_cut(m->s, s + 1); i++, b += BLM_AVX512_Q4_0_BYTES) {
             const blm_avx512_acts *x = m->x + acts * i;
             if (end - b < BLM_AVX512_Q4_0_BYTES) {
+                blm_avx512_ahead(b, (uint32_t)(end - b));
                 blm_avx512_q4_0_step(acts, b, end - b, x, sum);
                 continue;
             }
