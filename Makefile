@@ -105,7 +105,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(TEST_AID) $(LIB_OBJ) $(PORT_OBJ)
 	$(Q)$(CC) $(CFLAGS) $^ $(CMOCKA) -lm -pthread -o $@
 
 $(BUILD)/tests/check_kernels: $(BUILD)/obj/apps/bench/limits.o \
-    $(BUILD)/obj/tests/check_kernels_cases.o $(BUILD)/obj/tests/check_kernels_speed.o
+    $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/check_kernels_*.c))
 
 $(BUILD)/fuzz/replay_%: $(BUILD)/obj/fuzz/fuzz_%.o $(BUILD)/obj/fuzz/replay.o $(TEST_AID) $(LIB_OBJ)
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
-/* What the kernels are checked and timed with: random inputs, weights of every type, products
- * and caches whose buffers end where their contracts end. */
+/* What the kernels are checked and timed with (random inputs, weights of every type, products
+ * and caches whose buffers end where their contracts end), and the checks by theme. */
 #ifndef CHECK_KERNELS_H
 #define CHECK_KERNELS_H
 
@@ -94,6 +94,14 @@ blm_attend_fn attend_of(const blm_kernels *k, int kind);
 /* Rows of one kind; the last ends where its head ends, like the end of an arena. */
 void cache_make(cache *c, const blm_kernels *scalar, int kind, uint32_t keys, uint32_t d);
 void cache_free(cache *c);
+
+/* ---- Checks ------------------------------------------------------------------------------ */
+
+void check_products(const blm_kernels *k);
+void check_values(const blm_kernels *k, const blm_kernels *scalar);
+void check_attention(const blm_kernels *k, const blm_kernels *scalar);
+void check_not_numbers(const blm_kernels *k);
+void check_math(void); /* kernels/math.h against libm */
 
 /* ---- Speed ---------------------------------------------------------------------------- */
 
