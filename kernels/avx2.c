@@ -122,9 +122,10 @@ BLM_AVX2_INLINE float blm_avx2_max_abs32(const float *x, __m256 *v)
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
 }
 
-/* v * inverse, to nearest even, within the limit; a NaN becomes -limit. */
-BLM_AVX2_INLINE __m256i blm_avx2_quanta(__m256 v, float inverse, float limit)
+/* v * inverse, to nearest even, within 127; a NaN becomes -127. */
+BLM_AVX2_INLINE __m256i blm_avx2_quanta(__m256 v, float inverse)
 {
+    const float limit = 127;
     v = _mm256_mul_ps(v, _mm256_set1_ps(inverse));
     v = _mm256_min_ps(_mm256_set1_ps(limit), v);
     return _mm256_cvtps_epi32(_mm256_max_ps(v, _mm256_set1_ps(-limit)));
@@ -141,7 +142,7 @@ BLM_AVX2 void blm_avx2_quantize8(const float *x, uint32_t cols, int8_t *q, float
         scale[i] = most < 1e-30f ? 0 : most / 127;
         BLM_AVX2_UNROLL
         for (int j = 0; j < 4; j++)
-            n[j] = blm_avx2_quanta(v[j], inverse, 127);
+            n[j] = blm_avx2_quanta(v[j], inverse);
         sum[i] = blm_avx2_sum_i32(
             _mm256_add_epi32(_mm256_add_epi32(n[0], n[1]), _mm256_add_epi32(n[2], n[3])));
         /* packing works in halves: put the fours back in order */
@@ -358,9 +359,9 @@ BLM_PRIVATE void blm_kernels_avx2(blm_kernels *k)
 {
     blm_kernels_avx2_matmul(k);
     blm_kernels_avx2_attend(k);
-    k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_avx2_matmul_f32;
-    k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_avx2_matmul_f16;
-    k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_avx2_matmul_bf16;
+    k->matmul8[BLM_F32] = blm_avx2_matmul_f32;
+    k->matmul8[BLM_F16] = blm_avx2_matmul_f16;
+    k->matmul8[BLM_BF16] = blm_avx2_matmul_bf16;
     k->quantize8 = blm_avx2_quantize8;
     k->f16_from_f32 = blm_avx2_f16_from_f32;
     k->f32_from_f16 = blm_avx2_f32_from_f16;

@@ -390,7 +390,7 @@ BLM_AVX512_INLINE blm_avx512_tokens blm_avx512_tokens_at(const blm_acts *x, uint
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         const size_t token = BLM_MIN(t0 + t, t1 - 1);
-        out.q[t] = (const int8_t *)x->q + token * x->q_stride;
+        out.q[t] = x->q + token * x->q_stride;
         out.scale[t] = x->scale + token * x->block_stride;
         out.sum[t] = x->sum + token * x->block_stride;
     }
@@ -649,8 +649,7 @@ BLM_PRIVATE void blm_avx512_matmul_q4_0_vbmi(const blm_matmul_args *a, uint64_t 
 
 BLM_PRIVATE void blm_kernels_avx512_matmul(blm_kernels *k)
 {
-#define BLM_AVX512_FLOATS(name, number, values, bytes)                                         \
-    k->matmul8[number] = k->matmul16[number] = blm_avx512_matmul;
+#define BLM_AVX512_FLOATS(name, number, values, bytes) k->matmul8[number] = blm_avx512_matmul;
     BLM_FLOAT_TYPES(BLM_AVX512_FLOATS)
 #undef BLM_AVX512_FLOATS
 #define BLM_AVX512_BLOCKS(name, number, values, bytes)                                         \

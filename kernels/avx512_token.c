@@ -10,11 +10,10 @@
 /* How far ahead of the weights memory is asked for, in bytes. */
 enum { BLM_AVX512_STREAM_AHEAD = 7168 };
 
-/* Asks for `bytes` of what follows b at that distance; only a hint, which may point anywhere. */
+/* Asks for `bytes` of what follows b at that distance. */
 BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
 {
-    for (uint32_t at = 0; at < bytes; at += 64)
-        _mm_prefetch((const char *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD + at), _MM_HINT_T0);
+    blm_avx512_ask((const void *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD), bytes);
 }
 
 /* ---- Sums of rows ---------------------------------------------------------------------- */
@@ -89,16 +88,14 @@ static inline uint32_t blm_avx512_block_of(uint32_t type, uint32_t p)
     return p % 4 * 4 + p / 4;
 }
 
-/* The other way round: puts the lanes of a type's products into the order of strips. */
-BLM_AVX512_INLINE __m512 blm_avx512_in_order(uint32_t type, __m512 sum)
+/* The other way round: the lanes of a type's products in the order of strips. */
+BLM_AVX512_INLINE __m512i blm_avx512_lanes_in_order(uint32_t type)
 {
-    __m512i lane = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    if (type == BLM_Q2_K || type == BLM_Q3_K) return sum;
-    if (type == BLM_Q4_K || type == BLM_Q5_K)
-        lane = _mm512_setr_epi32(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
-    if (type == BLM_Q6_K)
-        lane = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
-    return _mm512_permutexvar_ps(lane, sum);
+    uint32_t lane[BLM_AVX512_STRIPS];
+    BLM_AVX512_UNROLL
+    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
+        lane[blm_avx512_block_of(type, p)] = p;
+    return _mm512_loadu_si512(lane);
 }
 
 /* Of what the products of a type make of sixteen blocks, n, four lanes for each of four blocks
@@ -210,7 +207,7 @@ BLM_AVX512_INLINE void blm_avx512_acts_of_16(uint32_t type, const blm_acts *x, u
                                              blm_avx512_acts *out)
 {
     const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_STRIPS);
-    const int8_t *q = (const int8_t *)x->q + (size_t)i * 32;
+    const int8_t *q = x->q + (size_t)i * 32;
     __m512i v[8], ones[8], n[8], sum[2];
     BLM_AVX512_UNROLL
     for (int g = 0; g < 8; g++) {
@@ -617,6 +614,7 @@ BLM_AVX512_INLINE void blm_avx512_last_step(uint32_t type, uint32_t acts, const 
 typedef struct blm_avx512_token {
     blm_avx512_acts *x;        /* of each sixteen blocks, row beside row */
     blm_avx512_strips *strips; /* of each stretch, row behind row       */
+    __m512i order;             /* of lanes, as strips follow each other */
     uint32_t blocks;
     blm_avx512_stretches s;
 } blm_avx512_token;
@@ -625,6 +623,7 @@ BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, uint32_t acts
                                                     const blm_matmul_args *a)
 {
     blm_avx512_token m = {.x = (blm_avx512_acts *)a->scratch, .blocks = a->x->cols / 32};
+    m.order = blm_avx512_lanes_in_order(type);
     m.s = blm_avx512_stretches_of_blocks(type, m.blocks);
     m.strips = (blm_avx512_strips *)(void *)(m.x + acts * m.s.count);
     memset(m.strips, 0, acts * m.s.all * sizeof *m.strips);
@@ -663,7 +662,8 @@ BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_av
         }
         BLM_AVX512_UNROLL
         for (uint32_t d = 0; d < acts; d++)
-            _mm512_storeu_ps(m->strips[d * m->s.all + s][r], blm_avx512_in_order(type, sum[d]));
+            _mm512_storeu_ps(m->strips[d * m->s.all + s][r],
+                             _mm512_permutexvar_ps(m->order, sum[d]));
     }
 }
 
@@ -770,7 +770,7 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_
         BLM_AVX512_UNROLL
         for (uint32_t d = 0; d < acts; d++)
             _mm512_storeu_ps(m->strips[d * m->s.all + s][r],
-                             blm_avx512_in_order(BLM_Q4_0, sum[d]));
+                             _mm512_permutexvar_ps(m->order, sum[d]));
     }
 }
 

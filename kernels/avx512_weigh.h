@@ -97,28 +97,24 @@ BLM_AVX512_INLINE void blm_avx512_hide_from(uint32_t seen, __m512 *s)
     }
 }
 
-/* Lanes 4n + i of the result are the greatest, or the sum, of v[i]: for each of the four by
- * the same steps. */
-BLM_AVX512_INLINE __m512 blm_avx512_max4(const __m512 *v)
+BLM_AVX512_INLINE __m512 blm_avx512_max_or_add(int add, __m512 a, __m512 b)
 {
-    __m512 a = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
-    __m512 b = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
-    __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-    a = _mm512_max_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
-                      _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
-    a = _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0x4E));
-    return _mm512_max_ps(a, _mm512_shuffle_f32x4(a, a, 0xB1));
+    return add ? _mm512_add_ps(a, b) : _mm512_max_ps(a, b);
 }
 
-BLM_AVX512_INLINE __m512 blm_avx512_add4(const __m512 *v)
+/* Lanes 4n + i of the result are the greatest, or with `add` the sum, of v[i]: for each of the
+ * four by the same steps. */
+BLM_AVX512_INLINE __m512 blm_avx512_fold4(int add, const __m512 *v)
 {
-    __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
-    __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512 a = blm_avx512_max_or_add(add, _mm512_unpacklo_ps(v[0], v[1]),
+                                     _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 b = blm_avx512_max_or_add(add, _mm512_unpacklo_ps(v[2], v[3]),
+                                     _mm512_unpackhi_ps(v[2], v[3]));
     __m512d c = _mm512_castps_pd(a), d = _mm512_castps_pd(b);
-    a = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
-                      _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
-    a = _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0x4E));
-    return _mm512_add_ps(a, _mm512_shuffle_f32x4(a, a, 0xB1));
+    a = blm_avx512_max_or_add(add, _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)),
+                              _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+    a = blm_avx512_max_or_add(add, a, _mm512_shuffle_f32x4(a, a, 0x4E));
+    return blm_avx512_max_or_add(add, a, _mm512_shuffle_f32x4(a, a, 0xB1));
 }
 
 /* 2^x for x <= 0, to 3e-6 of it, exactly 1 for 0: a block of which a query sees nothing leaves
@@ -164,7 +160,7 @@ BLM_AVX512_INLINE void blm_avx512_weigh_block(const blm_avx512_queries *q, int n
             _mm512_max_ps(_mm512_max_ps(s[i][0], s[i][1]), _mm512_max_ps(s[i][2], s[i][3]));
     const __m512 q_scale = _mm512_broadcast_f32x4(_mm_loadu_ps(q->scale));
     const __m512 before = _mm512_broadcast_f32x4(_mm_loadu_ps(q->most));
-    __m512 most = _mm512_max_ps(_mm512_mul_ps(blm_avx512_max4(greatest), q_scale), before);
+    __m512 most = _mm512_max_ps(_mm512_mul_ps(blm_avx512_fold4(0, greatest), q_scale), before);
     __m512 fade = blm_avx512_exp2(_mm512_sub_ps(before, most));
     BLM_AVX512_UNROLL
     for (int i = 0; i < n; i++) {
@@ -186,9 +182,9 @@ BLM_AVX512_INLINE void blm_avx512_weigh_block(const blm_avx512_queries *q, int n
             squares[i] = _mm512_fmadd_ps(s[i][c], s[i][c], squares[i]);
     }
     __m512 sum = _mm512_broadcast_f32x4(_mm_loadu_ps(q->sum));
-    sum = _mm512_fmadd_ps(sum, fade, blm_avx512_add4(sums));
+    sum = _mm512_fmadd_ps(sum, fade, blm_avx512_fold4(1, sums));
     /* a block that weighs next to nothing beside the best key is nothing */
-    __m512 length = _mm512_max_ps(blm_avx512_add4(squares), _mm512_set1_ps(1e-30f));
+    __m512 length = _mm512_max_ps(blm_avx512_fold4(1, squares), _mm512_set1_ps(1e-30f));
     __m512 factor =
         _mm512_mul_ps(_mm512_rsqrt14_ps(length), _mm512_set1_ps(BLM_AVX512_WEIGHT_LENGTH));
     BLM_AVX512_UNROLL

@@ -10,7 +10,7 @@ typedef struct blm_kernel_set {
 } blm_kernel_set;
 
 /* In the order in which they overwrite each other's entries. Some bits bring sets along that
- * such processors have too; what has no name is no set of its own. */
+ * such processors have too. */
 static const blm_kernel_set blm_kernel_sets[] = {
     {0, 0, "scalar", blm_kernels_scalar},
 #ifdef BLM_HAVE_X86
@@ -26,7 +26,6 @@ static const blm_kernel_set blm_kernel_sets[] = {
     {BLUELM_CPU_NEON_DOTPROD | BLUELM_CPU_NEON_I8MM, 0, "dotprod", blm_kernels_dotprod},
     {BLUELM_CPU_NEON_I8MM, 0, "i8mm", blm_kernels_i8mm},
 #endif
-    {0, 0, NULL, blm_kernels_wide},
 #ifdef BLM_HAVE_AMX
     {BLUELM_CPU_AMX, 0, "amx", blm_kernels_amx},
 #endif
@@ -41,7 +40,7 @@ BLM_PRIVATE void blm_kernels_init(blm_kernels *k, uint32_t port_features, uint32
         if (set->any && !(set->any & usable)) continue;
         if (set->also && !(set->also & usable)) continue;
         set->fill(k);
-        if (set->name) k->name = set->name;
+        k->name = set->name;
     }
 #ifndef BLUELM_NO_SIMD
     if (mask != BLUELM_CPU_NONE) k->panel_bytes = BLM_MATMUL_PANEL_BYTES;

@@ -130,11 +130,9 @@ typedef struct blm_kernels {
      * multiple of the type's block.
      * matmul_bf16 reads x->f32 alone, whatever the weights, and rounds both factors to bf16
      * (to nearest even): an error of up to 2^-7 of sum |w x| beside that of the sum. A set
-     * has it for all types or for none. matmul16 is
-     * what blm_matmul16 calls for each of the two rows that int16 activations are, and
-     * matmul_pair, where a set has it, for the two rows of one token together. */
+     * has it for all types or for none. matmul_pair, where a set has it, is what blm_matmul16
+     * calls for one token: for the two rows that int16 activations are, together. */
     blm_matmul_fn matmul8[BLM_TYPE_LIMIT];
-    blm_matmul_fn matmul16[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul_pair[BLM_TYPE_LIMIT];
     blm_matmul_fn matmul_bf16[BLM_TYPE_LIMIT];
 
@@ -223,7 +221,6 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k);
 BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k); /* after neon    */
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k);    /* after dotprod */
 #endif
-BLM_PRIVATE void blm_kernels_wide(blm_kernels *k); /* int16 activations, with the sets above */
 #ifdef BLM_HAVE_AMX
 BLM_PRIVATE void blm_kernels_amx(blm_kernels *k); /* after avx512 */
 #endif

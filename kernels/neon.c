@@ -84,9 +84,10 @@ static void blm_neon_matmul_bf16(const blm_matmul_args *a, uint64_t row0, uint64
 
 #define BLM_NEON_TINY 1e-30f /* as in scalar.c */
 
-/* To nearest, even on ties, within +-limit; a NaN becomes -limit, as in scalar.c. */
-BLM_NEON_INLINE int32x4_t blm_neon_quantum(float32x4_t x, float inverse, float limit)
+/* To nearest, even on ties, within +-127; a NaN becomes -127, as in scalar.c. */
+BLM_NEON_INLINE int32x4_t blm_neon_quantum(float32x4_t x, float inverse)
 {
+    const float limit = 127;
     x = vmaxnmq_f32(vmulq_n_f32(x, inverse), vdupq_n_f32(-limit));
     return vcvtnq_s32_f32(vminnmq_f32(x, vdupq_n_f32(limit)));
 }
@@ -115,10 +116,10 @@ static void blm_neon_quantize8(const float *x, uint32_t cols, int8_t *q, float *
         scale[i] = most < BLM_NEON_TINY ? 0 : most / 127;
         BLM_NEON_UNROLL
         for (int j = 0; j < 8; j += 4) {
-            int16x8_t a = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j], inverse, 127)),
-                                       vmovn_s32(blm_neon_quantum(v[j + 1], inverse, 127)));
-            int16x8_t b = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j + 2], inverse, 127)),
-                                       vmovn_s32(blm_neon_quantum(v[j + 3], inverse, 127)));
+            int16x8_t a = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j], inverse)),
+                                       vmovn_s32(blm_neon_quantum(v[j + 1], inverse)));
+            int16x8_t b = vcombine_s16(vmovn_s32(blm_neon_quantum(v[j + 2], inverse)),
+                                       vmovn_s32(blm_neon_quantum(v[j + 3], inverse)));
             total = vpadalq_s16(total, vaddq_s16(a, b));
             vst1q_s8(q + j * 4, vcombine_s8(vmovn_s16(a), vmovn_s16(b)));
         }
@@ -247,9 +248,9 @@ BLM_PRIVATE void blm_kernels_neon(blm_kernels *k)
 {
     blm_kernels_neon_matmul(k);
     blm_kernels_neon_attend(k);
-    k->matmul8[BLM_F32] = k->matmul16[BLM_F32] = blm_neon_matmul_f32;
-    k->matmul8[BLM_F16] = k->matmul16[BLM_F16] = blm_neon_matmul_f16;
-    k->matmul8[BLM_BF16] = k->matmul16[BLM_BF16] = blm_neon_matmul_bf16;
+    k->matmul8[BLM_F32] = blm_neon_matmul_f32;
+    k->matmul8[BLM_F16] = blm_neon_matmul_f16;
+    k->matmul8[BLM_BF16] = blm_neon_matmul_bf16;
     k->quantize8 = blm_neon_quantize8;
     k->rms_norm = blm_neon_rms_norm;
     k->layer_norm = blm_neon_layer_norm;

@@ -229,7 +229,7 @@ BLM_NEON_INLINE void blm_neon_step(uint32_t level, uint32_t type, blm_neon_strea
 BLM_NEON_INLINE float32x4_t blm_neon_stream_rows(uint32_t level, uint32_t type,
                                                  const uint8_t *const *rows, const blm_acts *x)
 {
-    const int8_t *q = (const int8_t *)x->q;
+    const int8_t *q = x->q;
     const float *scale = x->scale;
     const int32_t *sum = x->sum;
     int32x4_t zero = vdupq_n_s32(0), eight = vdupq_n_s32(8);
@@ -897,7 +897,7 @@ BLM_NEON_INLINE void blm_neon_panel_tokens(const blm_matmul_args *a, uint64_t r,
     float32x4_t y[4][2];
     BLM_NEON_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        q[t] = (const int8_t *)x->q + (t0 + t) * x->q_stride;
+        q[t] = x->q + (t0 + t) * x->q_stride;
         y[t][0] = y[t][1] = vdupq_n_f32(0);
     }
     for (uint32_t i = 0; i < x->cols / 32; i++) {

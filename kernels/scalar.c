@@ -244,7 +244,7 @@ static float blm_scalar_mins8(const float *min, const int8_t *q, int32_t sum)
 /* sum_k w[k] x[t][k], x in int8. Exact integers per 16 values: |sum| <= 16 * 128 * 128. */
 static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
 {
-    const int8_t *q = (const int8_t *)x->q + t * x->q_stride;
+    const int8_t *q = x->q + t * x->q_stride;
     const float *scale = x->scale + t * x->block_stride;
     const int32_t *sum = x->sum + t * x->block_stride;
     float y = 0;
@@ -403,9 +403,10 @@ static float blm_scalar_max_abs(const float *x, uint32_t n)
     return most;
 }
 
-/* x * inverse to the nearest integer in [-limit, limit]; a NaN becomes -limit. */
-static int32_t blm_scalar_quantum(float x, float inverse, float limit)
+/* x * inverse to the nearest integer in [-127, 127]; a NaN becomes -127. */
+static int32_t blm_scalar_quantum(float x, float inverse)
 {
+    const float limit = 127;
     float v = x * inverse;
     v = v > limit ? limit : v;
     v = v > -limit ? v : -limit;
@@ -423,7 +424,7 @@ static void blm_scalar_quantize8(const float *x, uint32_t cols, int8_t *q, float
         scale[i] = most < BLM_SCALAR_TINY ? 0 : most / 127;
         sum[i] = 0;
         for (int j = 0; j < 32; j++) {
-            q[j] = (int8_t)blm_scalar_quantum(x[j], inverse, 127);
+            q[j] = (int8_t)blm_scalar_quantum(x[j], inverse);
             sum[i] += q[j];
         }
     }
@@ -434,7 +435,7 @@ static void blm_scalar_quantize_kv(const float *x, uint32_t n, int8_t *q, uint16
     *scale = blm_kv_scale(blm_scalar_max_abs(x, n));
     float step = blm_f32_of_f16(*scale), inverse = *scale == 0 ? 0 : 1 / step;
     for (uint32_t i = 0; i < n; i++)
-        q[i] = (int8_t)blm_scalar_quantum(x[i], inverse, 127);
+        q[i] = (int8_t)blm_scalar_quantum(x[i], inverse);
 }
 
 /* ---- Norms, activations, softmax, RoPE ----------------------------------------------- */
@@ -644,7 +645,7 @@ static void blm_scalar_attend_q8(const blm_attend_args *a)
 static void blm_scalar_fill_types(blm_kernels *k)
 {
 #define BLM_SCALAR_FLOATS(name, number, values, bytes)                                         \
-    k->matmul8[number] = k->matmul16[number] = blm_scalar_matmul_##name;                       \
+    k->matmul8[number] = blm_scalar_matmul_##name;                                             \
     k->dequantize[number] = blm_scalar_dequantize_##name;
     BLM_FLOAT_TYPES(BLM_SCALAR_FLOATS)
 #undef BLM_SCALAR_FLOATS

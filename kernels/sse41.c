@@ -266,7 +266,7 @@ BLM_SSE41_INLINE float blm_sse41_mins(const float *min, const int8_t *q, int32_t
 BLM_SSE41_INLINE float blm_sse41_dot8(uint32_t type, const blm_sse41_block *w,
                                       const blm_acts *x, uint32_t t)
 {
-    const int8_t *q = (const int8_t *)x->q + t * x->q_stride;
+    const int8_t *q = x->q + t * x->q_stride;
     const float *scale = x->scale + t * x->block_stride;
     const int32_t *x_sum = x->sum + t * x->block_stride;
     __m128 sum = _mm_setzero_ps();
@@ -494,7 +494,7 @@ BLM_SSE41 void blm_sse41_attend_q8(const blm_attend_args *a)
 BLM_PRIVATE void blm_kernels_sse41(blm_kernels *k)
 {
 #define BLM_SSE41_FLOATS(name, number, values, bytes)                                          \
-    k->matmul8[number] = k->matmul16[number] = blm_sse41_matmul_##name;
+    k->matmul8[number] = blm_sse41_matmul_##name;
     BLM_FLOAT_TYPES(BLM_SSE41_FLOATS)
 #undef BLM_SSE41_FLOATS
 #define BLM_SSE41_BLOCKS(name, number, values, bytes)                                          \

@@ -19,7 +19,7 @@ static void blm_matmul16_tile(const blm_kernels *k, const blm_matmul_args *a, ui
     x.q += first * x.q_stride;
     x.scale += first * x.block_stride;
     x.sum += first * x.block_stride;
-    k->matmul16[w.type](&args, 0, count);
+    k->matmul8[w.type](&args, 0, count);
     for (uint32_t i = 0; i < tokens; i++, both += 2 * BLM_MATMUL16_ROWS) {
         k->add(both, both + BLM_MATMUL16_ROWS, count);
         memcpy(a->y + (t + i) * a->y_stride + row0, both, count * sizeof *both);
@@ -33,7 +33,7 @@ BLM_PRIVATE void blm_matmul16(const blm_kernels *k, const blm_matmul_args *a, ui
     uint64_t product_bytes = blm_matmul_scratch_bytes(k->panel_bytes, a->x->cols, 8);
     float *both = (float *)(void *)((uint8_t *)a->scratch + product_bytes);
     if (blm_type_is_float(type)) {
-        k->matmul16[type](a, row0, row1);
+        k->matmul8[type](a, row0, row1);
         return;
     }
     if (a->x->tokens == 1 && k->matmul_pair[type]) {
@@ -46,11 +46,4 @@ BLM_PRIVATE void blm_matmul16(const blm_kernels *k, const blm_matmul_args *a, ui
             blm_matmul16_tile(k, a, r, r + BLM_MIN(row1 - r, BLM_MATMUL16_ROWS), t, tokens,
                               both);
     }
-}
-
-BLM_PRIVATE void blm_kernels_wide(blm_kernels *k)
-{
-#define BLM_WIDE_BLOCKS(name, number, values, bytes) k->matmul16[number] = k->matmul8[number];
-    BLM_BLOCK_TYPES(BLM_WIDE_BLOCKS)
-#undef BLM_WIDE_BLOCKS
 }

@@ -89,15 +89,6 @@ static void blm_linear_row_to_q8_0(const blm_kernels *k, const blm_tensor *w, ui
     }
 }
 
-static void blm_linear_multiply(const blm_kernels *k, const blm_matmul_args *args,
-                                uint32_t activation_bits, uint64_t first, uint64_t end)
-{
-    if (activation_bits == 16)
-        blm_matmul16(k, args, first, end);
-    else
-        k->matmul8[args->w->type](args, first, end);
-}
-
 /* A product with rows [first, end) of a narrow matrix, made Q8_0 a few at a time. */
 static void blm_linear_narrow_rows(const blm_kernels *k, const blm_matmul_args *narrow,
                                    uint8_t *rows, uint64_t first, uint64_t end)
@@ -117,7 +108,7 @@ static void blm_linear_narrow_rows(const blm_kernels *k, const blm_matmul_args *
         for (uint64_t i = 0; i < w.ne[1]; i++)
             blm_linear_row_to_q8_0(k, narrow->w, r + i, rows + i * w.row_bytes);
         args.y = narrow->y + r;
-        blm_linear_multiply(k, &args, x.bits, 0, w.ne[1]);
+        k->matmul8[BLM_Q8_0](&args, 0, w.ne[1]);
     }
 }
 
@@ -141,8 +132,10 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
         k->matmul_bf16[p->w->type](&args, first, end);
     else if (blm_linear_is_narrow(p->w, job->acts.bits))
         blm_linear_narrow_rows(k, &args, scratch + job->linear->product_bytes, first, end);
+    else if (job->linear->acts.bits == 16)
+        blm_matmul16(k, &args, first, end);
     else
-        blm_linear_multiply(k, &args, job->linear->acts.bits, first, end);
+        k->matmul8[p->w->type](&args, first, end);
     if (!p->bias || !p->bias->data) return;
     for (uint32_t t = 0; t < job->acts.tokens; t++)
         k->add_bias(p->y + t * p->y_stride + first, p->bias->data + first * sizeof(float),
