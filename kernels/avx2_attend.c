@@ -97,11 +97,11 @@ BLM_AVX2_INLINE void blm_avx2_score_tile(const blm_attend_args *a, uint32_t type
 }
 
 /* out[query][d .. d + 8 chunks) = sum over keys [j0, j1) of p[query][j] v[j], added to what
- * is there when j0 > 0. `n` lanes of the last chunk are real. */
+ * is there when `begun`. `n` lanes of the last chunk are real. */
 BLM_AVX2_INLINE void blm_avx2_value_tile(const blm_attend_args *a, uint32_t type, uint32_t i,
                                          uint32_t queries, uint32_t j0, uint32_t j1, uint32_t d,
                                          uint32_t chunks, uint32_t n, const float *p,
-                                         size_t stride)
+                                         size_t stride, int begun)
 {
     __m256 sum[BLM_AVX2_QUERIES][4];
     BLM_AVX2_UNROLL
@@ -109,7 +109,7 @@ BLM_AVX2_INLINE void blm_avx2_value_tile(const blm_attend_args *a, uint32_t type
         const float *out = a->out + (i + t) * a->out_stride;
         BLM_AVX2_UNROLL
         for (uint32_t c = 0; c < chunks; c++)
-            sum[t][c] = j0 ? blm_avx2_get(out, d + c * 8, a->head_dim) : _mm256_setzero_ps();
+            sum[t][c] = begun ? blm_avx2_get(out, d + c * 8, a->head_dim) : _mm256_setzero_ps();
     }
     for (uint32_t j = j0; j < j1; j++) {
         const uint8_t *row = a->v + j * a->v_stride;
@@ -136,47 +136,66 @@ BLM_AVX2_INLINE void blm_avx2_value_tile(const blm_attend_args *a, uint32_t type
 
 BLM_AVX2_INLINE void blm_avx2_values(const blm_attend_args *a, uint32_t type, uint32_t i,
                                      uint32_t queries, uint32_t j0, uint32_t j1, const float *p,
-                                     size_t stride)
+                                     size_t stride, int begun)
 {
     uint32_t d = 0;
     while (a->head_dim - d >= 8) { /* by fours and threes: one alone waits for itself */
         uint32_t left = (a->head_dim - d) / 8;
         if (left == 4 || left == 7 || left == 8 || left >= 10) {
-            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 4, 8, p, stride);
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 4, 8, p, stride, begun);
             d += 32;
         } else if (left >= 3) {
-            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 3, 8, p, stride);
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 3, 8, p, stride, begun);
             d += 24;
         } else {
-            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, 8, p, stride);
+            blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, 8, p, stride, begun);
             d += 8;
         }
     }
     if (d < a->head_dim)
-        blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, a->head_dim - d, p, stride);
+        blm_avx2_value_tile(a, type, i, queries, j0, j1, d, 1, a->head_dim - d, p, stride,
+                            begun);
 }
 
-/* Queries [i, i + queries). Where each sees one key more than the one before, the keys that
- * all see are taken together, and each query's own ones after them. */
+static void blm_avx2_clear(const blm_attend_args *a, uint32_t i, uint32_t queries)
+{
+    for (uint32_t t = 0; t < queries; t++)
+        memset(a->out + (i + t) * a->out_stride, 0, a->head_dim * sizeof *a->out);
+}
+
+/* Queries [i, i + queries). Where each begins or ends one key behind the one before, the keys
+ * that all see are taken together, and each query's own ones before and after them. */
 BLM_AVX2_INLINE void blm_avx2_attend_group(const blm_attend_args *a, uint32_t type, uint32_t i,
                                            uint32_t queries)
 {
-    uint32_t shared = a->keys + i * a->keys_step, most = shared + (queries - 1) * a->keys_step;
-    size_t stride = ((size_t)most + 3) / 4 * 4;
-    for (uint32_t j = 0; j < most; j += 4)
+    const uint32_t ends = a->keys + i * a->keys_step, begins = a->skip + i * a->skip_step;
+    const uint32_t most = ends + (queries - 1) * a->keys_step;
+    const uint32_t both = begins + (queries - 1) * a->skip_step;
+    const size_t stride = ((size_t)most + 3) / 4 * 4;
+    for (uint32_t j = begins / 4 * 4; j < most; j += 4)
         blm_avx2_score_tile(a, type, i, queries, j, most - 1, stride);
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
-        uint32_t keys = shared + t * a->keys_step;
+        const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
         float *p = a->scratch + t * stride;
-        blm_avx2_softmax(p, keys);
-        for (uint32_t j = 0; type == BLM_AVX2_INT8 && j < keys; j++)
+        blm_avx2_softmax(p + skip, keys - skip);
+        for (uint32_t j = skip; type == BLM_AVX2_INT8 && j < keys; j++)
             p[j] *= blm_avx2_f16(a->v_scale + j * a->v_scale_stride);
     }
-    blm_avx2_values(a, type, i, queries, 0, shared, a->scratch, stride);
-    for (uint32_t t = 1; t < queries && a->keys_step; t++)
-        blm_avx2_values(a, type, i + t, 1, shared, shared + t * a->keys_step,
-                        a->scratch + t * stride, stride);
+    if (a->skip_step) blm_avx2_clear(a, i, queries);
+    for (uint32_t behind = 0; behind < 2; behind++) {
+        for (uint32_t t = 0; t < queries && queries > 1; t++) {
+            const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
+            const uint32_t from = behind ? BLM_MAX(both, ends) : skip;
+            const uint32_t to = behind ? keys : BLM_MIN(both, keys);
+            if (from < to)
+                blm_avx2_values(a, type, i + t, 1, from, to, a->scratch + t * stride, stride,
+                                1);
+        }
+        if (!behind && both < ends)
+            blm_avx2_values(a, type, i, queries, both, ends, a->scratch, stride,
+                            a->skip_step != 0);
+    }
 }
 
 BLM_AVX2_INLINE void blm_avx2_attend(const blm_attend_args *a, uint32_t type)

@@ -71,6 +71,7 @@ enum { BLM_AVX512_MANY = 8 };
 typedef struct blm_avx512_group {
     const blm_attend_args *a;
     uint32_t first, count;
+    uint32_t begin;                               /* the first block's first key */
     float p[BLM_AVX512_QUERIES][BLM_AVX512_KEYS]; /* scores, then weights, of a block */
     float most[BLM_AVX512_QUERIES], sum[BLM_AVX512_QUERIES], fade[BLM_AVX512_QUERIES];
     const uint8_t *k_ahead, *v_ahead; /* the next block's first rows */
@@ -80,12 +81,6 @@ typedef struct blm_avx512_group {
     int16_t w[BLM_AVX512_QUERIES][BLM_AVX512_KEYS];
     float q_scale[BLM_AVX512_QUERIES], w_scale[BLM_AVX512_QUERIES];
 } blm_avx512_group;
-
-/* Keys that query t of the group sees. */
-static inline uint32_t blm_avx512_seen(const blm_avx512_group *g, uint32_t t)
-{
-    return g->a->keys + (g->first + t) * g->a->keys_step;
-}
 
 /* Asks for row r of those at `rows`. */
 BLM_AVX512_INLINE void blm_avx512_row_ahead(const uint8_t *rows, size_t stride,
@@ -187,26 +182,20 @@ BLM_AVX512_INLINE __m512 blm_avx512_row_scales(const uint8_t *scale, size_t stri
     return _mm512_cvtph_ps(blm_avx512_load32(half));
 }
 
-/* Keys of the block at j0 that query t of the group sees. */
-static inline uint32_t blm_avx512_seen_of(const blm_avx512_group *g, uint32_t t, uint32_t j0)
-{
-    uint32_t seen = blm_avx512_seen(g, t);
-    return BLM_MIN(seen > j0 ? seen - j0 : 0, BLM_AVX512_KEYS);
-}
-
 /* Turns the scores of query t with the block at j0 into weights, e^(score - most). Keys that it
  * does not see weigh nothing. */
 BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_t j0)
 {
     const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
-    const uint32_t seen = blm_avx512_seen_of(g, t, j0);
+    const blm_avx512_span seen = blm_avx512_span_of(g->a, g->first + t, j0);
     __m512 s[BLM_AVX512_KEYS / 16], most = _mm512_set1_ps(g->most[t]);
     __m512 sum = _mm512_setzero_ps();
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < BLM_AVX512_KEYS / 16; i++) {
-        uint32_t n = BLM_MIN(seen > i * 16 ? seen - i * 16 : 0, 16);
-        s[i] =
-            _mm512_mask_mov_ps(lowest, blm_avx512_mask(n), _mm512_loadu_ps(g->p[t] + i * 16));
+        uint32_t from = BLM_MIN(seen.from > i * 16 ? seen.from - i * 16 : 0, 16);
+        uint32_t end = BLM_MIN(seen.end > i * 16 ? seen.end - i * 16 : 0, 16);
+        __mmask16 sees = blm_avx512_mask(end) & (__mmask16)~blm_avx512_mask(from);
+        s[i] = _mm512_mask_mov_ps(lowest, sees, _mm512_loadu_ps(g->p[t] + i * 16));
         most = _mm512_max_ps(s[i], most);
     }
     most = _mm512_set1_ps(_mm512_reduce_max_ps(most));
@@ -272,7 +261,8 @@ BLM_AVX512_INLINE void blm_avx512_weigh_q8(blm_avx512_group *g, uint32_t queries
             s[t][c + 1] = _mm512_mul_ps(_mm512_shuffle_f32x4(x, y, 0xDD),
                                         _mm512_loadu_ps(k_scale + c * 16 + 16));
         }
-        blm_avx512_hide_from(blm_avx512_seen_of(g, BLM_MIN(t, g->count - 1), j0), s[t]);
+        blm_avx512_hide_others(blm_avx512_span_of(a, g->first + BLM_MIN(t, g->count - 1), j0),
+                               s[t]);
     }
     const blm_avx512_queries q = {g->q_scale, g->most, g->sum, v_scale};
     blm_avx512_weigh_block(&q, (int)queries, s, &w);
@@ -284,8 +274,8 @@ BLM_AVX512_INLINE void blm_avx512_weigh_q8(blm_avx512_group *g, uint32_t queries
     memcpy(g->w_scale, w.scale, sizeof g->w_scale);
 }
 
-/* out[query][d .. d + 16 chunks) = out * fade + sum over keys [j0, j1) of p[query][j] v[j].
- * `n` lanes of the last chunk are real. */
+/* out[query][d .. d + 16 chunks) = out * fade, but in the first block, + sum over keys [j0, j1)
+ * of p[query][j] v[j]. `n` lanes of the last chunk are real. */
 BLM_AVX512_INLINE void blm_avx512_value_tile(const blm_avx512_group *g, uint32_t type,
                                              uint32_t queries, uint32_t j0, uint32_t j1,
                                              uint32_t d, uint32_t chunks, uint32_t n)
@@ -299,7 +289,8 @@ BLM_AVX512_INLINE void blm_avx512_value_tile(const blm_avx512_group *g, uint32_t
         const __m512 fade = _mm512_set1_ps(g->fade[t]);
         BLM_AVX512_UNROLL
         for (uint32_t c = 0; c < chunks; c++) {
-            sum[t][c] = j0 ? blm_avx512_get(out, d + c * 16, a->head_dim) : _mm512_setzero_ps();
+            sum[t][c] = j0 == g->begin ? _mm512_setzero_ps()
+                                       : blm_avx512_get(out, d + c * 16, a->head_dim);
             sum[t][c] = _mm512_mul_ps(sum[t][c], fade);
         }
     }
@@ -400,7 +391,8 @@ BLM_AVX512_INLINE void blm_avx512_value_tile_q8(const blm_avx512_group *g, uint3
                              : _mm512_shuffle_f32x4(low, high, 0x44);
             if (d + c * 16 >= a->head_dim) break;
             v = _mm512_mul_ps(scale, v);
-            if (j0) v = _mm512_fmadd_ps(blm_avx512_get(out, d + c * 16, a->head_dim), fade, v);
+            if (j0 != g->begin)
+                v = _mm512_fmadd_ps(blm_avx512_get(out, d + c * 16, a->head_dim), fade, v);
             blm_avx512_put(out, d + c * 16, a->head_dim, v);
         }
     }
@@ -443,15 +435,16 @@ BLM_AVX512_INLINE void blm_avx512_attend_group(const blm_attend_args *a, uint32_
     const int more = first + count < a->queries || !a->k_next;
     const uint8_t *k_next = more ? a->k : a->k_next, *v_next = more ? a->v : a->v_next;
     blm_avx512_group g = {.a = a, .first = first, .count = count};
-    uint32_t end = blm_avx512_seen(&g, count - 1);
+    const uint32_t end = a->keys + (first + count - 1) * a->keys_step;
+    g.begin = (a->skip + first * a->skip_step) / BLM_AVX512_KEYS * BLM_AVX512_KEYS;
     if (type == BLM_AVX512_INT8) {
         g.q = (int16_t *)(void *)a->scratch;
         g.q_stride = (a->head_dim + 31) / 32 * 32;
         blm_avx512_round_queries(&g);
     }
     for (uint32_t t = 0; t < count; t++)
-        g.most[t] = -__builtin_inff();
-    for (uint32_t j0 = 0, j1; j0 < end; j0 = j1) {
+        g.most[t] = BLM_AVX512_NO_SCORE;
+    for (uint32_t j0 = g.begin, j1; j0 < end; j0 = j1) {
         j1 = j0 + BLM_MIN(end - j0, BLM_AVX512_KEYS);
         g.k_ahead = j1 < end ? a->k + (size_t)j1 * a->k_stride : k_next;
         g.v_ahead = j1 < end ? a->v + (size_t)j1 * a->v_stride : v_next;

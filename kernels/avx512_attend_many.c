@@ -37,7 +37,7 @@ BLM_AVX512 static void blm_avx512_query_panel(const blm_avx512_many *m)
         memset(a->out + (m->first + t) * a->out_stride, 0, a->head_dim * sizeof *q);
         m->q_scale[t] =
             blm_avx512_round_row(q, a->head_dim, length, m->q + (size_t)t * m->dims);
-        m->most[t] = -__builtin_inff();
+        m->most[t] = BLM_AVX512_NO_SCORE;
         m->sum[t] = 0;
     }
     for (uint32_t t = m->count; t % BLM_AVX512_TILE; t++) {
@@ -204,9 +204,7 @@ BLM_AVX512_INLINE void blm_avx512_hide(const blm_avx512_many *m, uint32_t t,
     BLM_AVX512_UNROLL
     for (uint32_t i = 0; i < 4; i++) {
         uint32_t query = m->first + BLM_MIN(t + i, m->count - 1);
-        uint32_t seen = m->a->keys + query * m->a->keys_step;
-        seen = seen > m->begin ? BLM_MIN(seen - m->begin, BLM_AVX512_BLOCK) : 0;
-        blm_avx512_hide_from(seen, s[i]);
+        blm_avx512_hide_others(blm_avx512_span_of(m->a, query, m->begin), s[i]);
     }
 }
 
@@ -274,8 +272,9 @@ BLM_AVX512 static void blm_avx512_tile4(const blm_avx512_many *m, uint32_t t)
         blm_avx512_ask(m->a->out + (m->first + t + 4 + i) * m->a->out_stride,
                        head_dim * sizeof(float));
     blm_avx512_scores4(m, t, s);
-    if (m->a->keys + (m->first + t) * m->a->keys_step < m->begin + BLM_AVX512_BLOCK)
-        blm_avx512_hide(m, t, s);
+    const blm_avx512_span first = blm_avx512_span_of(m->a, m->first + t, m->begin);
+    const blm_avx512_span last = blm_avx512_span_of(m->a, m->first + t + count - 1, m->begin);
+    if (first.end < BLM_AVX512_BLOCK || last.from) blm_avx512_hide(m, t, s);
     blm_avx512_weigh4(m, t, s, &w);
     for (uint32_t d = 0, chunks; d < head_dim; d += chunks * 16) {
         uint32_t left = (head_dim - d + 15) / 16;
@@ -323,9 +322,10 @@ BLM_AVX512 static void blm_avx512_block_ahead4(const blm_avx512_many *m, uint32_
 static void blm_avx512_attend_pass(blm_avx512_many *m)
 {
     const blm_attend_args *a = m->a;
-    const uint32_t step = a->keys_step, end = a->keys + (m->first + m->count - 1) * step;
+    const uint32_t end = a->keys + (m->first + m->count - 1) * a->keys_step;
+    const uint32_t skip = a->skip + m->first * a->skip_step;
     blm_avx512_query_panel(m);
-    for (uint32_t keys, j = 0; j < end; j += keys) {
+    for (uint32_t keys, j = skip / BLM_AVX512_BLOCK * BLM_AVX512_BLOCK; j < end; j += keys) {
         keys = BLM_MIN(end - j, BLM_AVX512_BLOCK);
         m->begin = j;
         m->pairs = (keys + 1) / 2;
@@ -336,7 +336,9 @@ static void blm_avx512_attend_pass(blm_avx512_many *m)
         for (uint32_t t = 0; t < m->count; t += BLM_AVX512_TILE) {
             uint32_t last = m->first + BLM_MIN(t + BLM_AVX512_TILE, m->count) - 1;
             blm_avx512_block_ahead4(m, j + keys, end, t);
-            if (a->keys + last * step > j) blm_avx512_tile4(m, t); /* else sees none of it */
+            const blm_avx512_span sees = {blm_avx512_span_of(a, m->first + t, j).from,
+                                          blm_avx512_span_of(a, last, j).end};
+            if (sees.from < sees.end) blm_avx512_tile4(m, t); /* else they see none of it */
         }
     }
     blm_avx512_finish_many(m);

@@ -84,16 +84,39 @@ static inline uint32_t blm_avx512_key_of(uint32_t vector, uint32_t lane)
     return vector / 2 * 32 + lane / 4 * 8 + vector % 2 * 4 + lane % 4;
 }
 
-/* Scores s of a query that sees `seen` keys of the block: those of others become -infinity. */
-BLM_AVX512_INLINE void blm_avx512_hide_from(uint32_t seen, __m512 *s)
+/* The greatest score before there is one: finite, so that a block of which a query sees nothing
+ * yet leaves all as it is. */
+#define BLM_AVX512_NO_SCORE -3e38f
+
+/* Keys [from, end) of a block of 64 that a query sees. */
+typedef struct blm_avx512_span {
+    uint32_t from, end;
+} blm_avx512_span;
+
+/* What query i of all sees of the block at `begin`. */
+static inline blm_avx512_span blm_avx512_span_of(const blm_attend_args *a, uint32_t i,
+                                                 uint32_t begin)
+{
+    const uint32_t skip = a->skip + i * a->skip_step, keys = a->keys + i * a->keys_step;
+    blm_avx512_span s = {skip > begin ? BLM_MIN(skip - begin, BLM_AVX512_BLOCK) : 0,
+                         keys > begin ? BLM_MIN(keys - begin, BLM_AVX512_BLOCK) : 0};
+    return s;
+}
+
+/* Scores s of a query: those of keys that it does not see become -infinity. */
+BLM_AVX512_INLINE void blm_avx512_hide_others(blm_avx512_span seen, __m512 *s)
 {
     const __m512i lane =
         _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
     const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
     BLM_AVX512_UNROLL
     for (uint32_t c = 0; c < 4; c++) {
-        __m512i end = _mm512_set1_epi32((int)seen - (int)blm_avx512_key_of(c, 0));
-        s[c] = _mm512_mask_mov_ps(lowest, _mm512_cmplt_epi32_mask(lane, end), s[c]);
+        const int first = (int)blm_avx512_key_of(c, 0);
+        __m512i from = _mm512_set1_epi32((int)seen.from - first);
+        __m512i end = _mm512_set1_epi32((int)seen.end - first);
+        __mmask16 sees =
+            _mm512_mask_cmplt_epi32_mask(_mm512_cmpge_epi32_mask(lane, from), lane, end);
+        s[c] = _mm512_mask_mov_ps(lowest, sees, s[c]);
     }
 }
 

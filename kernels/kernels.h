@@ -87,14 +87,19 @@ static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t panel_bytes,
 }
 
 /* Attention of one head for some queries over one run of keys and values.
- * out[i] = sum_j softmax_j(q[i] . k[j]) v[j]   for j < keys + i * keys_step
- * A key or value row is head_dim values: f32 or f16, or int8 with one f16 scale. */
+ * out[i] = sum_j softmax_j(q[i] . k[j]) v[j]   for skip + i * skip_step <= j < keys + i * keys_step
+ * A key or value row is head_dim values: f32 or f16, or int8 with one f16 scale. Sums go by
+ * blocks of BLM_ATTEND_BLOCK keys from row 0 on: whoever wants the same bits for a query among
+ * others has row 0 lie where blocks begin. Every query sees a key; rows that are skipped may be
+ * read. */
 typedef struct blm_attend_args {
     const float *q;                   /* [queries][head_dim], already times 1/sqrt(head_dim)  */
     size_t q_stride;                  /* floats from query to query                           */
     uint32_t queries;                 /* any number; a GQA group may go in one call           */
     uint32_t keys;                    /* that query 0 sees, >= 1                              */
     uint32_t keys_step;               /* 0: every query sees them; 1: causal, one more each   */
+    uint32_t skip;                    /* first keys that query 0 does not see, < keys         */
+    uint32_t skip_step;               /* 0, or 1: each query skips one more                   */
     uint32_t head_dim;                /* any                                                  */
     const uint8_t *k, *v;             /* row 0                                                */
     size_t k_stride, v_stride;        /* bytes from row to row                             */

@@ -97,16 +97,16 @@ BLM_NEON_INLINE void blm_neon_score_tile(const blm_attend_args *a, uint32_t type
 }
 
 /* out[query][d .. d + n) = sum over keys [j0, j1) of p[query][j] v[j], added to what is
- * there when j0 > 0. n is 8 but at the end of a row. */
+ * there when `begun`. n is 8 but at the end of a row. */
 BLM_NEON_INLINE void blm_neon_value_tile(const blm_attend_args *a, uint32_t type, uint32_t i,
                                          uint32_t queries, uint32_t j0, uint32_t j1, uint32_t d,
-                                         uint32_t n, const float *p, size_t stride)
+                                         uint32_t n, const float *p, size_t stride, int begun)
 {
     float32x4_t sum[4][2];
     BLM_NEON_UNROLL
     for (uint32_t t = 0; t < queries; t++) {
         sum[t][0] = sum[t][1] = vdupq_n_f32(0);
-        if (j0)
+        if (begun)
             blm_neon_row(BLM_F32, (const uint8_t *)(a->out + (i + t) * a->out_stride), d, n,
                          sum[t]);
     }
@@ -129,35 +129,53 @@ BLM_NEON_INLINE void blm_neon_value_tile(const blm_attend_args *a, uint32_t type
 
 BLM_NEON_INLINE void blm_neon_values(const blm_attend_args *a, uint32_t type, uint32_t i,
                                      uint32_t queries, uint32_t j0, uint32_t j1, const float *p,
-                                     size_t stride)
+                                     size_t stride, int begun)
 {
     uint32_t d = 0;
     for (; d + 8 <= a->head_dim; d += 8)
-        blm_neon_value_tile(a, type, i, queries, j0, j1, d, 8, p, stride);
+        blm_neon_value_tile(a, type, i, queries, j0, j1, d, 8, p, stride, begun);
     if (d < a->head_dim)
-        blm_neon_value_tile(a, type, i, queries, j0, j1, d, a->head_dim - d, p, stride);
+        blm_neon_value_tile(a, type, i, queries, j0, j1, d, a->head_dim - d, p, stride, begun);
 }
 
-/* Queries [i, i + queries). Where each sees one key more than the one before, the keys that
- * all see are taken together, and each query's own ones after them. */
+static void blm_neon_clear(const blm_attend_args *a, uint32_t i, uint32_t queries)
+{
+    for (uint32_t t = 0; t < queries; t++)
+        memset(a->out + (i + t) * a->out_stride, 0, a->head_dim * sizeof *a->out);
+}
+
+/* Queries [i, i + queries). Where each begins or ends one key behind the one before, the keys
+ * that all see are taken together, and each query's own ones before and after them. */
 BLM_NEON_INLINE void blm_neon_attend_group(const blm_attend_args *a, uint32_t type, uint32_t i,
                                            uint32_t queries)
 {
-    uint32_t shared = a->keys + i * a->keys_step, most = shared + (queries - 1) * a->keys_step;
-    size_t stride = ((size_t)most + 3) / 4 * 4;
-    for (uint32_t j = 0; j < most; j += 4)
+    const uint32_t ends = a->keys + i * a->keys_step, begins = a->skip + i * a->skip_step;
+    const uint32_t most = ends + (queries - 1) * a->keys_step;
+    const uint32_t both = begins + (queries - 1) * a->skip_step;
+    const size_t stride = ((size_t)most + 3) / 4 * 4;
+    for (uint32_t j = begins / 4 * 4; j < most; j += 4)
         blm_neon_score_tile(a, type, i, queries, j, most - 1, stride);
     for (uint32_t t = 0; t < queries; t++) {
-        uint32_t keys = shared + t * a->keys_step;
+        const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
         float *p = a->scratch + t * stride;
-        blm_neon_softmax(p, keys);
-        for (uint32_t j = 0; type == BLM_NEON_INT8 && j < keys; j++)
+        blm_neon_softmax(p + skip, keys - skip);
+        for (uint32_t j = skip; type == BLM_NEON_INT8 && j < keys; j++)
             p[j] *= blm_neon_f16(a->v_scale + j * a->v_scale_stride);
     }
-    blm_neon_values(a, type, i, queries, 0, shared, a->scratch, stride);
-    for (uint32_t t = 1; t < queries && a->keys_step; t++)
-        blm_neon_values(a, type, i + t, 1, shared, shared + t * a->keys_step,
-                        a->scratch + t * stride, stride);
+    if (a->skip_step) blm_neon_clear(a, i, queries);
+    for (uint32_t behind = 0; behind < 2; behind++) {
+        for (uint32_t t = 0; t < queries && queries > 1; t++) {
+            const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
+            const uint32_t from = behind ? BLM_MAX(both, ends) : skip;
+            const uint32_t to = behind ? keys : BLM_MIN(both, keys);
+            if (from < to)
+                blm_neon_values(a, type, i + t, 1, from, to, a->scratch + t * stride, stride,
+                                1);
+        }
+        if (!behind && both < ends)
+            blm_neon_values(a, type, i, queries, both, ends, a->scratch, stride,
+                            a->skip_step != 0);
+    }
 }
 
 BLM_NEON_INLINE void blm_neon_attend(const blm_attend_args *a, uint32_t type)

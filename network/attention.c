@@ -87,11 +87,12 @@ static void blm_attention_store(void *arg, uint32_t part)
     }
 }
 
-/* Tokens that the kernel takes together: they see from one slot on, and each as far as the
- * one before or one slot further. */
+/* Tokens that the kernel takes together: each sees from the slot on that the one before does,
+ * or one further, and as far or one slot further. Steps as in blm_attend_args. */
 typedef struct blm_attend_run {
     uint32_t token, count;
-    uint32_t from, keys, step; /* as blm_attend_args.keys_step */
+    uint32_t from, skip, skip_step; /* slots: the kernel's row 0; behind it what is not seen */
+    uint32_t keys, keys_step;
 } blm_attend_run;
 
 /* The first slot that a token sees. */
@@ -103,16 +104,20 @@ static uint32_t blm_attend_from(const blm_chunk *c, uint32_t token)
 
 static blm_attend_run blm_attend_run_at(const blm_chunk *c, uint32_t token)
 {
-    const uint32_t *sees = c->work->sees;
-    blm_attend_run r = {token, 1, blm_attend_from(c, token), 0, 0};
+    const uint32_t *sees = c->work->sees, from = blm_attend_from(c, token);
     uint32_t next = token + 1;
+    blm_attend_run r = {.token = token, .from = from / BLM_ATTEND_BLOCK * BLM_ATTEND_BLOCK};
+    r.skip = from - r.from;
     r.keys = sees[token] - r.from;
-    if (next < c->count) r.step = sees[next] == sees[token] + 1;
-    while (next < c->count && sees[next] == sees[next - 1] + r.step &&
-           blm_attend_from(c, next) == r.from)
+    if (next < c->count) {
+        r.skip_step = blm_attend_from(c, next) != from;
+        r.keys_step = sees[next] == sees[token] + 1;
+    }
+    while (next < c->count && sees[next] == sees[next - 1] + r.keys_step &&
+           blm_attend_from(c, next) == blm_attend_from(c, next - 1) + r.skip_step)
         next++;
     r.count = next - token;
-    if (r.count == 1) r.step = 0;
+    if (r.count == 1) r.skip_step = r.keys_step = 0;
     return r;
 }
 
@@ -136,7 +141,9 @@ static void blm_attend_run_heads(const blm_chunk *c, const blm_attend_run *r, ui
             .q_stride = alone ? q_row / m->n_head : q_row,
             .queries = alone ? BLM_MIN(heads, group - in_group) : r->count,
             .keys = r->keys,
-            .keys_step = r->step,
+            .keys_step = r->keys_step,
+            .skip = r->skip,
+            .skip_step = r->skip_step,
             .scratch = (float *)(void *)(w->attend + part * w->attend_bytes),
             .out = w->in + r->token * row + (size_t)head * m->head_dim,
             .out_stride = alone ? m->head_dim : row,
@@ -149,7 +156,7 @@ static void blm_attend_run_heads(const blm_chunk *c, const blm_attend_run *r, ui
 static void blm_attention_attend(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
-    blm_attend_run r = {0, 0, 0, 0, 0};
+    blm_attend_run r = {.count = 0};
     while (r.token + r.count < c->count) {
         r = blm_attend_run_at(c, r.token + r.count);
         blm_attend_run_heads(c, &r, part);

@@ -63,6 +63,18 @@ BLM_PRIVATE void blm_kv_cache_attend(const blm_kv_cache *kv, const blm_kernels *
 
 /* ---- The window moves on --------------------------------------------------------------- */
 
+BLM_PRIVATE uint64_t blm_kv_cache_keeps(uint32_t window)
+{
+    return window ? (uint64_t)window - 1 + BLM_ATTEND_BLOCK - 1 : 0;
+}
+
+/* The first token that is kept for those from `position` on. */
+static uint32_t blm_kv_kept_from(const blm_kv_cache *kv, uint32_t position)
+{
+    if (position < kv->window) return 0;
+    return (position + 1 - kv->window) / BLM_ATTEND_BLOCK * BLM_ATTEND_BLOCK;
+}
+
 typedef struct blm_kv_move {
     const blm_kv_cache *kv;
     const blm_workers *workers;
@@ -92,9 +104,10 @@ BLM_PRIVATE void blm_kv_cache_make_room(blm_kv_cache *kv, const blm_workers *wor
                                         uint32_t position, uint32_t count)
 {
     if (!kv->n_layer || position - kv->first + count <= kv->slots) return;
-    blm_kv_move move = {kv, workers, position - kv->keep - kv->first, kv->keep};
+    uint32_t first = blm_kv_kept_from(kv, position);
+    blm_kv_move move = {kv, workers, first - kv->first, position - first};
     blm_workers_run(workers, blm_kv_move_part, &move);
-    kv->first = position - kv->keep;
+    kv->first = first;
 }
 
 /* ---- Snapshots ---------------------------------------------------------------------------- */
@@ -102,7 +115,7 @@ BLM_PRIVATE void blm_kv_cache_make_room(blm_kv_cache *kv, const blm_workers *wor
 BLM_PRIVATE uint64_t blm_kv_cache_keep_bytes(const blm_kv_cache *kv)
 {
     uint64_t scales = kv->type == BLUELM_KV_F16 ? 0 : sizeof(uint16_t);
-    return (uint64_t)kv->n_layer * kv->n_head_kv * kv->keep * 2 *
+    return (uint64_t)kv->n_layer * kv->n_head_kv * blm_kv_cache_keeps(kv->window) * 2 *
            (blm_kv_row_bytes(kv) + scales);
 }
 
@@ -134,8 +147,9 @@ static const uint8_t *blm_kv_unpack(const blm_kv_cache *kv, void *array, size_t 
 
 BLM_PRIVATE void blm_kv_cache_save(const blm_kv_cache *kv, uint32_t tokens, uint8_t *memory)
 {
-    uint32_t count = BLM_MIN(tokens, kv->keep), from = tokens - count - kv->first;
-    if (!kv->n_layer || !count) return;
+    uint32_t first = blm_kv_kept_from(kv, tokens), from = first - kv->first;
+    uint32_t count = tokens - first;
+    if (!kv->n_layer || !kv->window || !count) return;
     memory = blm_kv_pack(kv, kv->k, blm_kv_row_bytes(kv), from, count, memory);
     memory = blm_kv_pack(kv, kv->v, blm_kv_row_bytes(kv), from, count, memory);
     if (kv->type == BLUELM_KV_F16) return;
@@ -145,8 +159,8 @@ BLM_PRIVATE void blm_kv_cache_save(const blm_kv_cache *kv, uint32_t tokens, uint
 
 BLM_PRIVATE void blm_kv_cache_restore(blm_kv_cache *kv, uint32_t tokens, const uint8_t *memory)
 {
-    uint32_t count = BLM_MIN(tokens, kv->keep);
-    kv->first = tokens - count;
+    kv->first = blm_kv_kept_from(kv, tokens);
+    uint32_t count = tokens - kv->first;
     if (!kv->n_layer || !count) return;
     memory = blm_kv_unpack(kv, kv->k, blm_kv_row_bytes(kv), count, memory);
     memory = blm_kv_unpack(kv, kv->v, blm_kv_row_bytes(kv), count, memory);

@@ -25,7 +25,7 @@ BLM_PRIVATE void blm_state_take(blm_state *s, blm_arena *arena, const blm_langua
                                 uint32_t kv_type, uint32_t context_tokens,
                                 uint32_t chunk_tokens)
 {
-    uint64_t window = (uint64_t)m->window - (m->window != 0) + chunk_tokens;
+    uint64_t window = blm_kv_cache_keeps(m->window) + chunk_tokens;
     memset(s, 0, sizeof *s);
     s->model = m;
     s->context.type = kv_type;
@@ -36,7 +36,7 @@ BLM_PRIVATE void blm_state_take(blm_state *s, blm_arena *arena, const blm_langua
     s->context.slots = context_tokens;
     s->window.n_layer = m->n_window;
     s->window.slots = (uint32_t)BLM_MIN(window, context_tokens);
-    if (m->n_window && s->window.slots < context_tokens) s->window.keep = m->window - 1;
+    if (m->n_window && s->window.slots < context_tokens) s->window.window = m->window;
     blm_kv_cache_take(&s->context, arena);
     if (m->n_window) blm_kv_cache_take(&s->window, arena);
     if (!m->taps) return;
@@ -53,7 +53,7 @@ BLM_PRIVATE void blm_state_reset(blm_state *s)
 
 BLM_PRIVATE int blm_state_is_plain(const blm_state *s)
 {
-    return !s->model->taps && !s->window.keep;
+    return !s->model->taps && !s->window.window;
 }
 
 BLM_PRIVATE uint64_t blm_state_snapshot_bytes(const blm_state *s)
@@ -79,7 +79,7 @@ BLM_PRIVATE void blm_state_restore(blm_state *s, const uint8_t *memory)
     size_t columns = (size_t)blm_state_column_bytes(s->model);
     memcpy(&s->tokens, memory, sizeof s->tokens);
     memory += sizeof s->tokens;
-    if (s->window.keep) blm_kv_cache_restore(&s->window, s->tokens, memory);
+    if (s->window.window) blm_kv_cache_restore(&s->window, s->tokens, memory);
     memory += blm_kv_cache_keep_bytes(&s->window);
     if (s->columns) memcpy(s->columns, memory, columns);
     if (s->memories)
