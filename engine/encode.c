@@ -208,9 +208,9 @@ int bluelm_embed_begin(bluelm *engine, const bluelm_image *image, bluelm_error *
         return blm_fail(err, BLUELM_E_STATE, "embed: queued work is not finished", 0,
                         engine->image_count, 0);
     blm_embed_grid(engine, &job->image, &job->grid);
-    if (job->grid.tokens > engine->image_rows)
+    if (job->grid.tokens > engine->tile_rows)
         return blm_fail(err, BLUELM_E_ARG, "picture's tokens (max_image_tokens)",
-                        engine->image_rows, job->grid.tokens, 0);
+                        engine->tile_rows, job->grid.tokens, 0);
     engine->embed_rule = engine->tile_rule;
     engine->embed_rule.rule = BLUELM_TILES_SINGLE;
     engine->embed_rule.fit = BLM_FIT_STRETCH;

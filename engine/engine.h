@@ -119,6 +119,7 @@ struct bluelm {
     uint16_t *image_tokens;    /* [image_rows][n_embd] f16: of one picture, in token order  */
     uint32_t row_values;       /* of an image token                                   */
     uint32_t image_rows;       /* most image tokens of a picture                        */
+    uint32_t tile_rows;        /* and of one tile                                       */
     float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
 
@@ -171,6 +172,7 @@ typedef struct blm_layout {
     uint32_t row_values;
     uint32_t max_patches; /* of one tile                   */
     uint32_t image_rows;  /* most image tokens of a picture */
+    uint32_t tile_rows;   /* and of one tile               */
 } blm_layout;
 
 /* Lays the engine out in the arena (counting when it has no base) and opens the files: the one
@@ -205,12 +207,12 @@ BLM_PRIVATE BLM_COLD int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_er
 BLM_PRIVATE BLM_COLD void blm_layout_state(blm_layout *l, uint64_t *snapshot_bytes);
 BLM_PRIVATE BLM_COLD void blm_layout_language(blm_layout *l, const blm_compute *c);
 
-/* The encoder's: its file; how many tokens a picture can have, and how many are read at once,
- * left as they are without an encoder; its texts in the words of the vocabulary, whose markers become control; its places in
- * the overlay; what the engine takes over; what it says of itself. */
+/* The encoder's: its file; how many tokens a picture and a tile can have, left as they are
+ * without an encoder; its texts in the words of the vocabulary, whose markers become control;
+ * its places in the overlay; what the engine takes over; what it says of itself. */
 BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err);
 BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
-                                           uint32_t *at_once);
+                                           uint32_t *of_tile);
 BLM_PRIVATE void blm_layout_markup(blm_layout *l);
 BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, blm_compute *c);
 BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l);
@@ -255,8 +257,9 @@ BLM_PRIVATE void blm_call_begin(blm_call *before, bluelm *e);
 BLM_PRIVATE int blm_call_end(bluelm *e, const blm_call *before, int code);
 
 /* What the chat template says to what is added. Where the waiting text ends without what the
- * template trims; whether the open turn's words come to nothing, or begin behind `c`; before words; before an answer, where another's turn is open. Around a
- * picture: begin may be called again when the input was put back to what it was before. */
+ * template trims; whether the open turn's words come to nothing, or begin behind `c`; before
+ * words; before an answer, where another's turn is open. Around a picture: begin may be called
+ * again when the input was put back to what it was before. */
 BLM_PRIVATE uint32_t blm_turn_text_end(const bluelm *e);
 BLM_PRIVATE int blm_turn_drops_words(const bluelm *e);
 BLM_PRIVATE int blm_turn_trims(const bluelm *e, char c);

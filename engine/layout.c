@@ -91,16 +91,16 @@ BLM_COLD static void blm_layout_queue(blm_layout *l)
     l->e->token_text = token_text;
 }
 
-/* How many image tokens a picture can have, and how many of them are read at once. */
+/* How many image tokens a picture and a tile can have. Those that see each other lie in one
+ * chunk. */
 static void blm_layout_size_pictures(blm_layout *l)
 {
     bluelm_config *c = &l->config;
-    uint32_t at_once = c->max_image_tokens;
-    l->image_rows = c->max_image_tokens;
-    blm_layout_picture_tokens(l, &l->image_rows, &at_once);
+    l->image_rows = l->tile_rows = c->max_image_tokens;
+    blm_layout_picture_tokens(l, &l->image_rows, &l->tile_rows);
     l->image_rows = BLM_MIN(l->image_rows, c->context_tokens);
-    at_once = BLM_MIN(at_once, c->context_tokens);
-    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, at_once);
+    l->tile_rows = BLM_MIN(l->tile_rows, l->image_rows);
+    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, l->tile_rows);
 }
 
 /* The pieces that come before what the language model remembers. */
@@ -234,6 +234,7 @@ static void blm_layout_hand_over(const blm_layout *l)
     blm_layout_hand_over_vision(l);
     e->row_values = l->row_values;
     e->image_rows = l->image_rows;
+    e->tile_rows = l->tile_rows;
     e->stats.arena_bytes = l->memory.total_bytes;
 }
 

@@ -38,6 +38,22 @@ static uint32_t blm_layout_max_patches(const blm_layout *l, const blm_tile_most 
     return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
 }
 
+/* Keys may ask for a rule that the tower does not follow: pictures of their own size need one
+ * that takes them, in the same steps; joined tiles need a token to end rows with. */
+static int blm_layout_check_rule(const blm_layout *l, bluelm_error *err)
+{
+    const blm_vision *v = &l->vision;
+    const blm_tile_rule *r = &l->tile_rule;
+    const int own_size = r->rule == BLM_TILES_DYNAMIC || r->rule == BLM_TILES_LFM2;
+    if (own_size && (!v->dynamic || r->align_px != v->align_px))
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: pixels that sides are multiples of",
+                        v->align_px, r->align_px, 0);
+    if (r->joined_side && !v->newline.data)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: image_newline with this projector",
+                        0, 1, 0);
+    return BLUELM_OK;
+}
+
 /* Not within its caller: the reader takes room on the stack. */
 BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
 {
@@ -47,7 +63,8 @@ BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
                               err)) < 0 ||
         (code = blm_vision_open(&l->vision, &g, l->arena, err)) < 0 ||
         (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
-                                   err)) < 0)
+                                   err)) < 0 ||
+        (code = blm_layout_check_rule(l, err)) < 0)
         return code;
     if (l->e) blm_mmproj_keep(&l->e->mmproj, &g);
     return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);
@@ -78,13 +95,13 @@ BLM_PRIVATE BLM_COLD int blm_layout_open_vision(blm_layout *l, bluelm_error *err
 }
 
 BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
-                                           uint32_t *at_once)
+                                           uint32_t *of_tile)
 {
     if (!l->has_vision) return;
     blm_tile_most bounds;
     blm_layout_bounds(l, &bounds);
     *most = bounds.tokens;
-    *at_once = l->vision.dynamic ? bounds.tokens : l->vision.projector.tokens;
+    *of_tile = bounds.tile_tokens;
 }
 
 /* ---- Pieces ------------------------------------------------------------------------------- */

@@ -17,9 +17,9 @@ BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
 }
 
 BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
-                                           uint32_t *at_once)
+                                           uint32_t *of_tile)
 {
-    (void)l, (void)most, (void)at_once;
+    (void)l, (void)most, (void)of_tile;
 }
 
 BLM_PRIVATE void blm_layout_markup(blm_layout *l)

@@ -18,12 +18,17 @@ BLM_PRIVATE blm_turn_start blm_picture_start(const bluelm *e, const blm_call *be
 int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
                           uint32_t rows_count, bluelm_error *err)
 {
+    /* They are one tile, which lies in a chunk where its tokens see each other. */
+    const uint32_t most = engine->language.two_way
+                              ? BLM_MIN(engine->image_rows, engine->config.chunk_tokens)
+                              : engine->image_rows;
     uint64_t tokens = (uint64_t)columns * rows_count;
     int code = blm_check_queue(engine, err);
     if (code < 0) return code;
-    if (!rows || !tokens || tokens > engine->image_rows)
-        return blm_fail(err, BLUELM_E_ARG, "image rows (max_image_tokens)", engine->image_rows,
-                        rows ? tokens : 0, 0);
+    if (!rows) return blm_fail_null(err, "rows");
+    if (!tokens || tokens > most)
+        return blm_fail(err, BLUELM_E_ARG, "image rows (max_image_tokens)", tokens ? most : 1,
+                        tokens, 0);
     blm_call before;
     blm_call_begin(&before, engine);
     code = blm_input_open(engine, err);

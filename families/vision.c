@@ -203,12 +203,14 @@ BLM_COLD static int blm_vision_patches_read(blm_vision *m, const blm_tensor_plac
         (code = blm_tensor_maybe_vector(at, "v.class_embd", m->width, &m->class_embd, err)) < 0)
         return code;
     m->class_token = m->class_embd.data != NULL;
+    if (!m->class_token) return BLUELM_OK;
+    if (m->positions == BLM_POSITIONS_NONE)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: v.class_embd with this projector",
+                        0, 1, 0);
     /* A class token's position is no cell of a table that could be stretched. */
-    if (m->class_token && m->positions != BLM_POSITIONS_NONE) {
-        m->positions = BLM_POSITIONS_ROWS;
-        m->dynamic = 0;
-        m->align_px = m->tile_px;
-    }
+    m->positions = BLM_POSITIONS_ROWS;
+    m->dynamic = 0;
+    m->align_px = m->tile_px;
     return BLUELM_OK;
 }
 
