@@ -27,7 +27,11 @@ uint32_t board_cpu_features(void);
 /* Ends: 0 done, 1 failed. A board switches itself off. */
 __attribute__((noreturn)) void board_end(int status);
 
-/* Memory for the engine, from the linker script. */
+/* From the link.ld of a board that has one: spans.c makes the functions below of them. */
+extern unsigned char board_stack_low[], board_stack_top[];
+extern unsigned char board_arena_low[], board_arena_top[];
+
+/* Memory for the engine. */
 board_span board_arena(void);
 
 /* The stack, which start-up filled with BOARD_PAINT; no bytes if it cannot be measured. */

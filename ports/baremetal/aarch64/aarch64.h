@@ -10,12 +10,10 @@
 #define WRITE_REGISTER(name, value)                                                            \
     __asm__ volatile("msr " #name ", %0" : : "r"((uint64_t)(value)) : "memory")
 
-/* From link.ld. */
+/* From link.ld, besides what board.h names. */
 extern unsigned char board_code[], board_code_end[];
 extern unsigned char board_weights[], board_weights_end[];
 extern unsigned char board_data[], board_data_end[];
-extern unsigned char board_stack_low[], board_stack_top[];
-extern unsigned char board_arena_low[], board_arena_top[];
 
 /* From start.S: the exception level at reset, and the registers at an exception. */
 extern uint64_t board_reset_level;

@@ -3,6 +3,7 @@
  * So a NULL pointer, a write into the weights and a stack that grew too deep all trap.
  * Runs before the caches do: compiled with -mstrict-align.
  * Source: Arm Architecture Reference Manual (DDI 0487), chapter D8. */
+#include "../board.h"
 #include "aarch64.h"
 
 #define MMU_TABLE       3u /* descriptor types */

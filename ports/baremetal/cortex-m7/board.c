@@ -6,9 +6,6 @@
 
 #define BOARD_REGISTER(address) (*(volatile uint32_t *)(address))
 
-extern unsigned char board_stack_low[], board_stack_top[];
-extern unsigned char board_arena_low[], board_arena_top[];
-
 void board_exception(uint32_t sp, uint32_t number);
 
 /* ---- Console ------------------------------------------------------------------------- */
@@ -72,23 +69,6 @@ void board_end(int status)
     __asm__ volatile("bkpt 0xab" : "+r"(call) : "r"(reason) : "memory");
     for (;;)
         __asm__ volatile("wfi");
-}
-
-/* ---- Memory -------------------------------------------------------------------------- */
-
-static board_span board_between(unsigned char *start, unsigned char *end)
-{
-    return (board_span){start, (size_t)((uintptr_t)end - (uintptr_t)start)};
-}
-
-board_span board_arena(void)
-{
-    return board_between(board_arena_low, board_arena_top);
-}
-
-board_span board_stack(void)
-{
-    return board_between(board_stack_low, board_stack_top);
 }
 
 /* ---- Exceptions ---------------------------------------------------------------------- */
