@@ -102,14 +102,10 @@ static const char *folder_of(const reference *r)
 enum { FLOATS = 0, INT8 = 1, INT16 = 2 };
 
 static const double allowed_logits[] = {4e-4, 2e-2, 4e-4};
+/* An int8 cache: 0.0105 at most, by AVX-512 without VBMI with qwen2-q4_0-imatrix at 17 tokens
+ * (scalar 0.0100), whose keys have biases and so larger steps; 0.0079 with every other file. */
 static const double allowed_int8_cache = 1.1e-2; /* more */
 static const double allowed_tokens[] = {1e-6, 2e-2, 1e-4};
-
-/* The reference of LLaVA's projector has the tanh form of GELU, its authors' the erf form. */
-static double other_gelu(const reference *r)
-{
-    return strcmp(r->name, "mmproj-mlp-f32") == 0 ? 4e-4 : 0;
-}
 
 static int kind_of(const reference *r, const bluelm_config *run)
 {
@@ -248,14 +244,14 @@ static void check_tokens(const reference *r, const tiny_file *file, const double
     error = relative_error(got, exact, floats);
     printf("  %s acts, %s: %.2g\n", int16 ? "int16" : "int8",
            run->cpu_mask == BLUELM_CPU_NONE ? "scalar" : "fastest", error);
-    assert_true(error <= allowed_tokens[kind_of(r, run)] + other_gelu(r));
+    assert_true(error <= allowed_tokens[kind_of(r, run)]);
     subject_close(&s);
     tiny_free(&llm);
     free(got);
 }
 
 static void check_vision_rewrite(const double_vision *m, const tiny_file *rgb,
-                                 const double *exact, double limit)
+                                 const double *exact)
 {
     size_t floats = m->tokens * m->n_embd, i;
     double *tokens = malloc(floats * sizeof *tokens), error;
@@ -265,8 +261,19 @@ static void check_vision_rewrite(const double_vision *m, const tiny_file *rgb,
     for (i = 0; i < floats; i++)
         rounded[i] = (float)tokens[i];
     error = relative_error(rounded, exact, floats);
-    if (error > limit) fail_msg("the rewrite is off by %g", error);
+    if (error > 1e-7) fail_msg("the rewrite is off by %g", error);
     free(tokens), free(rounded);
+}
+
+/* The reference of LLaVA's projector has the tanh form of GELU, its authors' the erf form: the
+ * rewrite that equals it with tanh says what it is with erf. */
+static void correct_gelu(double_vision *m, const tiny_file *rgb, double *exact)
+{
+    assert_int_equal(m->projector_activation, 'e');
+    m->projector_activation = 't';
+    check_vision_rewrite(m, rgb, exact);
+    m->projector_activation = 'e';
+    double_vision_run(m, rgb->data, exact);
 }
 
 static void image_tokens_agree_with_their_reference(void **state)
@@ -284,7 +291,8 @@ static void image_tokens_agree_with_their_reference(void **state)
     assert_int_equal(rgb.bytes, m.tile_px * m.tile_px * 3);
     snprintf(name, sizeof name, "%s.exact.f32", r->name);
     exact = read_exact("mmproj", name, m.tokens * m.n_embd);
-    check_vision_rewrite(&m, &rgb, exact, 1e-7 + other_gelu(r));
+    if (strcmp(r->name, "mmproj-mlp-f32") == 0) correct_gelu(&m, &rgb, exact);
+    check_vision_rewrite(&m, &rgb, exact);
     memset(&run, 0, sizeof run);
     for (i = 0; i < 4; i++) {
         run.activation_type = run.vision_activation_type =
