@@ -42,7 +42,7 @@ aid_model aid_model_default(void)
 
 void aid_model_free(aid_model *m)
 {
-    tiny_free(&m->llm);
+    if (m->llm.data) tiny_free(&m->llm);
     if (m->mmproj.data) tiny_free(&m->mmproj);
 }
 
@@ -92,14 +92,14 @@ void aid_model_script(aid_model *m, const int32_t *script, uint32_t count)
 aid_engine aid_engine_make(const aid_model *m, const bluelm_config *config,
                            const bluelm_port *port)
 {
-    aid_engine e;
+    aid_engine e = {0};
     bluelm_error err;
     char text[160];
     int code = bluelm_plan(&m->weights, config, &e.memory, &err);
     if (code >= 0) {
         e.arena = aid_take((size_t)e.memory.total_bytes);
-        code = bluelm_init(&e.engine, e.arena, (size_t)e.memory.total_bytes, &m->weights, config,
-                           port, &err);
+        code = bluelm_init(&e.engine, e.arena, (size_t)e.memory.total_bytes, &m->weights,
+                           config, port, &err);
     }
     if (code < 0) {
         bluelm_error_text(&err, text, sizeof text);
@@ -112,8 +112,26 @@ void aid_engine_free(aid_engine *e)
 {
     bluelm_close(e->engine, 0);
     free(e->arena);
-    e->arena = NULL;
-    e->engine = NULL;
+    aid_model_free(&e->model);
+    memset(e, 0, sizeof *e);
+}
+
+aid_engine aid_engine_scripted(const bluelm_config *config, const int32_t *script,
+                               uint32_t count)
+{
+    aid_model m = aid_model_default();
+    aid_model_script(&m, script, count);
+    aid_engine e = aid_engine_make(&m, config, NULL);
+    e.model = m;
+    return e;
+}
+
+aid_engine aid_engine_default(const bluelm_config *config)
+{
+    aid_model m = aid_model_default();
+    aid_engine e = aid_engine_make(&m, config, NULL);
+    e.model = m;
+    return e;
 }
 
 /* ---- Answers ------------------------------------------------------------------------- */

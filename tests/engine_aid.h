@@ -26,11 +26,18 @@ typedef struct aid_engine {
     bluelm *engine;
     void *arena;
     bluelm_memory memory;
+    aid_model model; /* empty unless the engine has one of its own */
 } aid_engine;
 
 aid_engine aid_engine_make(const aid_model *m, const bluelm_config *config,
                            const bluelm_port *port);
 void aid_engine_free(aid_engine *e);
+
+/* Engines with the default model for their own, which goes with them: as it is, and scripted
+ * (aid_model_script). */
+aid_engine aid_engine_default(const bluelm_config *config);
+aid_engine aid_engine_scripted(const bluelm_config *config, const int32_t *script,
+                               uint32_t count);
 
 #define AID_MAX_TOKENS 2048
 

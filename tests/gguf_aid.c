@@ -14,38 +14,20 @@ void aid_put_f64(tiny_buffer *b, double value)
 /* The value 7 (true, "seven") as a value of any type but an array. */
 static void put_seven(tiny_buffer *b, uint32_t type)
 {
+    static const uint8_t integer_bytes[AID_GGUF_TYPES] = {
+        [BLM_GGUF_U8] = 1,  [BLM_GGUF_I8] = 1,  [BLM_GGUF_U16] = 2, [BLM_GGUF_I16] = 2,
+        [BLM_GGUF_U32] = 4, [BLM_GGUF_I32] = 4, [BLM_GGUF_U64] = 8, [BLM_GGUF_I64] = 8};
     static const uint8_t seven[8] = {7}, one[1] = {1};
-    switch (type) {
-    case BLM_GGUF_U8:
-    case BLM_GGUF_I8:
-        tiny_put(b, seven, 1);
-        break;
-    case BLM_GGUF_U16:
-    case BLM_GGUF_I16:
-        tiny_put(b, seven, 2);
-        break;
-    case BLM_GGUF_U32:
-    case BLM_GGUF_I32:
-        tiny_put(b, seven, 4);
-        break;
-    case BLM_GGUF_U64:
-    case BLM_GGUF_I64:
-        tiny_put(b, seven, 8);
-        break;
-    case BLM_GGUF_F32:
+    if (integer_bytes[type]) {
+        tiny_put(b, seven, integer_bytes[type]);
+    } else if (type == BLM_GGUF_F32) {
         tiny_put_f32(b, 7);
-        break;
-    case BLM_GGUF_F64:
+    } else if (type == BLM_GGUF_F64) {
         aid_put_f64(b, 7);
-        break;
-    case BLM_GGUF_BOOL:
+    } else if (type == BLM_GGUF_BOOL) {
         tiny_put(b, one, 1);
-        break;
-    case BLM_GGUF_STRING:
+    } else {
         tiny_put_string(b, "seven");
-        break;
-    default:
-        abort();
     }
 }
 
@@ -157,4 +139,16 @@ int aid_open_gguf(blm_gguf *g, const tiny_file *file, bluelm_error *err)
 {
     memset(err, 0, sizeof *err);
     return blm_gguf_open(g, file->data, file->bytes, "llm", err);
+}
+
+void aid_trial_start(aid_trial *t)
+{
+    memset(t, 0, sizeof *t);
+    tiny_start(&t->w, 1);
+}
+
+int aid_trial_open(aid_trial *t)
+{
+    t->file = tiny_finish(&t->w);
+    return aid_open_gguf(&t->g, &t->file, &t->err);
 }

@@ -32,4 +32,15 @@ unsigned aid_exercise(const blm_gguf *g);
 /* blm_gguf_open under the label "llm". */
 int aid_open_gguf(blm_gguf *g, const tiny_file *file, bluelm_error *err);
 
+/* A file that a test writes, how it was opened, and the error if it was not. */
+typedef struct aid_trial {
+    tiny_writer w;
+    tiny_file file;
+    blm_gguf g;
+    bluelm_error err;
+} aid_trial;
+
+void aid_trial_start(aid_trial *t);
+int aid_trial_open(aid_trial *t); /* what blm_gguf_open returned; free t->file */
+
 #endif

@@ -16,12 +16,11 @@ static void every_step_is_one_layer_of_one_batch_or_chunk(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_image image = aid_picture(96, 48, 0, 1);
     bluelm_tile_grid grid;
     c.chunk_tokens = 8;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
     assert_int_equal(bluelm_add_image(e.engine, &image, &grid, NULL), 9);
     assert_int_equal(grid.columns, 4);
@@ -43,7 +42,6 @@ static void every_step_is_one_layer_of_one_batch_or_chunk(void **state)
     aid_run(e.engine, &a);
     assert_int_equal(a.prefill_total, (e.engine->input.count - tokens + 1) * 2);
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
 }
 
@@ -52,10 +50,9 @@ static void picture_read_before_the_question_gives_the_same_answer(void **state)
 {
     (void)state;
     static aid_answer at_once, first, then;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
     bluelm_image image = aid_picture(50, 70, 0, 4);
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_job(e.engine, &image, &at_once);
     bluelm_reset(e.engine);
     assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
@@ -71,7 +68,6 @@ static void picture_read_before_the_question_gives_the_same_answer(void **state)
     /* All that was left to read is the question and the answer's opening. */
     assert_int_equal(then.prefill_total, (e.engine->input.count - then.count - read) * 2);
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
 }
 
@@ -80,12 +76,11 @@ static void input_between_any_two_steps_changes_nothing(void **state)
 {
     (void)state;
     static aid_answer at_once, stepped;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
     bluelm_image one = aid_picture(96, 48, 0, 1), two = aid_picture(20, 60, 0, 2);
     bluelm_event event;
     c.chunk_tokens = 16;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     for (uint32_t steps = 0; steps < 12; steps++) {
         bluelm_reset(e.engine);
         for (uint32_t part = 0; part < 8; part++) {
@@ -123,7 +118,6 @@ static void input_between_any_two_steps_changes_nothing(void **state)
         if (steps) assert_true(aid_same(&at_once, &stepped));
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&one);
     test_drop(&two);
 }
@@ -132,12 +126,11 @@ static void job_cancelled_at_any_step_leaves_no_trace(void **state)
 {
     (void)state;
     static aid_answer fresh, after;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_image image = aid_picture(96, 48, 0, 1), other = aid_picture(70, 71, 0, 9);
     bluelm_event event;
     c.chunk_tokens = 16;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_job(e.engine, &image, &fresh);
     int more = 1;
     for (uint32_t steps = 0; more && steps < 100; steps++) {
@@ -154,7 +147,6 @@ static void job_cancelled_at_any_step_leaves_no_trace(void **state)
     }
     assert_int_equal(more, 0); /* it went through to the end */
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
     test_drop(&other);
 }

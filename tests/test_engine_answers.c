@@ -23,10 +23,8 @@ static void answer_ends_where_the_model_ends_it(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
-    aid_model_script(&m, test_script, SCRIPT_COUNT);
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_scripted(&c, test_script, SCRIPT_COUNT);
     test_turn(e.engine, question);
     aid_ask(e.engine, 0, &a);
     assert_int_equal(a.end_reason, BLUELM_END_OF_TURN);
@@ -42,17 +40,14 @@ static void answer_ends_where_the_model_ends_it(void **state)
     aid_ask(e.engine, SCRIPT_COUNT - 1, &a);
     assert_int_equal(a.end_reason, BLUELM_END_OF_TURN);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void streamed_text_is_whole_characters(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
-    aid_model_script(&m, test_script, SCRIPT_COUNT);
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_scripted(&c, test_script, SCRIPT_COUNT);
     char piece[32];
     int64_t n = bluelm_detokenize(e.engine, test_script[4], piece, sizeof piece - 1, NULL);
     assert_true(n > 0);
@@ -64,7 +59,6 @@ static void streamed_text_is_whole_characters(void **state)
     assert_int_equal(a.text_bytes, strlen(expected));
     assert_memory_equal(a.text, expected, a.text_bytes);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* Uniform draws: byte tokens in every wrong order. */
@@ -72,13 +66,12 @@ static void random_text_is_valid_utf8_at_every_event(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_sampling s = {0};
     uint32_t ended = 0;
     c.context_tokens = 400;
     s.temperature = 1e6f;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     for (s.seed = 0; s.seed < 8; s.seed++) {
         assert_int_equal(bluelm_set_sampling(e.engine, &s, NULL), 0);
         bluelm_reset(e.engine);
@@ -89,17 +82,15 @@ static void random_text_is_valid_utf8_at_every_event(void **state)
     }
     assert_true(ended > 0 && ended < 8);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void same_seed_same_text_and_another_seed_another(void **state)
 {
     (void)state;
     static aid_answer a, b;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_sampling s = {0};
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     s.temperature = 1;
     for (uint64_t seed = 0; seed < 3; seed++) {
         for (int again = 0; again < 2; again++) {
@@ -118,16 +109,14 @@ static void same_seed_same_text_and_another_seed_another(void **state)
         assert_false(aid_same(&a, &b));
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void wrong_sampling_is_refused_by_name(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_error err;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     const struct {
         const char *name;
         size_t field;
@@ -149,7 +138,6 @@ static void wrong_sampling_is_refused_by_name(void **state)
         assert_int_equal(bluelm_set_sampling(e.engine, &s, NULL), BLUELM_E_ARG);
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* Three turns one after the other, then their tokens at once on another engine. */
@@ -157,9 +145,8 @@ static void several_turns_equal_one_prompt_of_the_same_tokens(void **state)
 {
     (void)state;
     static aid_answer turn, whole;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_SYSTEM, NULL), 0);
     test_text(e.engine, "you see");
     for (uint32_t i = 0; i < 3; i++) {
@@ -175,9 +162,8 @@ static void several_turns_equal_one_prompt_of_the_same_tokens(void **state)
     aid_run(e.engine, &turn); /* reads the last token made */
     aid_run(f.engine, &whole);
     test_same_logits(e.engine, f.engine);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 /* Asks for an answer a token at a time. */
@@ -197,26 +183,28 @@ static void test_ask_by_ones(bluelm *e, uint32_t max_tokens, aid_answer *whole)
 }
 
 /* Words that begin with a space, and characters of several tokens. */
-static void answer_asked_one_token_at_a_time_is_the_answer_at_once(void **state)
+static void scripted_answer_by_single_tokens_is_the_answer_at_once(void **state)
 {
     (void)state;
     static aid_answer ones, all;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
-    aid_model_script(&m, test_script, SCRIPT_COUNT);
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_scripted(&c, test_script, SCRIPT_COUNT);
     test_turn(e.engine, question);
     aid_ask(e.engine, 0, &all);
     bluelm_reset(e.engine);
     test_turn(e.engine, question);
     test_ask_by_ones(e.engine, 1000, &ones);
     assert_true(aid_same(&ones, &all));
-    aid_model_free(&m);
     aid_engine_free(&e);
+}
 
-    m = aid_model_default(); /* anything it may say, without a turn and in one */
-    c = test_exact_config();
-    e = aid_engine_make(&m, &c, NULL);
+/* Anything that a model may say, without a turn and in one. */
+static void random_answer_by_single_tokens_is_the_answer_at_once(void **state)
+{
+    (void)state;
+    static aid_answer ones, all;
+    bluelm_config c = test_exact_config();
+    aid_engine e = aid_engine_default(&c);
     for (uint64_t seed = 1; seed < 20; seed++) {
         bluelm_sampling sampling = {.temperature = 50, .seed = seed};
         for (int round = 0; round < 2; round++) {
@@ -234,7 +222,6 @@ static void answer_asked_one_token_at_a_time_is_the_answer_at_once(void **state)
         assert_true(aid_same(&ones, &all));
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* "the" and " cat" continue as text what was text; a turn's answer begins without the
@@ -243,10 +230,9 @@ static void only_an_answer_that_begins_a_turn_loses_its_first_space(void **state
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     int32_t space = -1, script[3];
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     for (uint32_t i = TINY_PIECES; i < e.engine->vocab.n_tokens && space < 0; i++) {
         blm_string piece = blm_pieces_text(&e.engine->vocab.pieces, i);
         if (piece.bytes > 3 && !memcmp(piece.text, "\xE2\x96\x81", 3)) space = (int32_t)i;
@@ -254,8 +240,7 @@ static void only_an_answer_that_begins_a_turn_loses_its_first_space(void **state
     assert_true(space > 0);
     aid_engine_free(&e);
     script[0] = TINY_AI, script[1] = space, script[2] = TINY_EOS;
-    aid_model_script(&m, script, 3);
-    e = aid_engine_make(&m, &c, NULL);
+    e = aid_engine_scripted(&c, script, 3);
     test_turn(e.engine, "x");
     aid_ask(e.engine, 0, &a);
     assert_int_equal(a.count, 1);
@@ -266,7 +251,6 @@ static void only_an_answer_that_begins_a_turn_loses_its_first_space(void **state
     assert_int_equal(a.count, 1);
     assert_true(a.text_bytes > 1 && a.text[0] == ' ');
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* max_tokens cuts an answer, generate goes on with it. */
@@ -274,9 +258,8 @@ static void answer_in_parts_equals_the_answer_at_once(void **state)
 {
     (void)state;
     static aid_answer part, all;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_turn(e.engine, question);
     aid_ask(e.engine, 12, &all);
     bluelm_reset(e.engine);
@@ -287,7 +270,6 @@ static void answer_in_parts_equals_the_answer_at_once(void **state)
         assert_memory_equal(part.tokens, all.tokens + i, 3 * sizeof *all.tokens);
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* Text after an interrupted answer continues the conversation, which keeps its tokens. */
@@ -296,9 +278,8 @@ static void input_interrupts_an_answer(void **state)
     (void)state;
     static aid_answer a, b;
     bluelm_event event;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     test_turn(e.engine, question);
     assert_int_equal(bluelm_generate(e.engine, 0, NULL), 0);
     for (uint32_t tokens = 0; tokens < 5;) {
@@ -313,9 +294,8 @@ static void input_interrupts_an_answer(void **state)
         bluelm_add_tokens(f.engine, e.engine->input.tokens, e.engine->input.count, NULL), 0);
     aid_run(f.engine, &b);
     test_same_logits(e.engine, f.engine);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 int main(void)
@@ -327,7 +307,8 @@ int main(void)
         cmocka_unit_test(same_seed_same_text_and_another_seed_another),
         cmocka_unit_test(wrong_sampling_is_refused_by_name),
         cmocka_unit_test(several_turns_equal_one_prompt_of_the_same_tokens),
-        cmocka_unit_test(answer_asked_one_token_at_a_time_is_the_answer_at_once),
+        cmocka_unit_test(scripted_answer_by_single_tokens_is_the_answer_at_once),
+        cmocka_unit_test(random_answer_by_single_tokens_is_the_answer_at_once),
         cmocka_unit_test(only_an_answer_that_begins_a_turn_loses_its_first_space),
         cmocka_unit_test(answer_in_parts_equals_the_answer_at_once),
         cmocka_unit_test(input_interrupts_an_answer),

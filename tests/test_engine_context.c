@@ -38,12 +38,11 @@ static void context_full_loses_nothing(void **state)
     (void)state;
     static aid_answer with, without;
     static char words[600];
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_image image = aid_picture(30, 30, 0, 1);
     memset(words, 'q', sizeof words - 1);
     c.context_tokens = 48, c.text_bytes = 1024;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     /* So many tokens that three are left: a picture takes four. */
     static const char fill[] = "this is the cat you see in the image, this is what";
     test_turn(e.engine, fill);
@@ -67,7 +66,6 @@ static void context_full_loses_nothing(void **state)
         assert_true(aid_same(&with, &without));
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
 }
 
@@ -77,12 +75,11 @@ static void refused_input_does_not_end_an_answer(void **state)
     (void)state;
     static aid_answer all;
     static char words[600];
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_event event;
     memset(words, 'q', sizeof words - 1);
     c.context_tokens = 64, c.text_bytes = 1024;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_turn(e.engine, question);
     aid_ask(e.engine, 10, &all);
     assert_int_equal(all.count, 10);
@@ -99,7 +96,6 @@ static void refused_input_does_not_end_an_answer(void **state)
     assert_int_equal(event.type, BLUELM_EVENT_END);
     assert_int_equal(made, 10);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void test_template(tiny_writer *w, void *name)
@@ -144,11 +140,10 @@ static void answer_runs_until_the_context_is_full(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_stats stats;
     c.context_tokens = 40;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_turn(e.engine, question);
     aid_ask(e.engine, 0, &a);
     assert_int_equal(a.end_reason, BLUELM_END_CONTEXT);
@@ -166,7 +161,6 @@ static void answer_runs_until_the_context_is_full(void **state)
     assert_int_equal(a.end_reason, BLUELM_END_MAX_TOKENS);
     assert_int_equal(a.count, 3);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 int main(void)

@@ -16,11 +16,10 @@ static void seventeenth_picture_is_refused_and_nothing_lost(void **state)
 {
     (void)state;
     static aid_answer with, without;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_error err;
     bluelm_image images[BLM_MAX_QUEUED_IMAGES];
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     for (uint32_t i = 0; i < BLM_MAX_QUEUED_IMAGES; i++)
         images[i] = aid_picture(20 + i, 20, 0, i);
     for (int refuse = 0; refuse < 2; refuse++) {
@@ -46,7 +45,6 @@ static void seventeenth_picture_is_refused_and_nothing_lost(void **state)
     for (uint32_t i = 0; i < BLM_MAX_QUEUED_IMAGES; i++)
         test_drop(&images[i]);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* The order of pictures matters, so their tokens are not taken for one another's. */
@@ -54,10 +52,9 @@ static void pictures_in_another_order_give_other_logits(void **state)
 {
     (void)state;
     static aid_answer a;
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
     bluelm_image x = aid_picture(96, 48, 0, 1), y = aid_picture(48, 96, 0, 2);
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     const bluelm_image *orders[2][2] = {{&x, &y}, {&y, &x}};
     bluelm *engines[] = {e.engine, f.engine};
     for (uint32_t i = 0; i < 2; i++) {
@@ -69,9 +66,8 @@ static void pictures_in_another_order_give_other_logits(void **state)
     uint32_t n;
     const float *p = bluelm_logits(e.engine, &n), *q = bluelm_logits(f.engine, &n);
     assert_int_not_equal(memcmp(p, q, n * sizeof *p), 0);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
     test_drop(&x);
     test_drop(&y);
 }
@@ -95,11 +91,10 @@ static void every_image_token_is_read_once_in_its_place(void **state)
     (void)state;
     static aid_answer a;
     static float logits[13][384];
-    aid_model m = aid_model_default();
     bluelm_config c = test_exact_config();
     bluelm_image image = aid_picture(48, 24, 0, 6);
     uint32_t n;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_USER, NULL), 0);
     assert_int_equal(bluelm_add_image(e.engine, &image, NULL, NULL), 3); /* 12 tokens */
     aid_run(e.engine, &a);
@@ -114,7 +109,6 @@ static void every_image_token_is_read_once_in_its_place(void **state)
         for (uint32_t k = 0; k < i; k++)
             assert_int_not_equal(memcmp(logits[i], logits[k], sizeof logits[i]), 0);
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
 }
 
@@ -123,11 +117,10 @@ static void picture_may_be_freed_once_it_is_encoded(void **state)
 {
     (void)state;
     static aid_answer kept;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_image images[2];
     bluelm_event event;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     for (int drop = 0; drop < 2; drop++) {
         uint32_t head = 0, made = 0;
         images[0] = aid_picture(96, 48, 0, 1);
@@ -157,7 +150,6 @@ static void picture_may_be_freed_once_it_is_encoded(void **state)
         assert_int_equal(made, kept.count);
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* The rows of an encoded picture, in memory that the decoder uses too. */
@@ -185,11 +177,10 @@ static void test_forms(const char *name)
     snprintf(path, sizeof path, "fuzz/corpus/image/%s", name);
     tiny_file file = aid_load(path);
     if (!file.data) fail_msg("%s is not there", path);
-    aid_model m = aid_model_default();
     bluelm_config c = {0};
     c.max_image_width_px = 1000;
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
-    aid_engine g = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
+    aid_engine g = aid_engine_make(&e.model, &c, NULL);
     static uint8_t memory[1 << 20];
     bluelm_image image = {.encoded = file.data, .encoded_bytes = file.bytes};
     bluelm_image tight = test_decode(&image, memory, sizeof memory);
@@ -213,10 +204,9 @@ static void test_forms(const char *name)
     test_same_logits(e.engine, f.engine);
     test_same_logits(e.engine, g.engine);
     free(wide);
-    aid_engine_free(&e);
     aid_engine_free(&f);
     aid_engine_free(&g);
-    aid_model_free(&m);
+    aid_engine_free(&e);
     tiny_free(&file);
 }
 
@@ -306,11 +296,10 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
     (void)state;
     static aid_answer whole, cut, after;
     static const char *const names[] = {"png-2-8.png", "jpeg-444.jpg"};
-    aid_model m = aid_model_default();
     bluelm_config c = {0};
     bluelm_error err;
     c.max_image_width_px = 400;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_bad_rows(e.engine);
     for (uint32_t i = 0; i < 2; i++) {
         char path[200];
@@ -330,7 +319,7 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
 
         bluelm_config less = c;
         less.max_image_width_px = 10;
-        aid_engine f = aid_engine_make(&m, &less, NULL);
+        aid_engine f = aid_engine_make(&e.model, &less, NULL);
         test_error(bluelm_add_image(f.engine, &image, NULL, &err), BLUELM_E_IMAGE, &err,
                    "max_image_width_px");
         assert_int_equal(err.need, 10);
@@ -338,7 +327,6 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
         tiny_free(&file);
     }
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void one_picture_as_one_tile_has_its_own_call(void **state)
@@ -346,11 +334,10 @@ static void one_picture_as_one_tile_has_its_own_call(void **state)
     (void)state;
     static aid_answer a, b;
     static float tokens[4 * 64], again[4 * 64];
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_error err;
     bluelm_image image = aid_picture(30, 41, 0, 5);
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     assert_int_equal(bluelm_embed_image(e.engine, &image, tokens, 256, NULL), 256);
     test_error((int)bluelm_embed_image(e.engine, &image, tokens, 255, &err), BLUELM_E_BUDGET,
                &err, "embedding");
@@ -369,7 +356,6 @@ static void one_picture_as_one_tile_has_its_own_call(void **state)
     aid_ask(e.engine, 8, &b);
     assert_memory_equal(a.tokens, b.tokens + 4, 4 * sizeof *a.tokens);
     aid_engine_free(&e);
-    aid_model_free(&m);
     test_drop(&image);
 }
 

@@ -113,15 +113,13 @@ static void markers_are_control_whatever_their_type_in_the_file(void **state)
 static void markup_beside_text_stays_apart_from_it(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     test_text(e.engine, "<im");
     assert_int_equal(bluelm_add_markup(e.engine, "g></img>", 8, NULL), 0);
     test_text(e.engine, "<img>");
     assert_int_equal(test_controls(e.engine), 1);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* A text of every length around what the tokenizer's scratch takes. */
@@ -130,11 +128,10 @@ static void text_longer_than_planned_is_refused_and_nothing_lost(void **state)
     (void)state;
     static aid_answer with, without;
     static char text[3000];
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_error err;
     c.text_bytes = 1024, c.context_tokens = 2048;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     memset(text, 'a', sizeof text);
     test_turn(e.engine, "the cat");
     test_error(bluelm_add_text(e.engine, text, sizeof text, &err), BLUELM_E_BUDGET, &err,
@@ -152,7 +149,6 @@ static void text_longer_than_planned_is_refused_and_nothing_lost(void **state)
     test_error((int)bluelm_tokenize(e.engine, text, sizeof text, 0, NULL, 0, &err),
                BLUELM_E_BUDGET, &err, "text");
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 /* 20,000 calls of one byte, in a context that has no room for the worst of them. */
@@ -162,10 +158,9 @@ static void text_may_come_a_byte_at_a_time(void **state)
     static char text[BYTES];
     (void)state;
     bluelm_event event;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     c.context_tokens = BYTES + 2000, c.text_bytes = 60000;
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     for (size_t i = 0; i < BYTES; i++)
         text[i] = i % 7 ? (char)('a' + i % 5) : ' ';
     clock_t begin = clock();
@@ -182,20 +177,18 @@ static void text_may_come_a_byte_at_a_time(void **state)
     assert_int_equal(e.engine->input.count, f.engine->input.count);
     assert_memory_equal(e.engine->input.tokens, f.engine->input.tokens,
                         e.engine->input.count * sizeof(int32_t));
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 /* Until not one byte more fits: the room is counted to the token. */
 static void text_a_byte_at_a_time_fills_the_context_to_the_last_token(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
     bluelm_error err;
     c.context_tokens = 300;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     int code = 0;
     uint32_t added = 0;
     for (; code >= 0; added += code >= 0)
@@ -208,16 +201,14 @@ static void text_a_byte_at_a_time_fills_the_context_to_the_last_token(void **sta
     assert_int_equal(e.engine->input.count, 300);
     assert_true(added >= 290);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void tokens_of_a_text_and_back(void **state)
 {
     (void)state;
     static const char text[] = "what is the cat? \xE6\x97\xA5\xF0\x9F\x90\x88 Zz";
-    aid_model m = aid_model_default();
     bluelm_config c = test_config();
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     bluelm_error err;
     int32_t ids[64], few[3] = {-7, -7, -7};
     char back[128];
@@ -248,7 +239,6 @@ static void tokens_of_a_text_and_back(void **state)
     for (int64_t i = 0, images = 0; i < count; i++)
         assert_true((images += ids[i] == TINY_IMG) <= 1);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 int main(void)

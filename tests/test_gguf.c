@@ -243,53 +243,45 @@ static void a_vocabulary_without_tensors_opens_unpadded(void **state)
     (void)state;
     for (extra = 0; extra < 40; extra++) {
         char text[64] = "";
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
+        aid_trial f;
         blm_tensor t;
         memset(text, 'x', extra);
-        tiny_start(&w, 1);
-        tiny_key_string(&w, "k", text);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
-        assert_true(g.data_at <= g.bytes);
-        assert_int_equal(blm_gguf_tensor(&g, "t", &t, &err), 0);
-        tiny_free(&file);
+        aid_trial_start(&f);
+        tiny_key_string(&f.w, "k", text);
+        assert_int_equal(aid_trial_open(&f), BLUELM_OK);
+        assert_true(f.g.data_at <= f.g.bytes);
+        assert_int_equal(blm_gguf_tensor(&f.g, "t", &t, &f.err), 0);
+        tiny_free(&f.file);
     }
 }
 
 static void keys_behind_many_string_arrays_are_found(void **state)
 {
-    tiny_writer w;
-    tiny_file file;
-    bluelm_error err;
-    blm_gguf g;
+    aid_trial f;
     uint32_t i, k, u;
     char name[32];
     (void)state;
-    tiny_start(&w, 1);
+    aid_trial_start(&f);
     for (i = 0; i < 9; i++) {
         snprintf(name, sizeof name, "strings.%u", (unsigned)i);
-        tiny_key_array(&w, name, BLM_GGUF_STRING, i * 5 % 7);
+        tiny_key_array(&f.w, name, BLM_GGUF_STRING, i * 5 % 7);
         for (k = 0; k < i * 5 % 7; k++)
-            tiny_put_string(&w.keys, "abc");
+            tiny_put_string(&f.w.keys, "abc");
         snprintf(name, sizeof name, "u.%u", (unsigned)i);
-        tiny_key_u32(&w, name, i);
+        tiny_key_u32(&f.w, name, i);
     }
-    file = tiny_finish(&w);
-    assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
+    assert_int_equal(aid_trial_open(&f), BLUELM_OK);
     for (i = 0; i < 9; i++) {
         blm_array a;
         snprintf(name, sizeof name, "u.%u", (unsigned)i);
-        assert_int_equal(blm_gguf_u32(&g, name, &u, &err), 1);
+        assert_int_equal(blm_gguf_u32(&f.g, name, &u, &f.err), 1);
         assert_int_equal(u, i);
         snprintf(name, sizeof name, "strings.%u", (unsigned)i);
-        assert_int_equal(blm_gguf_array(&g, name, BLM_GGUF_STRING, &a, &err), 1);
+        assert_int_equal(blm_gguf_array(&f.g, name, BLM_GGUF_STRING, &a, &f.err), 1);
         assert_int_equal(a.count, i * 5 % 7);
         assert_int_equal(a.bytes, a.count * 11);
     }
-    tiny_free(&file);
+    tiny_free(&f.file);
 }
 
 /* ---- Values that do not fit ------------------------------------------------------------ */
@@ -319,24 +311,20 @@ static void integers_outside_u32_are_refused(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < BLM_COUNT_OF(cases); i++) {
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
+        aid_trial f;
         uint32_t u = 0;
-        tiny_start(&w, 1);
-        tiny_key(&w, "k", cases[i].type);
-        tiny_put(&w.keys, &cases[i].bits, cases[i].bytes); /* tests run on little endian */
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
-        assert_int_equal(blm_gguf_u32(&g, "k", &u, &err), cases[i].rc);
+        aid_trial_start(&f);
+        tiny_key(&f.w, "k", cases[i].type);
+        tiny_put(&f.w.keys, &cases[i].bits, cases[i].bytes); /* tests run on little endian */
+        assert_int_equal(aid_trial_open(&f), BLUELM_OK);
+        assert_int_equal(blm_gguf_u32(&f.g, "k", &u, &f.err), cases[i].rc);
         assert_int_equal(u, cases[i].value);
         if (cases[i].rc < 0) {
-            assert_string_equal(err.subject, "llm: key k");
-            assert_int_equal(err.need, UINT32_MAX);
-            assert_int_equal(err.at, 24 + 9 + 4);
+            assert_string_equal(f.err.subject, "llm: key k");
+            assert_int_equal(f.err.need, UINT32_MAX);
+            assert_int_equal(f.err.at, 24 + 9 + 4);
         }
-        tiny_free(&file);
+        tiny_free(&f.file);
     }
 }
 
@@ -352,34 +340,29 @@ static void floats_that_are_no_finite_f32_are_refused(void **state)
                  {1e300, BLUELM_E_FORMAT},
                  {-4e38, BLUELM_E_FORMAT}};
     static const uint32_t bits[] = {0x7F800000, 0xFF800000, 0x7FC00000, 0xFF800001};
-    bluelm_error err;
-    tiny_writer w;
-    tiny_file file;
-    blm_gguf g;
+    aid_trial f;
     size_t i;
     (void)state;
     for (i = 0; i < BLM_COUNT_OF(cases); i++) {
-        float f = 5;
-        tiny_start(&w, 1);
-        tiny_key(&w, "k", BLM_GGUF_F64);
-        aid_put_f64(&w.keys, cases[i].value);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
-        assert_int_equal(blm_gguf_f32(&g, "k", &f, &err), cases[i].rc);
-        assert_true(f == (cases[i].rc > 0 ? (float)cases[i].value : 5));
-        tiny_free(&file);
+        float got = 5;
+        aid_trial_start(&f);
+        tiny_key(&f.w, "k", BLM_GGUF_F64);
+        aid_put_f64(&f.w.keys, cases[i].value);
+        assert_int_equal(aid_trial_open(&f), BLUELM_OK);
+        assert_int_equal(blm_gguf_f32(&f.g, "k", &got, &f.err), cases[i].rc);
+        assert_true(got == (cases[i].rc > 0 ? (float)cases[i].value : 5));
+        tiny_free(&f.file);
     }
     for (i = 0; i < 2 * BLM_COUNT_OF(bits); i++) {
-        float f = 5;
-        tiny_start(&w, 1);
-        tiny_key(&w, "k", i % 2 ? BLM_GGUF_F64 : BLM_GGUF_F32);
-        if (i % 2) tiny_put_u32(&w.keys, 1);
-        tiny_put_u32(&w.keys, i % 2 ? (bits[i / 2] | 0x7FF00000) : bits[i / 2]);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
-        assert_int_equal(blm_gguf_f32(&g, "k", &f, &err), BLUELM_E_FORMAT);
-        assert_true(f == 5);
-        tiny_free(&file);
+        float got = 5;
+        aid_trial_start(&f);
+        tiny_key(&f.w, "k", i % 2 ? BLM_GGUF_F64 : BLM_GGUF_F32);
+        if (i % 2) tiny_put_u32(&f.w.keys, 1);
+        tiny_put_u32(&f.w.keys, i % 2 ? (bits[i / 2] | 0x7FF00000) : bits[i / 2]);
+        assert_int_equal(aid_trial_open(&f), BLUELM_OK);
+        assert_int_equal(blm_gguf_f32(&f.g, "k", &got, &f.err), BLUELM_E_FORMAT);
+        assert_true(got == 5);
+        tiny_free(&f.file);
     }
 }
 

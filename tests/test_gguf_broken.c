@@ -125,21 +125,17 @@ static void a_broken_key_is_refused(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < BLM_COUNT_OF(cases); i++) {
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
-        tiny_start(&w, 1);
-        tiny_put(&w.keys, cases[i].bytes, cases[i].count);
-        w.key_count = 1;
-        file = tiny_finish(&w);
-        if (aid_open_gguf(&g, &file, &err) != cases[i].rc || err.at != cases[i].at) {
-            print_message("case %u: %s %d\n", (unsigned)i, err.subject, (int)err.at);
+        aid_trial f;
+        aid_trial_start(&f);
+        tiny_put(&f.w.keys, cases[i].bytes, cases[i].count);
+        f.w.key_count = 1;
+        if (aid_trial_open(&f) != cases[i].rc || f.err.at != cases[i].at) {
+            print_message("case %u: %s %d\n", (unsigned)i, f.err.subject, (int)f.err.at);
         }
-        assert_int_equal(err.code, cases[i].rc);
-        assert_string_equal(err.subject, cases[i].subject);
-        assert_int_equal(err.at, cases[i].at);
-        tiny_free(&file);
+        assert_int_equal(f.err.code, cases[i].rc);
+        assert_string_equal(f.err.subject, cases[i].subject);
+        assert_int_equal(f.err.at, cases[i].at);
+        tiny_free(&f.file);
     }
 }
 
@@ -256,22 +252,17 @@ static void names_are_bounded(void **state)
     (void)state;
     for (tensor_name = 64; tensor_name < 66; tensor_name++) {
         for (key_name = 65535; key_name < 65537; key_name++) {
-            bluelm_error err;
-            tiny_writer w;
-            tiny_file file;
-            blm_gguf g;
+            aid_trial f;
             int sound = tensor_name == 64 && key_name == 65535;
             memset(name, 'k', 65537);
-            tiny_start(&w, 1);
+            aid_trial_start(&f);
             name[key_name] = 0;
-            tiny_key_u32(&w, name, 1);
+            tiny_key_u32(&f.w, name, 1);
             name[tensor_name] = 0;
-            aid_put_entry(&w, name, 1, ne, 0, 0);
-            aid_put_data(&w, 4);
-            file = tiny_finish(&w);
-            assert_int_equal(aid_open_gguf(&g, &file, &err),
-                             sound ? BLUELM_OK : BLUELM_E_FORMAT);
-            tiny_free(&file);
+            aid_put_entry(&f.w, name, 1, ne, 0, 0);
+            aid_put_data(&f.w, 4);
+            assert_int_equal(aid_trial_open(&f), sound ? BLUELM_OK : BLUELM_E_FORMAT);
+            tiny_free(&f.file);
         }
     }
     free(name);
@@ -296,69 +287,57 @@ static void alignment_must_be_a_power_of_two(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < BLM_COUNT_OF(cases); i++) {
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
+        aid_trial f;
         blm_tensor t;
-        tiny_start(&w, 1);
-        if (cases[i].rc == BLUELM_OK) w.alignment = cases[i].alignment;
-        tiny_key_u32(&w, "general.alignment", cases[i].alignment);
-        aid_put_entry(&w, "t", 1, ne, 0, 0);
-        aid_put_data(&w, 8);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err), cases[i].rc);
+        aid_trial_start(&f);
+        if (cases[i].rc == BLUELM_OK) f.w.alignment = cases[i].alignment;
+        tiny_key_u32(&f.w, "general.alignment", cases[i].alignment);
+        aid_put_entry(&f.w, "t", 1, ne, 0, 0);
+        aid_put_data(&f.w, 8);
+        assert_int_equal(aid_trial_open(&f), cases[i].rc);
         if (cases[i].rc == BLUELM_OK) {
-            assert_int_equal(blm_gguf_tensor(&g, "t", &t, &err), 1);
-            assert_ptr_equal(t.data, file.data + file.bytes - 8);
+            assert_int_equal(blm_gguf_tensor(&f.g, "t", &t, &f.err), 1);
+            assert_ptr_equal(t.data, f.file.data + f.file.bytes - 8);
         } else {
-            assert_string_equal(err.subject, "llm: key general.alignment");
+            assert_string_equal(f.err.subject, "llm: key general.alignment");
         }
-        tiny_free(&file);
+        tiny_free(&f.file);
     }
 }
 
 static void an_alignment_of_another_type_is_refused(void **state)
 {
-    bluelm_error err;
-    tiny_writer w;
-    tiny_file file;
-    blm_gguf g;
+    aid_trial f;
     (void)state;
-    tiny_start(&w, 1);
-    tiny_key_string(&w, "general.alignment", "32");
-    file = tiny_finish(&w);
-    assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_E_FORMAT);
-    tiny_free(&file);
+    aid_trial_start(&f);
+    tiny_key_string(&f.w, "general.alignment", "32");
+    assert_int_equal(aid_trial_open(&f), BLUELM_E_FORMAT);
+    tiny_free(&f.file);
 }
 
 static void what_is_there_twice_is_refused_when_asked_for(void **state)
 {
     static const uint64_t ne[1] = {2};
-    bluelm_error err;
-    tiny_writer w;
-    tiny_file file;
-    blm_gguf g;
+    aid_trial f;
     blm_tensor t;
     uint32_t u;
     (void)state;
-    tiny_start(&w, 1);
-    tiny_key_u32(&w, "a", 1);
-    tiny_key_u32(&w, "b", 2);
-    tiny_key_u32(&w, "a", 1);
-    aid_put_entry(&w, "t", 1, ne, 0, 0);
-    aid_put_entry(&w, "u", 1, ne, 0, 0);
-    aid_put_entry(&w, "t", 1, ne, 0, 0);
-    aid_put_data(&w, 8);
-    file = tiny_finish(&w);
-    assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
-    assert_int_equal(blm_gguf_u32(&g, "b", &u, &err), 1);
-    assert_int_equal(blm_gguf_tensor(&g, "u", &t, &err), 1);
-    assert_int_equal(blm_gguf_u32(&g, "a", &u, &err), BLUELM_E_FORMAT);
-    assert_string_equal(err.subject, "llm: key a");
-    assert_int_equal(blm_gguf_tensor(&g, "t", &t, &err), BLUELM_E_FORMAT);
-    assert_string_equal(err.subject, "llm: tensor t");
-    tiny_free(&file);
+    aid_trial_start(&f);
+    tiny_key_u32(&f.w, "a", 1);
+    tiny_key_u32(&f.w, "b", 2);
+    tiny_key_u32(&f.w, "a", 1);
+    aid_put_entry(&f.w, "t", 1, ne, 0, 0);
+    aid_put_entry(&f.w, "u", 1, ne, 0, 0);
+    aid_put_entry(&f.w, "t", 1, ne, 0, 0);
+    aid_put_data(&f.w, 8);
+    assert_int_equal(aid_trial_open(&f), BLUELM_OK);
+    assert_int_equal(blm_gguf_u32(&f.g, "b", &u, &f.err), 1);
+    assert_int_equal(blm_gguf_tensor(&f.g, "u", &t, &f.err), 1);
+    assert_int_equal(blm_gguf_u32(&f.g, "a", &u, &f.err), BLUELM_E_FORMAT);
+    assert_string_equal(f.err.subject, "llm: key a");
+    assert_int_equal(blm_gguf_tensor(&f.g, "t", &t, &f.err), BLUELM_E_FORMAT);
+    assert_string_equal(f.err.subject, "llm: tensor t");
+    tiny_free(&f.file);
 }
 
 static void more_tensors_or_keys_than_the_limits_are_refused(void **state)
@@ -367,25 +346,18 @@ static void more_tensors_or_keys_than_the_limits_are_refused(void **state)
     uint32_t over, i;
     (void)state;
     for (over = 0; over < 2; over++) {
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
-        tiny_start(&w, 1);
+        aid_trial f;
+        aid_trial_start(&f);
         for (i = 0; i < BLM_GGUF_MAX_TENSORS + over; i++)
-            aid_put_entry(&w, "", 1, ne, 0, 0);
-        aid_put_data(&w, 4);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err),
-                         over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
-        tiny_free(&file);
-        tiny_start(&w, 1);
+            aid_put_entry(&f.w, "", 1, ne, 0, 0);
+        aid_put_data(&f.w, 4);
+        assert_int_equal(aid_trial_open(&f), over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
+        tiny_free(&f.file);
+        aid_trial_start(&f);
         for (i = 0; i < BLM_GGUF_MAX_KEYS + over; i++)
-            tiny_key_u32(&w, "", 1);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err),
-                         over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
-        tiny_free(&file);
+            tiny_key_u32(&f.w, "", 1);
+        assert_int_equal(aid_trial_open(&f), over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
+        tiny_free(&f.file);
     }
 }
 

@@ -82,32 +82,28 @@ static void tensors_of_layers_are_found_in_any_order(void **state)
     static const char *const absent[] = {"blk.1.c",  "blk.2.a", "v.blk.10.a",
                                          "blk.11.a", "b",       ""};
     uint64_t ne[1] = {1};
-    bluelm_error err;
-    tiny_writer w;
-    tiny_file file;
-    blm_gguf g;
+    aid_trial f;
     uint32_t i, k;
     (void)state;
-    tiny_start(&w, 1);
+    aid_trial_start(&f);
     for (i = 0; i < BLM_COUNT_OF(names); i++) {
         ne[0] = i + 1;
-        aid_put_entry(&w, names[i], 1, ne, 0, 0);
+        aid_put_entry(&f.w, names[i], 1, ne, 0, 0);
     }
-    aid_put_data(&w, 4 * BLM_COUNT_OF(names));
-    file = tiny_finish(&w);
-    assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
+    aid_put_data(&f.w, 4 * BLM_COUNT_OF(names));
+    assert_int_equal(aid_trial_open(&f), BLUELM_OK);
     for (i = 0; i < BLM_COUNT_OF(names); i++) {
         for (k = 0; k < BLM_COUNT_OF(names); k++) {
             blm_tensor t;
-            assert_int_equal(blm_gguf_tensor(&g, names[i], &t, NULL), 1);
+            assert_int_equal(blm_gguf_tensor(&f.g, names[i], &t, NULL), 1);
             assert_int_equal(t.ne[0], i + 1);
-            assert_int_equal(blm_gguf_tensor(&g, absent[k % BLM_COUNT_OF(absent)], &t, NULL),
+            assert_int_equal(blm_gguf_tensor(&f.g, absent[k % BLM_COUNT_OF(absent)], &t, NULL),
                              0);
-            assert_int_equal(blm_gguf_tensor(&g, names[k], &t, NULL), 1);
+            assert_int_equal(blm_gguf_tensor(&f.g, names[k], &t, NULL), 1);
             assert_int_equal(t.ne[0], k + 1);
         }
     }
-    tiny_free(&file);
+    tiny_free(&f.file);
 }
 
 static void a_layer_of_more_tensors_than_the_limit_is_refused(void **state)
@@ -135,26 +131,21 @@ static void more_loose_strings_than_the_limit_are_refused(void **state)
     (void)state;
     for (over = 0; over < 2; over++) {
         const uint32_t loose = BLM_GGUF_MAX_LOOSE_STRINGS / 2;
-        bluelm_error err;
-        tiny_writer w;
-        tiny_file file;
-        blm_gguf g;
+        aid_trial f;
         uint32_t i, k, u;
-        tiny_start(&w, 1);
+        aid_trial_start(&f);
         for (i = 0; i < 6; i++) {
             uint32_t count = i < 4 ? loose + 1 + i : loose + (i == 5 ? over : 0);
             char name[16];
             snprintf(name, sizeof name, "s%u", (unsigned)((i + 3) % 6));
-            tiny_key_array(&w, name, BLM_GGUF_STRING, count);
+            tiny_key_array(&f.w, name, BLM_GGUF_STRING, count);
             for (k = 0; k < count; k++)
-                tiny_put_string(&w.keys, i < 4 ? "x" : "");
+                tiny_put_string(&f.w.keys, i < 4 ? "x" : "");
         }
-        tiny_key_u32(&w, "u", 7);
-        file = tiny_finish(&w);
-        assert_int_equal(aid_open_gguf(&g, &file, &err),
-                         over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
-        if (!over) assert_int_equal(blm_gguf_u32(&g, "u", &u, &err), 1);
-        tiny_free(&file);
+        tiny_key_u32(&f.w, "u", 7);
+        assert_int_equal(aid_trial_open(&f), over ? BLUELM_E_UNSUPPORTED : BLUELM_OK);
+        if (!over) assert_int_equal(blm_gguf_u32(&f.g, "u", &u, &f.err), 1);
+        tiny_free(&f.file);
     }
 }
 

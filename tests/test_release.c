@@ -37,10 +37,11 @@ typedef struct test_scene {
     void *pages; /* where the mmproj lies */
 } test_scene;
 
+/* vision: NULL for the default one. */
 static void test_scene_begin(test_scene *s, const tiny_vision_config *vision)
 {
     tiny_llm_config llm = tiny_llm_default();
-    s->model = aid_model_make(&llm, vision);
+    s->model = vision ? aid_model_make(&llm, vision) : aid_model_default();
     s->pages = test_pages(&s->model.mmproj);
     s->model.weights.mmproj = s->pages;
     s->config.context_tokens = 1000;
@@ -156,12 +157,11 @@ static void picture_for_a_released_encoder_is_refused(void **state)
 {
     (void)state;
     static aid_answer answer;
-    tiny_vision_config vision = tiny_vision_default();
     test_scene s = {0};
     float floats[4096];
     bluelm_error err;
     bluelm_tile_grid grid;
-    test_scene_begin(&s, &vision);
+    test_scene_begin(&s, NULL);
     aid_engine e = aid_engine_make(&s.model, &s.config, NULL);
     assert_int_equal(bluelm_vision_release(e.engine, NULL), 0); /* before any picture, too */
     assert_int_equal(bluelm_vision_release(e.engine, NULL), 0); /* twice is once */
@@ -186,12 +186,11 @@ static void picture_for_a_released_encoder_is_refused(void **state)
 static void embedding_under_way_keeps_the_encoder(void **state)
 {
     (void)state;
-    tiny_vision_config vision = tiny_vision_default();
     test_scene s = {0};
     float floats[4096];
     bluelm_error err;
     bluelm_event event;
-    test_scene_begin(&s, &vision);
+    test_scene_begin(&s, NULL);
     aid_engine e = aid_engine_make(&s.model, &s.config, NULL);
     assert_int_equal(bluelm_embed_begin(e.engine, &s.images[0], &err), 0);
     do
@@ -208,10 +207,9 @@ static void embedding_under_way_keeps_the_encoder(void **state)
 static void only_the_same_file_is_attached(void **state)
 {
     (void)state;
-    tiny_vision_config vision = tiny_vision_default();
     test_scene s = {0};
     bluelm_error err;
-    test_scene_begin(&s, &vision);
+    test_scene_begin(&s, NULL);
     aid_engine e = aid_engine_make(&s.model, &s.config, NULL);
     const size_t bytes = s.model.mmproj.bytes;
     uint8_t *file = malloc(bytes);

@@ -97,9 +97,8 @@ static void detours_leave_no_trace(void **state)
     const uint64_t seed = (uint64_t)time(NULL);
     printf("    seed %llu\n", (unsigned long long)seed);
     tiny_random r = {seed};
-    aid_model m = aid_model_default();
     bluelm_config c = {.context_tokens = 1024, .chunk_tokens = 16, .cpu_mask = BLUELM_CPU_NONE};
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(30, 40, 0, 5);
     for (int round = 0; round < 40; round++) {
         bluelm_event event;
@@ -122,18 +121,16 @@ static void detours_leave_no_trace(void **state)
         test_same_logits(e.engine, f.engine);
     }
     free((void *)(uintptr_t)image.rgb);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 static void marks_that_are_not_set_are_refused(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     bluelm_config c = {.marks = 2};
     bluelm_error err;
-    aid_engine e = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c);
     assert_int_equal(bluelm_rewind(e.engine, 0, &err), BLUELM_E_STATE);
     assert_int_equal(bluelm_mark(e.engine, 2, &err), BLUELM_E_ARG);
     assert_int_equal(err.have, 2);
@@ -148,11 +145,10 @@ static void marks_that_are_not_set_are_refused(void **state)
     assert_int_equal(bluelm_rewind(e.engine, 0, &err), BLUELM_E_STATE);
     aid_engine_free(&e);
     c.marks = BLUELM_NO_MARKS;
-    e = aid_engine_make(&m, &c, NULL);
+    e = aid_engine_default(&c);
     assert_int_equal(e.memory.marks_bytes, 0);
     assert_int_equal(bluelm_mark(e.engine, 0, &err), BLUELM_E_ARG);
     aid_engine_free(&e);
-    aid_model_free(&m);
 }
 
 static void picture_that_fails_takes_its_turn_alone(void **state)
@@ -192,9 +188,8 @@ static void picture_that_fails_takes_its_turn_alone(void **state)
 static void picture_encoded_before_equals_the_picture(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     bluelm_config c = {.tile_rule = BLUELM_TILES_SINGLE};
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(24, 24, 0, 3);
     float rows[4 * 64];
     assert_int_equal(bluelm_embed_image(f.engine, &image, rows, 4 * 64, NULL), 4 * 64);
@@ -210,9 +205,8 @@ static void picture_encoded_before_equals_the_picture(void **state)
     assert_int_equal(err.have, 10000);
     assert_int_equal(bluelm_add_image_rows(f.engine, rows, 0, 2, &err), BLUELM_E_ARG);
     free((void *)(uintptr_t)image.rgb);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 /* Tokens of no meaning, chunk by chunk. */
@@ -289,9 +283,8 @@ static void rewinding_cancels_an_embedding(void **state)
 static void embedding_amid_an_answer_changes_neither(void **state)
 {
     (void)state;
-    aid_model m = aid_model_default();
     const bluelm_config c = {.context_tokens = 256, .cpu_mask = BLUELM_CPU_NONE};
-    aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
+    aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(30, 40, 0, 5);
     static float rows[2][64 * 64];
     bluelm_event event, other;
@@ -319,9 +312,8 @@ static void embedding_amid_an_answer_changes_neither(void **state)
     assert_int_equal(bluelm_embed_image(f.engine, &image, rows[1], 64 * 64, NULL), floats);
     assert_memory_equal(rows[0], rows[1], (size_t)floats * sizeof(float));
     free((void *)(uintptr_t)image.rgb);
-    aid_engine_free(&e);
     aid_engine_free(&f);
-    aid_model_free(&m);
+    aid_engine_free(&e);
 }
 
 int main(void)
