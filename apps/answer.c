@@ -265,6 +265,7 @@ static int app_talk_image(app_talk *t, const char *path)
     app_picture *p = &t->pictures[t->picture_count];
     if (t->picture_count == APP_MAX_IMAGES)
         return app_fail(path, "too many pictures in one turn");
+    if (!*path) return app_fail("/image", "needs FILE");
     if (app_open_picture(p, path) || app_begin_question(t) ||
         app_add_picture(t->session, t->options, p)) {
         app_close_picture(p);

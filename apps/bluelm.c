@@ -6,8 +6,8 @@
 static const app_command app_commands[] = {
     {"run", "answers one question", app_run, "-m"},
     {"chat", "talks, line by line", app_chat, "-m"},
-    {"plan", "shows memory and tile grids, loading nothing", app_plan, "-m"},
-    {"info", "shows what the files hold", app_info, "-m"},
+    {"plan", "shows memory and tile grids, loading nothing", app_plan, "-m|--mmproj"},
+    {"info", "shows what the files hold", app_info, "-m|--mmproj"},
     {"tokenize", "turns the text on standard input into ids", app_tokenize, "-m"},
     {"logits", "writes the logits after the last token", app_logits, "-m,--ids,-o"},
     {"embed", "writes the tokens of one picture, taken as it is", app_embed,

@@ -31,8 +31,11 @@ int app_text_add_stream(app_text *t, FILE *stream, const char *name)
 {
     char part[4096];
     size_t n;
-    while ((n = fread(part, 1, sizeof part, stream)) > 0)
+    while ((n = fread(part, 1, sizeof part, stream)) > 0) {
+        if (t->bytes + n > APP_MAX_FILE_BYTES)
+            return app_fail_with(name, "more than %u bytes", APP_MAX_FILE_BYTES);
         if (app_text_add(t, part, n)) return 1;
+    }
     return ferror(stream) ? app_fail_errno(name) : 0;
 }
 

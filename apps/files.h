@@ -25,7 +25,9 @@ typedef struct app_text {
 
 int app_text_add(app_text *t, const char *data, size_t bytes);
 
-/* Adds a stream, or the file of that name, to its end. */
+/* Adds a stream, or the file of that name, to its end. What never ends does: no context takes
+ * as much. */
+#define APP_MAX_FILE_BYTES (1u << 28)
 int app_text_add_stream(app_text *t, FILE *stream, const char *name);
 int app_text_add_file(app_text *t, const char *path);
 
@@ -41,8 +43,8 @@ typedef struct app_picture {
 int app_open_picture(app_picture *p, const char *path);
 void app_close_picture(app_picture *p);
 
-/* The pictures of the command line; unless --max-pixels said it, the budget for decoding is
- * set to the largest of them. app_close_pictures is due even after a failure. */
+/* The pictures of the command line; unless --max-image-width said it, the budget for
+ * decoding is set to the largest of them. app_close_pictures is due even after a failure. */
 int app_open_pictures(const app_options *o, app_picture *pictures, bluelm_config *config);
 void app_close_pictures(app_picture *pictures, uint32_t count);
 

@@ -302,6 +302,7 @@ static int app_parse_images(app_options *o, const char *name, char *value)
     if (access(value, F_OK) == 0) return app_add_image(o, name, (app_image){.path = value});
     for (char *comma; value; value = comma) {
         if ((comma = strchr(value, ','))) *comma++ = 0;
+        if (!*value) return app_wrong(name, value, "FILE or FILE,FILE");
         if (app_add_image(o, name, (app_image){.path = value})) return 2;
     }
     return 0;
@@ -462,7 +463,10 @@ static int app_parse_option(app_options *o, uint32_t bit, int argc, char **argv,
     const char *name = argv[(*at)++];
     const app_option *option = app_find(name);
     if (!option) {
-        app_fail_with(NULL, "unknown option %s (see bluelm %s --help)", name, o->command);
+        app_fail_with(NULL,
+                      name[0] == '-' ? "unknown option %s (see bluelm %s --help)"
+                                     : "%s: no option comes before it (see bluelm %s --help)",
+                      name, o->command);
         return 2;
     }
     if (!(option->commands & bit)) {
@@ -487,19 +491,31 @@ static int app_given(const app_options *o, const app_option *option)
     return *(const char *const *)(const void *)((const char *)o + option->target) != NULL;
 }
 
-/* Says which of the options that a command cannot do without is missing. */
+/* The option that begins at a list of names, and where the next one begins. */
+static const app_option *app_next_name(const char **at, char name[16])
+{
+    size_t n = strcspn(*at, ",|");
+    snprintf(name, 16, "%.*s", (int)n, *at);
+    *at += n;
+    return app_find(name);
+}
+
+/* Says which of the options that a command cannot do without is missing; of names with | between
+ * them one is enough. */
 static int app_check_needs(const app_options *o, const app_command *command)
 {
-    for (const char *at = command->needs; *at;) {
-        char name[16] = "";
-        size_t n = strcspn(at, ",");
-        memcpy(name, at, n < sizeof name ? n : sizeof name - 1);
-        const app_option *option = app_find(name);
-        if (option && !app_given(o, option)) {
-            app_fail_with(command->name, "needs %s %s: %s", name, option->value, option->help);
-            return 2;
+    for (const char *at = command->needs; *at; at += *at == ',') {
+        char name[16], other[16];
+        const app_option *option = app_next_name(&at, name);
+        int given = app_given(o, option), more = *at == '|';
+        while (*at == '|') {
+            at++;
+            given |= app_given(o, app_next_name(&at, other));
         }
-        at += n + (at[n] == ',');
+        if (given) continue;
+        app_fail_with(command->name, "needs %s %s: %s%s%s", name, option->value, option->help,
+                      more ? ", or " : "", more ? other : "");
+        return 2;
     }
     return 0;
 }

@@ -40,7 +40,7 @@ typedef struct app_session app_session;
 typedef struct app_command {
     const char *name, *summary;
     int (*run)(app_session *s, const app_options *o);
-    const char *needs; /* options it cannot do without, separated by commas */
+    const char *needs; /* options it cannot do without: all of a,b, one of a|b */
 } app_command;
 
 /* Commands in the order of the bits that the table of options has for them. */

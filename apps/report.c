@@ -152,7 +152,7 @@ void app_print_speeds_json(const bluelm_stats *s, uint64_t load_us)
     fprintf(app_out(), ",\"kernels\":\"%s\"", s->kernels);
 }
 
-void app_print_info(const bluelm_info *i, const bluelm_weights *w)
+static void app_print_language(const bluelm_info *i, const bluelm_weights *w)
 {
     fprintf(app_out(),
             "language model  %s, %zu bytes: %u layers, width %u, %u heads of %u (%u for keys "
@@ -162,6 +162,11 @@ void app_print_info(const bluelm_info *i, const bluelm_weights *w)
             i->n_head_kv, i->n_ff, i->n_vocab, i->trained_context_tokens, i->chat_template);
     if (i->chat_note[0])
         fprintf(app_out(), "                (the template: %s)\n", i->chat_note);
+}
+
+void app_print_info(const bluelm_info *i, const bluelm_weights *w)
+{
+    if (w->llm) app_print_language(i, w);
     if (w->mmproj)
         fprintf(app_out(),
                 "vision          %zu bytes: %u layers, width %u, %u heads, feed-forward %u, "

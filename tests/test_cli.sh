@@ -60,7 +60,7 @@ expect 0 '^bluelm [0-9]+\.[0-9]+' "$bluelm" --version
 expect 2 'usage: bluelm' "$bluelm"
 expect 2 'unknown command fly' "$bluelm" fly
 expect 2 'unknown option --fly' "$bluelm" run --fly
-expect 2 'unknown option shapes' "$bluelm" run shapes
+expect 2 'shapes: no option comes before it' "$bluelm" run shapes
 expect 2 '-m needs a value' "$bluelm" run -m
 expect 2 '--ctx -1: expected a whole number' "$bluelm" run -m $model --ctx -1
 expect 2 '--ctx 12x: expected a whole number' "$bluelm" run -m $model --ctx 12x
@@ -75,7 +75,9 @@ expect 2 '--arena 0: expected .* from 1' "$bluelm" run -m $model --arena 0
 expect 2 'info takes no --ctx' "$bluelm" info -m $model --ctx 5
 expect 2 '--size 10x: expected two numbers' "$bluelm" plan -m $model --size 10x
 expect 2 '--size -1x5: expected two numbers' "$bluelm" plan -m $model --size -1x5
-expect 2 'info: needs -m FILE' "$bluelm" info
+expect 2 'info: needs -m FILE.*, or --mmproj' "$bluelm" info
+expect 2 'plan: needs -m FILE.*, or --mmproj' "$bluelm" plan
+expect 2 '--image : expected FILE' $run -p hello --image $picture,
 expect 2 'run: needs -m FILE' "$bluelm" run -p hello
 expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model
 expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model -p -
@@ -103,6 +105,7 @@ expect 2 'at most 16 pictures' "$bluelm" run -m $model $images
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m $model --mmproj no/such.gguf
 expect 1 'no/such\.png: No such file' $run -p hello --image no/such.png
+expect 1 '/dev/zero: more than [0-9]+ bytes' $run -f /dev/zero
 expect 1 'demo: Is a directory' "$bluelm" info -m demo
 expect 1 'no/such\.gguf: No such file' "$bluelm" info -m no/such.gguf --weights read
 expect 1 'demo: Is a directory' "$bluelm" info -m $model --mmproj demo --weights read
@@ -164,6 +167,9 @@ expect 0 'activations of 16 bits$' "$bluelm" plan -m $model --act int16
 # ---- What works --------------------------------------------------------------------------
 
 expect 0 'width 192' "$bluelm" info -m $model --mmproj $mmproj
+expect 0 '^vision .* layers' "$bluelm" info --mmproj $mmproj
+same "of a language model where there is none" "$(grep -c language "$out/stdout")" 0
+expect 0 'grid 2:3' "$bluelm" plan --mmproj $mmproj --image demo/images/tall.png
 expect 0 'grid [0-9]+:[0-9]+' "$bluelm" plan -m $model --mmproj $mmproj --image $picture
 expect 0 '^64x256 px, grid [0-9]+:[0-9]+' "$bluelm" plan -m $model --mmproj $mmproj --size 100x100,64x256
 answer=$($run --image $picture -p "How many red shapes are there?")
@@ -377,9 +383,10 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
     printf 'How many?\n/image no/such.png\nHow many?\n' | $chat --json >"$out/chat" 2>"$out/stderr"
     same "chat --json" "$(cut -c 1-9 "$out/chat" | tr '\n' ' ')" '{"answer" {"error": {"answer" '
 
-    printf '/help\n/fly\n/usr/bin is a what?\n' | $chat >"$out/chat" 2>"$out/stderr"
+    printf '/help\n/fly\n/image\n/usr/bin is a what?\n' | $chat >"$out/chat" 2>"$out/stderr"
     same "/help" "$(grep -c '/image FILE' "$out/stderr")" 1
     same "no such order" "$(grep -c '/fly: no such order' "$out/stderr")" 1
+    same "no picture" "$(grep -c '/image: needs FILE' "$out/stderr")" 1
     same "a path is no order" "$(wc -l <"$out/chat" | tr -d ' ')" 1
 }
 
