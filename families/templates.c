@@ -16,6 +16,13 @@
 #define BLM_PHI(line)                                                                          \
     BLM_ROLES("<|", "system", "user", "assistant", "|>" line, "<|end|>" line, BLM_TRIM_NOTHING)
 
+#define BLM_DEEPSEEK                                                                           \
+    {                                                                                          \
+        {"", NULL, "", BLM_TRIM_NOTHING},                                                      \
+            {"<\357\275\234User\357\275\234>", NULL, "", BLM_TRIM_NOTHING},                    \
+            {"<\357\275\234Assistant\357\275\234>", NULL, "{eos}", BLM_TRIM_NOTHING},          \
+    }
+
 #define BLM_NOTE_THOUGHTS "the thoughts of earlier answers stay in the context"
 #define BLM_NOTE_PICTURES "the model's own template moves the pictures of a turn to its front"
 #define BLM_NOTE_SYSTEM                                                                        \
@@ -55,6 +62,17 @@ static const blm_chat_template blm_chat_templates[] = {
         .note = BLM_NOTE_THOUGHTS,
         .role = BLM_CHATML(BLM_TRIM_TURN),
         .answer = "<|im_start|>assistant\n<think>\n",
+    },
+    {
+        .name = "chatml-think",
+        .note = BLM_NOTE_THOUGHTS,
+        .role = BLM_CHATML(BLM_TRIM_NOTHING),
+        .answer = "<|im_start|>assistant\n<think>\n",
+    },
+    {
+        .name = "mimo-vl",
+        .system_default = "You are MiMo, an AI assistant developed by Xiaomi.",
+        .role = BLM_CHATML(BLM_TRIM_NOTHING),
     },
     {
         .name = "smollm2",
@@ -106,6 +124,12 @@ static const blm_chat_template blm_chat_templates[] = {
         .note = "without a date in the configuration the dated default system turn is left out",
         .system_default = "Knowledge Cutoff Date: April 2024. Today's Date: {date}. You are "
                           "Granite, developed by IBM. You are a helpful AI assistant.",
+        .role = BLM_GRANITE,
+    },
+    {
+        .name = "granite-4",
+        .system_default = "You are a helpful assistant. Please ensure responses are "
+                          "professional, accurate, and safe.",
         .role = BLM_GRANITE,
     },
     {
@@ -276,6 +300,19 @@ static const blm_chat_template blm_chat_templates[] = {
                  {"Assistant:", " ", "{eos}", BLM_TRIM_NOTHING}},
     },
     {
+        .name = "deepseek-r1",
+        .note = BLM_NOTE_THOUGHTS,
+        .start = "{bos}",
+        .role = BLM_DEEPSEEK,
+        .answer = "<\357\275\234Assistant\357\275\234><think>\n",
+    },
+    {
+        .name = "deepseek-r1-plain", /* of before its template opened the thought */
+        .note = BLM_NOTE_THOUGHTS,
+        .start = "{bos}",
+        .role = BLM_DEEPSEEK,
+    },
+    {
         .name = "bluelm",
         .role = {{"[|SYSTEM|]:", NULL, "", BLM_TRIM_NOTHING},
                  {"[|Human|]:", NULL, "", BLM_TRIM_NOTHING},
@@ -303,6 +340,8 @@ static const struct {
     {"llama2-sys-strip", "llama-2-strip"},
     {"phi3", "phi-3.5"},
     {"phi4", "phi-4"},
+    {"qwen3-vl-thinking", "chatml-think"},
+    {"deepseek3", "deepseek-r1-plain"},
     {"llama3", "llama-3"},
     {"deepseek2", "deepseek"},
 };
@@ -337,8 +376,12 @@ static const struct {
     {"bluelm", {"[|Human|]:", "[|AI|]:"}, NULL},
     {"phi-4", {"<|im_start|>", "<|im_sep|>"}, NULL},
     {"smolvlm", {"<|im_start|>", "<end_of_utterance>"}, NULL},
+    {"chatml-bos", {"<|im_start|>", "bos_token", "if enable_thinking is defined %}"}, NULL},
     {"qwen3.5", {"<|im_start|>", "'<think>\\n' }}", "enable_thinking is true"}, NULL},
     {"qwen3.5-think", {"<|im_start|>", "'<think>\\n' }}"}, NULL},
+    {"chatml-think", {"<|im_start|>assistant\\n<think>\\n'"}, NULL},
+    {"chatml-think", {"<|im_start|>assistant\\n<think>\\n\""}, NULL},
+    {"mimo-vl", {"<|im_start|>", "You are MiMo, an AI assistant developed by Xiaomi."}, NULL},
     {"smollm3", {"<|im_start|>", "Reasoning Mode"}, NULL},
     {"smollm2", {"<|im_start|>", "named SmolLM, trained by Hugging Face"}, NULL},
     {"qwen2.5", {"<|im_start|>", "You are Qwen, created by Alibaba Cloud"}, NULL},
@@ -373,6 +416,13 @@ static const struct {
     {"llama-3.1", {"<|start_header_id|>", "Cutting Knowledge Date"}, NULL},
     {"llama-3", {"<|start_header_id|>", "<|end_header_id|>"}, NULL},
     {"deepseek", {"'Assistant: ' + message['content'] + eos_token"}, NULL},
+    {"deepseek-r1", {"<\357\275\234Assistant\357\275\234><think>\\n'"}, NULL},
+    {"deepseek-r1-plain",
+     {"<\357\275\234User\357\275\234>", "<\357\275\234Assistant\357\275\234>"},
+     "<\357\275\234Assistant\357\275\234><think>"},
+    {"granite-4",
+     {"<|start_of_role|>", "ensure responses are professional, accurate, and"},
+     NULL},
     {"granite-3.3", {"<|start_of_role|>", "Knowledge Cutoff Date: April 2024."}, NULL},
     {"granite", {"<|start_of_role|>"}, NULL},
 };

@@ -120,6 +120,14 @@ static void three_turns_render_as_the_models_saw_them(void **state)
         {"qwen3.5", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
                     "<|im_start|>assistant\nYo.<|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
                     "<|im_start|>assistant\n<think>\n\n</think>\n\n"},
+        {"chatml-think",
+         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n Hi\n<|im_end|>\n"
+         "<|im_start|>assistant\nYo. <|im_end|>\n<|im_start|>user\nWhy?<|im_end|>\n"
+         "<|im_start|>assistant\n<think>\n"},
+        {"deepseek-r1",
+         "{bos}Be brief.<\357\275\234User\357\275\234> Hi\n<\357\275\234Assistant\357\275\234>"
+         "Yo. <|im_end|><\357\275\234User\357\275\234>Why?<\357\275\234Assistant\357\275\234>"
+         "<think>\n"},
         {"llama-3.1", "{bos}<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge "
                       "Date: December 2023\nToday Date: 26 Jul 2024\n\nBe brief.<|eot_id|>"
                       "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
@@ -235,6 +243,28 @@ static void templates_are_recognised_by_what_is_in_them(void **state)
         {"{{ '<|user|>\\n' }}<|assistant|><image>", "granite-vision"},
         {"{{ 'Assistant: ' + message['content'] + eos_token }}", "deepseek"},
         {"{{ '[|Human|]:' + m['content'] + '[|AI|]:' }}", "bluelm"},
+        {"{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{% endif "
+         "%}",
+         "chatml-think"}, /* Qwen3-VL-Thinking, QwQ */
+        {"{%- if add_generation_prompt %}{{- \"<|im_start|>assistant\\n<think>\\n\" }}",
+         "chatml-think"},
+        {"{{- '<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n' }}", "chatml"},
+        {"{{ bos_token }}<|im_start|>{%- if enable_thinking is defined %}{%- if "
+         "enable_thinking "
+         "is false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- elif enable_thinking is true %}"
+         "{{- '<think>\\n' }}{%- endif %}{%- endif %}",
+         "chatml-bos"}, /* MiniCPM5 */
+        {"{{- '<|im_start|>system\\nYou are MiMo, an AI assistant developed by "
+         "Xiaomi.<|im_end|>\\n' }}",
+         "mimo-vl"},
+        {"{{ \"Please ensure responses are professional, accurate, and safe.\" }}"
+         "<|start_of_role|>",
+         "granite-4"},
+        {"{{'<\357\275\234User\357\275\234>' + m}}{{'<\357\275\234Assistant\357\275\234>"
+         "<think>\\n'}}",
+         "deepseek-r1"},
+        {"{{'<\357\275\234User\357\275\234>' + m}}{{'<\357\275\234Assistant\357\275\234>'}}",
+         "deepseek-r1-plain"},
         {"vicuna", "vicuna"},
         {"llama2-sys-bos", "llama-2-bos"},
         {"{{ '### Instruction:' }}", NULL},
