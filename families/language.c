@@ -15,6 +15,7 @@ typedef struct blm_architecture {
     blm_sections sections;
     blm_mixer mixer;         /* of the layers that have no attention                    */
     uint32_t global_every;   /* windowed: but every Nth layer; 0: all are               */
+    uint32_t rests_every;    /* RoPE turns nothing in every Nth layer; 0: in none       */
     unsigned halves : 1;     /* RoPE turns (i, i + n/2), else (2i, 2i + 1)              */
     unsigned head_norms : 1; /* of each head's query and key                            */
     unsigned sandwich : 1;   /* norms behind the mixer and the feed-forward             */
@@ -30,6 +31,7 @@ static const blm_architecture blm_architectures[] = {
     {.name = "llama"},
     {.name = "internlm2"},
     {.name = "mistral3"},
+    {.name = "smollm3", .rests_every = 4},
     {.name = "qwen2", .halves = 1},
     {.name = "qwen2vl", .halves = 1, .sections = BLM_SECTIONS_RUNS},
     {.name = "qwen3", .halves = 1, .head_norms = 1},
@@ -284,6 +286,12 @@ static int blm_language_is_windowed(const blm_language *m, const blm_language_fi
     return every == 0 || (layer + 1) % every != 0;
 }
 
+static int blm_language_rests(const blm_language_file *f, uint32_t layer)
+{
+    uint32_t every = f->row->rests_every;
+    return every && (layer + 1) % every == 0;
+}
+
 /* Sizes of the mixers that are no attention. */
 BLM_COLD static int blm_language_recurrent(blm_language *m, blm_language_file *f,
                                            bluelm_error *err)
@@ -350,6 +358,7 @@ BLM_COLD static int blm_language_rope(blm_language *m, const blm_language_file *
         .arch = f->row->name,
         .local = m->window && f->row->global_every,
         .may_rest = f->row->scales,
+        .some_rest = f->row->rests_every != 0,
         .sections = f->row->sections,
     };
     int code = blm_rope_read(m, f->g, &kind, arena, err);
@@ -513,7 +522,7 @@ static int blm_layer_mixer(blm_layer *l, blm_language *m, const blm_language_fil
         break;
     }
     l->windowed = (uint32_t)blm_language_is_windowed(m, f, index);
-    l->rope = l->windowed ? m->n_rope - 1 : 0;
+    l->rope = l->windowed || blm_language_rests(f, index) ? m->n_rope - 1 : 0;
     l->ordinal = l->windowed ? m->n_window++ : m->n_context++;
     return blm_attention_read(&l->mix.attention, m, f, at, err);
 }

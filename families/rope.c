@@ -147,15 +147,18 @@ static void blm_rope_table(const blm_rope_file *f, uint32_t n_rot, const blm_ten
     }
 }
 
+/* The second table is that of windowed layers, or of those in which nothing turns. */
 static void blm_rope_tables(blm_language *m, const blm_rope_file *f, blm_arena *arena)
 {
     uint32_t pairs = m->n_rot / 2;
-    m->n_rope = f->kind->local ? 2 : 1;
+    int turns = f->kind->local;
+    m->n_rope = turns || f->kind->some_rest ? 2 : 1;
     m->rope_frequency = (double *)blm_arena_take(arena, pairs, m->n_rope * sizeof(double));
     if (m->rope_frequency) {
         blm_rope_table(f, m->n_rot, &f->factors, m->rope_frequency);
-        for (uint32_t i = 0; f->kind->local && i < pairs; i++)
-            m->rope_frequency[pairs + i] = blm_pow((double)f->local_base, -2.0 * i / m->n_rot);
+        for (uint32_t i = 0; m->n_rope == 2 && i < pairs; i++)
+            m->rope_frequency[pairs + i] =
+                turns ? blm_pow((double)f->local_base, -2.0 * i / m->n_rot) : 0;
     }
     if (!f->long_factors.data) return;
     m->rope_long_frequency = (double *)blm_arena_take(arena, pairs, sizeof(double));
@@ -228,6 +231,9 @@ BLM_PRIVATE int blm_rope_read(blm_language *m, const blm_gguf *g, const blm_rope
         (code = blm_rope_rests(&f, &rests, err)) < 0)
         return code;
     m->rope_magnitude = f.magnitude * more;
+    if (kind->some_rest && m->rope_magnitude != 1) /* what rests would grow with the rest */
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: rope.scaling of resting layers", 0, 1,
+                        0);
     m->original_context_tokens = f.original_tokens;
     blm_rope_tables(m, &f, arena);
     if (rests && m->rope_frequency)

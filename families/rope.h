@@ -19,6 +19,7 @@ typedef struct blm_rope_kind {
     const char *arch; /* what the keys begin with                                    */
     int local;        /* windowed layers have a base of their own, and no scaling    */
     int may_rest;     /* rope.scaling.finetuned false: nothing turns                 */
+    int some_rest;    /* in some layers nothing turns                                */
     blm_sections sections;
 } blm_rope_kind;
 

@@ -242,6 +242,38 @@ static void long_factors_are_for_contexts_beyond_the_original(void **state)
     close_file(&o);
 }
 
+static void add_stretch(tiny_writer *w, void *user)
+{
+    (void)user;
+    tiny_key_string(w, "smollm3.rope.scaling.type", "yarn");
+    tiny_key_f32(w, "smollm3.rope.scaling.factor", 2);
+}
+
+/* Every fourth layer of a SmolLM3 turns nothing. Were its magnitude stretched, theirs would
+ * be too. */
+static void in_some_layers_nothing_turns(void **state)
+{
+    tiny_llm_config c = family("smollm3", NULL);
+    opened o;
+    uint32_t i;
+    (void)state;
+    memset(&o, 0, sizeof o);
+    c.n_layer = 9;
+    o.file = tiny_llm(&c);
+    assert_int_equal(open_file(&o), 0);
+    assert_int_equal(o.m.n_rope, 2);
+    for (i = 0; i < c.n_layer; i++)
+        assert_int_equal(o.m.layers[i].rope, i == 3 || i == 7);
+    for (i = 0; i < PAIRS; i++) {
+        assert_true(o.m.rope_frequency[i] > 0);
+        assert_true(o.m.rope_frequency[PAIRS + i] == 0);
+    }
+    close_file(&o);
+    assert_int_equal(open_family(&o, "smollm3", add_stretch), BLUELM_E_UNSUPPORTED);
+    assert_string_equal(o.err.subject, "llm: rope.scaling of resting layers");
+    close_file(&o);
+}
+
 static void add_plain_factor(tiny_writer *w, void *user)
 {
     tiny_key_f32(w, (const char *)user, 4);
@@ -477,6 +509,7 @@ int main(void)
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(short_factors_hold_for_the_original_context),
         cmocka_unit_test(long_factors_are_for_contexts_beyond_the_original),
+        cmocka_unit_test(in_some_layers_nothing_turns),
         cmocka_unit_test(a_factor_alone_scales_positions),
         cmocka_unit_test(yarn_slows_what_turns_slowly),
         cmocka_unit_test(queries_grow_where_the_file_says_so),
