@@ -122,11 +122,23 @@ static inline BLM_UNUSED int blm_string_is(blm_string s, const char *text)
 BLM_PRIVATE BLM_COLD int blm_fail(bluelm_error *err, int code, const char *subject,
                                   uint64_t need, uint64_t have, uint64_t at);
 
-/* Without texts an error is its code and numbers. In parentheses the function is meant. */
+/* The same with numbers of 32 bits, which most are: on processors whose registers are no
+ * wider a call takes half of the code. */
+BLM_PRIVATE BLM_COLD int blm_fail_short(bluelm_error *err, int code, const char *subject,
+                                        uint32_t need, uint32_t have);
+
+/* Without texts an error is its code and numbers. */
 #ifdef BLUELM_NO_ERROR_TEXT
-#define blm_fail(err, code, subject, need, have, at)                                           \
-    ((void)(subject), (blm_fail)(err, code, "", need, have, at))
+#define BLM_SUBJECT(text) ((void)(text), "")
+#else
+#define BLM_SUBJECT(text) (text)
 #endif
+
+/* Chosen by the compiler. In parentheses the function is meant. */
+#define blm_fail(err, code, subject, need, have, at)                                           \
+    (sizeof(need) <= 4 && sizeof(have) <= 4 && __builtin_constant_p(at) && !(at)               \
+         ? blm_fail_short(err, code, BLM_SUBJECT(subject), (uint32_t)(need), (uint32_t)(have)) \
+         : (blm_fail)(err, code, BLM_SUBJECT(subject), need, have, at))
 
 /* Fails with BLUELM_E_ARG: a value below 0, a number that is outside its range, a pointer
  * that is NULL. */

@@ -42,6 +42,12 @@ BLM_PRIVATE int(blm_fail)(bluelm_error *err, int code, const char *subject, uint
     return code;
 }
 
+BLM_PRIVATE int blm_fail_short(bluelm_error *err, int code, const char *subject, uint32_t need,
+                               uint32_t have)
+{
+    return (blm_fail)(err, code, subject, need, have, 0);
+}
+
 BLM_PRIVATE int blm_fail_negative(bluelm_error *err, const char *subject, int64_t value)
 {
     blm_fail(err, BLUELM_E_ARG, subject, 0, 0 - (uint64_t)value, 0);

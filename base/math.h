@@ -140,6 +140,10 @@ static inline BLM_UNUSED float blm_sqrtf(float x)
     float y;
     __asm__("fsqrt %s0, %s1" : "=w"(y) : "w"(x));
     return y;
+#elif defined(__ARM_FP) && (__ARM_FP & 4)
+    float y;
+    __asm__("vsqrt.f32 %0, %1" : "=t"(y) : "t"(x));
+    return y;
 #else
     return blm_sqrtf_portable(x);
 #endif

@@ -389,7 +389,7 @@ BLM_COLD static int blm_language_refuse(const blm_language *m, const blm_languag
 
 /* ---- Layers ------------------------------------------------------------------------------ */
 
-/* Rows [first, first + rows) of a matrix, as they lie in it; of a bias, such values. */
+/* Rows [first, first + rows) of a matrix, as they lie in it. */
 static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t rows)
 {
     blm_tensor part = *w;
@@ -398,21 +398,12 @@ static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t 
     return part;
 }
 
-static blm_tensor blm_bias_rows(const blm_tensor *bias, uint64_t first, uint64_t rows)
-{
-    blm_tensor part = *bias;
-    if (!part.data) return part;
-    part.data += first * sizeof(float);
-    part.ne[0] = rows;
-    part.row_bytes = rows * sizeof(float);
-    return part;
-}
-
 /* Queries, keys and values that lie as one matrix, with one bias or three. */
 static int blm_attention_fused(blm_attention *a, const blm_tensor_place *at, uint64_t e,
                                uint64_t q, uint64_t kv, bluelm_error *err)
 {
-    blm_tensor all, bias;
+    blm_tensor all;
+    blm_vector bias;
     int code = blm_tensor_matrix(at, "attn_qkv.weight", e, q + 2 * kv, &all, err);
     if (code < 0 ||
         (code = blm_tensor_maybe_vector(at, "attn_qkv.bias", q + 2 * kv, &bias, err)) < 0)
@@ -421,9 +412,9 @@ static int blm_attention_fused(blm_attention *a, const blm_tensor_place *at, uin
     a->k = blm_tensor_rows(&all, q, kv);
     a->v = blm_tensor_rows(&all, q + kv, kv);
     if (!bias.data) return BLUELM_OK;
-    a->q_bias = blm_bias_rows(&bias, 0, q);
-    a->k_bias = blm_bias_rows(&bias, q, kv);
-    a->v_bias = blm_bias_rows(&bias, q + kv, kv);
+    a->q_bias = bias;
+    a->k_bias.data = bias.data + q * sizeof(float);
+    a->v_bias.data = bias.data + (q + kv) * sizeof(float);
     return BLUELM_OK;
 }
 

@@ -114,7 +114,7 @@ BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
 
 /* NAME.weight and, where there is one, NAME.bias, of `cols` columns. */
 static int blm_projector_layer(const blm_tensor_place *at, const char *name, uint64_t cols,
-                               blm_tensor *matrix, blm_tensor *bias, bluelm_error *err)
+                               blm_tensor *matrix, blm_vector *bias, bluelm_error *err)
 {
     blm_name weight, of_bias;
     blm_name_add(blm_name_start(&weight, name), ".weight");
@@ -198,8 +198,8 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     int code;
     p->name = row->name;
     p->merge = row->merge;
-    p->activation = !row->gelu_px || row->gelu_px == m->tile_px ? row->projector_gelu
-                                                                : BLM_GELU_TANH;
+    p->activation =
+        !row->gelu_px || row->gelu_px == m->tile_px ? row->projector_gelu : BLM_GELU_TANH;
     p->transposed = row->transposed;
     p->width = m->width * BLM_MAX(m->tap_count, 1u);
     p->tokens_side = (side + p->scale - 1) / p->scale;
@@ -219,22 +219,17 @@ BLM_PRIVATE int blm_deepstack_open(blm_projector *p, const blm_projector *main,
                                    bluelm_error *err)
 {
     const blm_tensor_place at = {g, "v.deepstack.", (int32_t)layer};
-    blm_tensor weight, bias;
     int code;
     *p = *main;
-    memset(&p->first_bias, 0, sizeof p->first_bias);
-    memset(&p->second_bias, 0, sizeof p->second_bias);
     p->norm = (blm_norm){.kind = BLM_NORM_LAYER, .eps = norm_eps};
     if ((code = blm_tensor_vector(&at, "norm.weight", p->merged, &p->norm.weight, err)) < 0 ||
         (code = blm_tensor_vector(&at, "norm.bias", p->merged, &p->norm.bias, err)) < 0 ||
-        (code = blm_projector_layer(&at, "fc1", p->merged, &p->first, &bias, err)) < 0)
+        (code = blm_projector_layer(&at, "fc1", p->merged, &p->first, &p->first_bias, err)) <
+            0 ||
+        (code = blm_projector_layer(&at, "fc2", p->first.ne[1], &p->second, &p->second_bias,
+                                    err)) < 0 ||
+        (code = blm_projector_widths(p, err)) < 0)
         return code;
-    p->first_bias = bias;
-    code = blm_projector_layer(&at, "fc2", p->first.ne[1], &weight, &bias, err);
-    if (code < 0) return code;
-    p->second = weight;
-    p->second_bias = bias;
-    if ((code = blm_projector_widths(p, err)) < 0) return code;
     if (p->n_embd != main->n_embd)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.deepstack fc2 rows", main->n_embd,
                         p->n_embd, 0);

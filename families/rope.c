@@ -18,7 +18,7 @@ typedef struct blm_rope_file {
     float base, local_base, scale, magnitude;
     uint32_t original_tokens; /* of context, before it was stretched */
     float fast, slow, mix;    /* yarn                                */
-    blm_tensor factors, long_factors;
+    blm_vector factors, long_factors;
 } blm_rope_file;
 
 static int blm_rope_f32(const blm_rope_file *f, const char *name, float *out, bluelm_error *err)
@@ -31,7 +31,8 @@ static int blm_rope_scaling(blm_rope_file *f, bluelm_error *err)
 {
     static const char *const names[BLM_SCALINGS] = {"none", "linear", "yarn", "longrope"};
     blm_string type = {"linear", 6};
-    blm_name key, subject;
+    blm_name key;
+    blm_subject subject;
     blm_name_add(blm_name_start(&key, f->kind->arch), ".rope.scaling.type");
     int code = blm_gguf_string(f->g, key.text, &type, err);
     if (code < 0) return code;
@@ -40,7 +41,7 @@ static int blm_rope_scaling(blm_rope_file *f, bluelm_error *err)
         f->scaling = (blm_scaling)i;
         return BLUELM_OK;
     }
-    blm_name_add(blm_name_add(blm_name_start(&subject, "llm: "), key.text), " ");
+    blm_subject_add(blm_subject_add(blm_subject_start(&subject, "llm: "), key.text), " ");
     return blm_fail_value(err, BLUELM_E_UNSUPPORTED, subject.text, type, 0, 0);
 }
 
@@ -134,7 +135,7 @@ static int blm_rope_factors(blm_rope_file *f, blm_language *m, bluelm_error *err
 /* ---- Tables ------------------------------------------------------------------------------- */
 
 /* base^(-2i / n_rot), divided by factors, slowed down as the scaling says. */
-static void blm_rope_table(const blm_rope_file *f, uint32_t n_rot, const blm_tensor *factors,
+static void blm_rope_table(const blm_rope_file *f, uint32_t n_rot, const blm_vector *factors,
                            double *out)
 {
     for (uint32_t i = 0; i < n_rot / 2; i++) {
@@ -184,15 +185,16 @@ static int blm_rope_axes(blm_language *m, const blm_gguf *g, const blm_rope_kind
 {
     uint32_t pairs = m->n_rot / 2, count[3];
     blm_array array;
-    blm_name key, subject;
+    blm_name key;
+    blm_subject subject;
     blm_name_add(blm_name_start(&key, kind->arch), ".rope.dimension_sections");
-    blm_name_add(blm_name_start(&subject, "llm: "), key.text);
+    blm_subject_add(blm_subject_start(&subject, "llm: "), key.text);
     int found = blm_gguf_array(g, key.text, BLM_GGUF_I32, &array, err);
     if (found == BLUELM_E_FORMAT)
         found = blm_gguf_array(g, key.text, BLM_GGUF_U32, &array, err);
     if (found < 0) return found;
     if (found == 0 || array.count < 3)
-        return blm_fail(err, BLUELM_E_FORMAT, blm_name_add(&subject, " elements")->text, 3,
+        return blm_fail(err, BLUELM_E_FORMAT, blm_subject_add(&subject, " elements")->text, 3,
                         found ? array.count : 0, 0);
     for (uint32_t i = 0; i < 3; i++) {
         count[i] = blm_load_u32(array.data + 4 * (size_t)i);

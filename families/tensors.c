@@ -45,11 +45,13 @@ BLM_COLD static int blm_fail_type(const blm_tensor_place *place, const char *nam
 }
 
 BLM_PRIVATE int blm_tensor_vector(const blm_tensor_place *place, const char *name, uint64_t n,
-                                  blm_tensor *out, bluelm_error *err)
+                                  blm_vector *out, bluelm_error *err)
 {
-    int code = blm_tensor_matrix(place, name, n, 1, out, err);
-    if (code < 0 || out->type == BLM_F32) return code;
-    return blm_fail_type(place, name, out, err);
+    blm_tensor matrix;
+    int code = blm_tensor_matrix(place, name, n, 1, &matrix, err);
+    if (code >= 0 && matrix.type != BLM_F32) code = blm_fail_type(place, name, &matrix, err);
+    if (code >= 0) out->data = matrix.data;
+    return code;
 }
 
 BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *name,
@@ -60,9 +62,9 @@ BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *na
 }
 
 BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const char *name,
-                                        uint64_t n, blm_tensor *out, bluelm_error *err)
+                                        uint64_t n, blm_vector *out, bluelm_error *err)
 {
-    memset(out, 0, sizeof *out);
+    out->data = NULL;
     int found = blm_tensor_present(place, name, err);
     return found == 1 ? blm_tensor_vector(place, name, n, out, err) : found;
 }

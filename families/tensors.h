@@ -23,7 +23,7 @@ BLM_PRIVATE int blm_tensor_matrix(const blm_tensor_place *place, const char *nam
 
 /* A vector of n F32 values: norms and biases. */
 BLM_PRIVATE int blm_tensor_vector(const blm_tensor_place *place, const char *name, uint64_t n,
-                                  blm_tensor *out, bluelm_error *err);
+                                  blm_vector *out, bluelm_error *err);
 
 /* 1 if the file has a tensor of that name, 0 if not, or an error. */
 BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *name,
@@ -31,7 +31,7 @@ BLM_PRIVATE int blm_tensor_present(const blm_tensor_place *place, const char *na
 
 /* As blm_tensor_vector, but out->data is NULL and 0 is returned when it is absent. */
 BLM_PRIVATE int blm_tensor_maybe_vector(const blm_tensor_place *place, const char *name,
-                                        uint64_t n, blm_tensor *out, bluelm_error *err);
+                                        uint64_t n, blm_vector *out, bluelm_error *err);
 
 /* Fails when the file is a part of a model that was split: parts are joined before they run. */
 BLM_PRIVATE int blm_file_whole(const blm_gguf *g, bluelm_error *err);

@@ -291,13 +291,14 @@ BLM_COLD static int blm_vision_fused(blm_vision_layer *l, uint32_t w,
                                      const blm_tensor_place *at, bluelm_error *err)
 {
     blm_tensor *const matrices[] = {&l->q, &l->k, &l->v};
-    blm_tensor *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias};
-    blm_tensor fused, bias;
+    blm_vector *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias};
+    blm_tensor fused;
+    blm_vector bias;
     int code = blm_tensor_matrix(at, "attn_qkv.weight", w, 3 * (uint64_t)w, &fused, err);
     if (code < 0) return code;
     code = blm_tensor_maybe_vector(at, "attn_qkv.bias", 3 * (uint64_t)w, &bias, err);
     if (code < 0) return code;
-    fused.ne[1] = bias.ne[0] = w;
+    fused.ne[1] = w;
     for (uint32_t i = 0; i < 3; i++, fused.data += w * fused.row_bytes) {
         *matrices[i] = fused;
         *biases[i] = bias;
@@ -314,7 +315,7 @@ BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
                                             {"attn_v.weight", "attn_v.bias"},
                                             {"attn_out.weight", "attn_out.bias"}};
     blm_tensor *const matrices[] = {&l->q, &l->k, &l->v, &l->o};
-    blm_tensor *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias, &l->o_bias};
+    blm_vector *const biases[] = {&l->q_bias, &l->k_bias, &l->v_bias, &l->o_bias};
     int code, fused = blm_tensor_present(at, "attn_qkv.weight", err);
     int norm = fused < 0 ? fused : blm_tensor_present(at, "attn_q_norm.weight", err);
     if (norm < 0) return norm;

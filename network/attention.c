@@ -42,7 +42,7 @@ static blm_kv_cache *blm_attention_cache(const blm_chunk *c)
 }
 
 /* One head's query or key: its norm, then its turn. */
-static void blm_attention_turn(const blm_chunk *c, uint32_t token, const blm_tensor *norm,
+static void blm_attention_turn(const blm_chunk *c, uint32_t token, const blm_vector *norm,
                                float *x)
 {
     const blm_language *m = c->model;

@@ -153,7 +153,7 @@ static void blm_chunk_add(void *arg, uint32_t part)
         k->axpy_f32(x, scale, out, (size_t)(end - first));
 }
 
-static void blm_chunk_residual(blm_chunk *c, const blm_tensor *norm)
+static void blm_chunk_residual(blm_chunk *c, const blm_vector *norm)
 {
     c->norm = norm;
     if (norm->data) blm_workers_run(&c->compute->workers, blm_chunk_norm_out, c);

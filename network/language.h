@@ -36,7 +36,7 @@ typedef struct blm_chunk {
     const blm_compute *compute;
     uint32_t position, count;
     uint32_t layer;         /* that the work in progress belongs to */
-    const blm_tensor *norm; /* of the work in progress              */
+    const blm_vector *norm; /* of the work in progress              */
 } blm_chunk;
 
 BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,

@@ -25,7 +25,7 @@ typedef struct blm_linear {
 
 typedef struct blm_product {
     const blm_tensor *w;    /* [rows][cols]                                  */
-    const blm_tensor *bias; /* [rows] f32, or NULL, or with data NULL: none  */
+    const blm_vector *bias; /* [rows], or NULL, or with data NULL: none  */
     float *y;               /* out [tokens][rows], rows y_stride floats apart */
     size_t y_stride;
 } blm_product;

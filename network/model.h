@@ -19,9 +19,9 @@ typedef enum blm_mixer {
 /* Every head's vector is [q], or [q | gate] in a gated model. */
 typedef struct blm_attention {
     blm_tensor q, k, v, o;             /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
-    blm_tensor q_bias, k_bias, v_bias; /* f32; data NULL without                        */
-    blm_tensor o_bias;                 /* the same                                      */
-    blm_tensor q_norm, k_norm;         /* [head] f32; data NULL without                 */
+    blm_vector q_bias, k_bias, v_bias; /* data NULL without                             */
+    blm_vector o_bias;                 /* the same                                      */
+    blm_vector q_norm, k_norm;         /* [head]; data NULL without                     */
 } blm_attention;
 
 typedef struct blm_convolution {
@@ -35,8 +35,8 @@ typedef struct blm_delta {
     blm_tensor gate; /* [v_heads*state_dim, n_embd]    */
     blm_tensor beta, alpha; /* [v_heads, n_embd]              */
     blm_tensor taps;        /* [channels][taps] f32           */
-    blm_tensor step, decay; /* [v_heads] f32                  */
-    blm_tensor norm;        /* [state_dim] f32                */
+    blm_vector step, decay; /* [v_heads]                      */
+    blm_vector norm;        /* [state_dim]                    */
     blm_tensor out;         /* [n_embd, v_heads*state_dim]    */
 } blm_delta;
 
@@ -45,10 +45,10 @@ typedef struct blm_layer { /* one block; all tensors point into the GGUF */
     uint32_t ordinal;  /* among the layers that keep the same kind of state           */
     uint32_t windowed; /* attention: sees model.window tokens back, itself included   */
     uint32_t rope;     /* which of the model's tables of frequencies                  */
-    blm_tensor attn_norm, mixed_norm; /* [n_embd] f32; the latter's data NULL without   */
-    blm_tensor ffn_norm, fed_norm;    /* the same                                       */
+    blm_vector attn_norm, mixed_norm; /* [n_embd]; the latter's data NULL without       */
+    blm_vector ffn_norm, fed_norm;    /* the same                                       */
     blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
-    blm_tensor gate_bias, up_bias, down_bias; /* f32; data NULL without                 */
+    blm_vector gate_bias, up_bias, down_bias; /* data NULL without                      */
     union {
         blm_attention attention;
         blm_convolution convolution;
@@ -67,9 +67,9 @@ typedef struct blm_language {
     double *rope_frequency;      /* [n_rope][n_rot / 2]: radians per position           */
     double *rope_long_frequency; /* [n_rot / 2]: in contexts beyond the original; or NULL */
     uint32_t original_context_tokens; /* before RoPE was stretched                      */
-    uint8_t *rope_axis;          /* [n_rot / 2] of blm_position, or NULL: all t         */
-    float rope_magnitude;        /* of what was turned                                  */
-    int planar;                  /* pictures lie in a plane of positions                */
+    uint8_t *rope_axis;               /* [n_rot / 2] of blm_position, or NULL: all t         */
+    float rope_magnitude;             /* of what was turned                                  */
+    int planar;                       /* pictures lie in a plane of positions                */
     int two_way;          /* the tokens of a picture see each other: it must lie in one chunk */
     uint32_t n_deepstack; /* an image row is [n_embd * (1 + n_deepstack)]               */
 
@@ -92,9 +92,9 @@ typedef struct blm_language {
     uint32_t n_context, n_window, n_convolution, n_delta; /* layers by kind of state */
 
     blm_tensor token_embd;  /* [n_vocab, n_embd] */
-    blm_tensor output_norm; /* [n_embd] f32      */
+    blm_vector output_norm; /* [n_embd]          */
     blm_tensor output;      /* [n_vocab, n_embd], or token_embd */
-    blm_tensor output_bias; /* [n_vocab] f32; data NULL without */
+    blm_vector output_bias; /* [n_vocab]; data NULL without */
     blm_layer *layers;      /* [n_layer]; convolution layers come before delta layers in
                                blm_state.columns, a model has one of the two          */
 } blm_language;

@@ -5,45 +5,59 @@ typedef struct blm_move {
     uintptr_t from, to; /* where the file lay, and lies */
 } blm_move;
 
+static void blm_move_data(const blm_move *move, const uint8_t **data)
+{
+    if (*data) *data = (const uint8_t *)(move->to + ((uintptr_t)*data - move->from));
+}
+
 static void blm_move_tensor(const blm_move *move, blm_tensor *t)
 {
-    if (t->data) t->data = (const uint8_t *)(move->to + ((uintptr_t)t->data - move->from));
+    blm_move_data(move, &t->data);
+}
+
+static void blm_move_vector(const blm_move *move, blm_vector *v)
+{
+    blm_move_data(move, &v->data);
 }
 
 static void blm_move_norm(const blm_move *move, blm_norm *norm)
 {
-    blm_move_tensor(move, &norm->weight);
-    blm_move_tensor(move, &norm->bias);
+    blm_move_vector(move, &norm->weight);
+    blm_move_vector(move, &norm->bias);
 }
 
 static void blm_move_projector(const blm_move *move, blm_projector *p)
 {
     blm_move_norm(move, &p->norm);
     blm_move_tensor(move, &p->first);
-    blm_move_tensor(move, &p->first_bias);
+    blm_move_vector(move, &p->first_bias);
     blm_move_tensor(move, &p->second);
-    blm_move_tensor(move, &p->second_bias);
+    blm_move_vector(move, &p->second_bias);
 }
 
 static void blm_move_layer(const blm_move *move, blm_vision_layer *l)
 {
-    blm_tensor *const tensors[] = {&l->q,      &l->k,         &l->v,      &l->o,
-                                   &l->q_bias, &l->k_bias,    &l->v_bias, &l->o_bias,
-                                   &l->gate,   &l->gate_bias, &l->up,     &l->up_bias,
-                                   &l->down,   &l->down_bias, &l->scale1, &l->scale2};
+    blm_tensor *const tensors[] = {&l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down};
+    blm_vector *const vectors[] = {&l->q_bias,    &l->k_bias,  &l->v_bias,
+                                   &l->o_bias,    &l->scale1,  &l->scale2,
+                                   &l->gate_bias, &l->up_bias, &l->down_bias};
     blm_move_norm(move, &l->ln1);
     blm_move_norm(move, &l->ln2);
     for (uint32_t i = 0; i < BLM_COUNT_OF(tensors); i++)
         blm_move_tensor(move, tensors[i]);
+    for (uint32_t i = 0; i < BLM_COUNT_OF(vectors); i++)
+        blm_move_vector(move, vectors[i]);
 }
 
 BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to)
 {
     const blm_move move = {(uintptr_t)from, (uintptr_t)to};
-    blm_tensor *const tensors[] = {&m->patch_embd, &m->patch_bias,    &m->patch_embd_1,
-                                   &m->class_embd, &m->position_embd, &m->newline};
+    blm_tensor *const tensors[] = {&m->patch_embd, &m->patch_embd_1, &m->position_embd,
+                                   &m->newline};
     for (uint32_t i = 0; i < BLM_COUNT_OF(tensors); i++)
         blm_move_tensor(&move, tensors[i]);
+    blm_move_vector(&move, &m->patch_bias);
+    blm_move_vector(&move, &m->class_embd);
     blm_move_norm(&move, &m->pre_ln);
     blm_move_norm(&move, &m->post_ln);
     for (uint32_t i = 0; i < m->n_layer; i++)

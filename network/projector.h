@@ -27,7 +27,7 @@ BLM_PRIVATE void blm_activate(const blm_kernels *k, uint32_t activation, float *
 typedef struct blm_norm {
     uint32_t kind; /* BLM_NORM_LAYER .. */
     float eps;
-    blm_tensor weight, bias; /* [width] f32; weight.data NULL: there is no norm */
+    blm_vector weight, bias; /* [width]; weight.data NULL: there is no norm */
 } blm_norm;
 
 BLM_PRIVATE void blm_norm_row(const blm_kernels *k, const blm_norm *norm, const float *x,
@@ -44,9 +44,10 @@ typedef struct blm_projector {
     uint32_t activation;             /* between the layers                                 */
     uint32_t transposed;             /* 1: `first` lies as [merged][n_embd]                */
     blm_norm norm;                   /* of a merged row                                    */
-    blm_tensor first, first_bias;    /* [hidden][merged], or [n_embd][merged] alone        */
-    blm_tensor second, second_bias;  /* [n_embd][hidden], or data NULL                     */
-    uint32_t narrow_cols;            /* most columns of a matrix marked as narrow          */
+    blm_tensor first, second;        /* [hidden][merged], or [n_embd][merged] alone;
+                                        [n_embd][hidden], or data NULL                     */
+    blm_vector first_bias, second_bias;
+    uint32_t narrow_cols; /* most columns of a matrix marked as narrow          */
 } blm_projector;
 
 typedef struct blm_projector_work {

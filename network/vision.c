@@ -465,7 +465,7 @@ static void blm_vision_add(void *arg, uint32_t part)
             x[i] += out[i] * blm_load_f32(b->scale->data + i * sizeof(float));
 }
 
-static void blm_vision_run_add(blm_vision_batch *b, const blm_tensor *scale)
+static void blm_vision_run_add(blm_vision_batch *b, const blm_vector *scale)
 {
     b->scale = scale;
     blm_workers_run(&b->compute->workers, blm_vision_add, b);

@@ -12,13 +12,13 @@
 typedef struct blm_vision_layer { /* one pre-norm block; all point into the GGUF     */
     blm_norm ln1, ln2;
     blm_tensor q, k, v, o; /* [width][width]                                  */
-    blm_tensor q_bias, k_bias, v_bias, o_bias; /* [width] f32, or data NULL           */
-    blm_tensor scale1, scale2;  /* [width] f32: of what attention and feed-forward add */
-    blm_tensor gate, gate_bias; /* [ffn][width], [ffn], or data NULL: not gated        */
-    blm_tensor up, up_bias;     /* [ffn][width], [ffn]                             */
-    blm_tensor down, down_bias; /* [width][ffn], [width]                           */
-    uint32_t windowed;          /* 1: patches attend inside their window alone             */
-    uint32_t deepstack;         /* 1 + which of the model's deepstack reads its output, or 0 */
+    blm_vector q_bias, k_bias, v_bias, o_bias; /* [width], or data NULL               */
+    blm_vector scale1, scale2; /* [width]: of what attention and feed-forward add */
+    blm_tensor gate, up, down; /* [ffn][width] x2, [width][ffn]; without a gate its
+                                 * data is NULL                                            */
+    blm_vector gate_bias, up_bias, down_bias; /* or data NULL                          */
+    uint32_t windowed;  /* 1: patches attend inside their window alone             */
+    uint32_t deepstack; /* 1 + which of the model's deepstack reads its output, or 0 */
 } blm_vision_layer;
 
 /* Where a patch's learned position comes from. */
@@ -46,9 +46,10 @@ typedef struct blm_vision {
     uint32_t gated;          /* 1: a layer has a gate                               */
     uint32_t narrow_cols;    /* most columns of a block's matrix marked as narrow        */
     float mean[3], std[3];
-    blm_tensor patch_embd, patch_bias; /* [width][3 patch patch], [width]             */
+    blm_tensor patch_embd;    /* [width][3 patch patch]                                  */
+    blm_vector patch_bias;    /* [width]                                                 */
     blm_tensor patch_embd_1;  /* its twin for the second of two pictures, or data NULL */
-    blm_tensor class_embd;    /* [width] f32, or data NULL                   */
+    blm_vector class_embd;    /* [width], or data NULL                       */
     blm_tensor position_embd; /* [rows][width]                               */
     blm_norm pre_ln, post_ln; /* weight.data NULL without                    */
     blm_vision_layer *layers; /* [n_layer]                                   */
@@ -95,7 +96,7 @@ typedef struct blm_vision_batch {
     size_t stride_bytes;
     const blm_vision_layer *layer; /* in progress                  */
     const blm_norm *norm;          /* in progress                  */
-    const blm_tensor *scale;       /* of what is added             */
+    const blm_vector *scale;       /* of what is added             */
 } blm_vision_batch;
 
 /* Tokens of a picture of that size, with their columns and rows. */

@@ -63,12 +63,12 @@ row aarch64 155000 6144 "$small" aarch64-linux-gnu-gcc
 size=arm-none-eabi-size
 m7='-mthumb -mcpu=cortex-m7 -mfpu=fpv5-d16 -mfloat-abi=hard'
 m55='-mthumb -mcpu=cortex-m55 -mfloat-abi=hard'
-row Cortex-M7 140000 5632 "$m7" arm-none-eabi-gcc
-row Cortex-M7 115000 5632 "$m7 $small" arm-none-eabi-gcc
-row Cortex-M7 60000 5632 "$m7 $sees" arm-none-eabi-gcc
-row Cortex-M7 71680 3584 "$m7 $words" arm-none-eabi-gcc
-row Cortex-M7 61440 3584 "$m7 $core" arm-none-eabi-gcc
-row Cortex-M55 115000 5632 "$m55 $small" arm-none-eabi-gcc
+row Cortex-M7 126976 4608 "$m7" arm-none-eabi-gcc
+row Cortex-M7 104448 4096 "$m7 $small" arm-none-eabi-gcc
+row Cortex-M7 53248 4096 "$m7 $sees" arm-none-eabi-gcc
+row Cortex-M7 67584 3072 "$m7 $words" arm-none-eabi-gcc
+row Cortex-M7 57344 3072 "$m7 $core" arm-none-eabi-gcc
+row Cortex-M55 105472 4096 "$m55 $small" arm-none-eabi-gcc
 size=riscv64-unknown-elf-size
 row RISC-V-32 140000 5632 "-march=rv32imafdc -mabi=ilp32d $bare $small" riscv64-unknown-elf-gcc
 row RISC-V-64 145000 6144 "-march=rv64imafdc -mabi=lp64d $bare $small" riscv64-unknown-elf-gcc
