@@ -187,13 +187,14 @@ typedef struct bluelm_config {
 
 /* What an engine takes, in bytes, and what it was planned for. The arena, in this order:
  *
- *   | engine | weights view | tokenizer | kv cache | image tokens | sampling | marks | overlay |
+ *   | engine | tables of the llm | tokenizer | tables of the mmproj | queue and history |
+ *   | kv cache | image tokens | sampling | marks | overlay |
  *
  * overlay = the largest of vision_phase, language_phase and image_decode, never needed at the
  * same time; the first and the last hold the picture's canvases. Parts are aligned to 64. */
 typedef struct bluelm_memory {
     uint64_t engine_bytes;         /* the engine itself, the input queue and the history  */
-    uint64_t weights_view_bytes;   /* tables that point at tensors; no weights            */
+    uint64_t weights_view_bytes;   /* both files' tables, which point at their weights    */
     uint64_t tokenizer_bytes;      /* piece and merge indices, scratch for text_bytes     */
     uint64_t kv_cache_bytes;       /* keys and values of the context, windows, states     */
     uint64_t image_tokens_bytes;   /* one picture's projected tokens, f16                 */
@@ -204,7 +205,6 @@ typedef struct bluelm_memory {
     uint64_t image_decode_bytes;   /* reading a picture: its canvases, rows, resizers     */
     uint64_t overlay_bytes;        /* the largest of the three                            */
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
-
     uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
     uint32_t context_tokens, chunk_tokens, workers, activation_bits; /* as configured */
     uint32_t max_tiles, tiles_per_batch, vision_activation_bits; /* 0 without an mmproj */

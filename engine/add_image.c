@@ -53,7 +53,7 @@ BLM_PRIVATE void blm_layout_markup(blm_layout *l)
     blm_image_markup_fit(&l->markup, v);
 }
 
-/* ---- Queueing ------------------------------------------------------------------------------- */
+/* ---- Queueing ---------------------------------------------------------------------------- */
 
 /* Queues a tile whose image rows begin with *first, which moves on behind them. */
 static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,

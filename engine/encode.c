@@ -5,7 +5,7 @@
 /* Pixels of a picture that one step reads. */
 #define BLM_READ_PIXELS (1u << 20)
 
-/* ---- Reading ------------------------------------------------------------------------------ */
+/* ---- Reading ----------------------------------------------------------------------------- */
 
 /* Rows that a step reads, and how many steps before the last that takes: the last also runs
  * the first layer. */
@@ -29,7 +29,7 @@ static int blm_encode_begin(bluelm *e, const blm_tile_rule *rule, const bluelm_t
                              e->scratch, e->scratch_bytes, err);
 }
 
-/* ---- Batches -------------------------------------------------------------------------------- */
+/* ---- Batches ----------------------------------------------------------------------------- */
 
 /* Embeds tiles from `first` on as a batch: as many as fit and have one size. */
 static void blm_encode_embed(bluelm *e, blm_vision_batch *b, uint32_t first)
@@ -147,7 +147,7 @@ static int blm_encode_some(bluelm *e, const bluelm_image *image, bluelm_error *e
     return BLUELM_OK;
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------ */
+/* ---- Steps ------------------------------------------------------------------------------- */
 
 /* The progress: steps that only read, and layers over tiles. */
 static void blm_encode_event(const bluelm *e, const blm_queued_image *head, bluelm_event *event)
@@ -181,7 +181,7 @@ BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *er
     return 1;
 }
 
-/* ---- Embedding alone ------------------------------------------------------------------------- */
+/* ---- Embedding alone --------------------------------------------------------------------- */
 
 /* A picture as one tile: of the encoder's size, or of its own where the rule gives it one. */
 static void blm_embed_grid(const bluelm *e, const bluelm_image *image, bluelm_tile_grid *grid)

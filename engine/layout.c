@@ -3,7 +3,7 @@
 
 #include "../arena/overlay.h"
 
-/* ---- Pieces ------------------------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------------------------ */
 
 static void blm_layout_compute(const blm_layout *l, blm_compute *c)
 {
@@ -117,7 +117,7 @@ static int blm_layout_files(blm_layout *l, uint64_t *mark, bluelm_error *err)
     return BLUELM_OK;
 }
 
-/* ---- All of it ------------------------------------------------------------------------------ */
+/* ---- All of it --------------------------------------------------------------------------- */
 
 static void blm_layout_describe(blm_layout *l)
 {

@@ -1,7 +1,7 @@
 /* The language model's part of the layout. */
 #include "engine.h"
 
-/* ---- File --------------------------------------------------------------------------------- */
+/* ---- File -------------------------------------------------------------------------------- */
 
 /* Tells the port, once: while the engine is built. */
 static void blm_layout_warn(const blm_layout *l, int code, const char *subject, uint64_t need,
@@ -77,7 +77,7 @@ BLM_PRIVATE BLM_COLD int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_er
     return code;
 }
 
-/* ---- Pieces ------------------------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------------------------ */
 
 BLM_PRIVATE BLM_COLD void blm_layout_state(blm_layout *l, uint64_t *snapshot_bytes)
 {

@@ -1,7 +1,7 @@
 /* The encoder's part of the layout. */
 #include "engine.h"
 
-/* ---- File --------------------------------------------------------------------------------- */
+/* ---- File -------------------------------------------------------------------------------- */
 
 /* The configuration's cap on a picture's tokens, and the default one where a picture of its
  * own size would ask for much memory. */
@@ -104,7 +104,7 @@ BLM_PRIVATE void blm_layout_picture_tokens(const blm_layout *l, uint32_t *most,
     *of_tile = bounds.tile_tokens;
 }
 
-/* ---- Pieces ------------------------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------------------------ */
 
 /* Canvases lie in front of what reads a picture and of what encodes it. */
 static void blm_layout_reading(blm_layout *l, blm_overlay *overlay, uint64_t *canvas_bytes)
@@ -158,7 +158,7 @@ BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l)
     l->e->markup = l->markup;
 }
 
-/* ---- What it says of itself --------------------------------------------------------------- */
+/* ---- What it says of itself -------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_layout_describe_vision(const blm_layout *l, bluelm_info *info)
 {

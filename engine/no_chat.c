@@ -41,7 +41,7 @@ int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err)
     return blm_no_chat(err);
 }
 
-/* ---- No turn is ever open ------------------------------------------------------------------- */
+/* ---- No turn is ever open ---------------------------------------------------------------- */
 
 BLM_PRIVATE uint32_t blm_turn_text_end(const bluelm *e)
 {

@@ -9,7 +9,7 @@ static int blm_no_language(bluelm_error *err)
     return blm_fail(err, BLUELM_E_UNSUPPORTED, "language models (built without)", 0, 0, 0);
 }
 
-/* ---- Layout ------------------------------------------------------------------------------- */
+/* ---- Layout ------------------------------------------------------------------------------ */
 
 BLM_PRIVATE BLM_COLD int blm_layout_llm(blm_layout *l, uint64_t *mark, bluelm_error *err)
 {
@@ -52,7 +52,7 @@ BLM_PRIVATE void blm_layout_markup(blm_layout *l)
     (void)l;
 }
 
-/* ---- The engine --------------------------------------------------------------------------- */
+/* ---- The engine -------------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_engine_clear(bluelm *e)
 {
@@ -79,7 +79,7 @@ int bluelm_step(bluelm *engine, bluelm_event *event, bluelm_error *err)
     return blm_step_embed(engine, event, err);
 }
 
-/* ---- Calls -------------------------------------------------------------------------------- */
+/* ---- Calls ------------------------------------------------------------------------------- */
 
 int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err)
 {

@@ -9,7 +9,7 @@ static int blm_no_vision(bluelm_error *err)
     return blm_fail(err, BLUELM_E_UNSUPPORTED, "pictures (built without)", 0, 0, 0);
 }
 
-/* ---- Layout ------------------------------------------------------------------------------- */
+/* ---- Layout ------------------------------------------------------------------------------ */
 
 BLM_PRIVATE int blm_layout_open_vision(blm_layout *l, bluelm_error *err)
 {
@@ -42,7 +42,7 @@ BLM_PRIVATE void blm_layout_describe_vision(const blm_layout *l, bluelm_info *in
     (void)l, (void)info;
 }
 
-/* ---- Steps -------------------------------------------------------------------------------- */
+/* ---- Steps ------------------------------------------------------------------------------- */
 
 BLM_PRIVATE int blm_step_encode(bluelm *e, bluelm_event *event, bluelm_error *err)
 {
@@ -66,7 +66,7 @@ BLM_PRIVATE void blm_encode_finish_ahead(bluelm *e)
     (void)e;
 }
 
-/* ---- Calls -------------------------------------------------------------------------------- */
+/* ---- Calls ------------------------------------------------------------------------------- */
 
 int bluelm_vision_release(bluelm *engine, bluelm_error *err)
 {

@@ -1,7 +1,7 @@
 /* Going back: marks, and turns that are dropped. */
 #include "engine.h"
 
-/* ---- Cutting ------------------------------------------------------------------------------ */
+/* ---- Cutting ----------------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count)
 {
@@ -56,7 +56,7 @@ BLM_PRIVATE void blm_engine_drop_turn(bluelm *e, const blm_turn_start *start)
         .open = BLM_TURN_NONE, .last = start->last, .begun = e->turns.begun, .empty = 1};
 }
 
-/* ---- Marks ---------------------------------------------------------------------------------- */
+/* ---- Marks ------------------------------------------------------------------------------- */
 
 BLM_PRIVATE blm_mark *blm_marks_take(blm_arena *arena, uint32_t count, uint32_t n_vocab,
                                      uint64_t state_bytes)

@@ -1,7 +1,7 @@
 /* Turns: what the chat template puts around them. */
 #include "engine.h"
 
-/* ---- Words of the template ------------------------------------------------------------------ */
+/* ---- Words of the template --------------------------------------------------------------- */
 
 /* Adds a text of the template; NULL is none. */
 static int blm_add_template(bluelm *e, const char *text, bluelm_error *err)
@@ -33,7 +33,7 @@ static int blm_turn_drops(const bluelm *e, int role)
     return role == BLUELM_SYSTEM && e->chat->drops_system;
 }
 
-/* ---- Opening and closing -------------------------------------------------------------------- */
+/* ---- Opening and closing ----------------------------------------------------------------- */
 
 /* Where the open turn's waiting text ends without the spaces that end it. */
 static uint32_t blm_text_end(const blm_input *in)
@@ -110,7 +110,7 @@ BLM_PRIVATE int blm_turn_answer(bluelm *e, bluelm_error *err)
     return blm_open_turn(e, BLUELM_ASSISTANT, e->chat->answer, err);
 }
 
-/* ---- Inside a turn -------------------------------------------------------------------------- */
+/* ---- Inside a turn ----------------------------------------------------------------------- */
 
 BLM_PRIVATE uint32_t blm_turn_text_end(const bluelm *e)
 {

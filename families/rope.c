@@ -106,7 +106,7 @@ static double blm_yarn_kept(const blm_rope_file *f, uint32_t n_rot, uint32_t pai
     return ramp * (double)f->mix;
 }
 
-/* ---- Factors ------------------------------------------------------------------------------ */
+/* ---- Factors ----------------------------------------------------------------------------- */
 
 /* Factors that divide the frequencies, if any: those of llama 3, or two kinds of longrope, of
  * which the long ones are for contexts beyond the original one. */
@@ -132,7 +132,7 @@ static int blm_rope_factors(blm_rope_file *f, blm_language *m, bluelm_error *err
     return BLUELM_OK;
 }
 
-/* ---- Tables ------------------------------------------------------------------------------- */
+/* ---- Tables ------------------------------------------------------------------------------ */
 
 /* base^(-2i / n_rot), divided by factors, slowed down as the scaling says. */
 static void blm_rope_table(const blm_rope_file *f, uint32_t n_rot, const blm_vector *factors,

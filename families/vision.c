@@ -401,7 +401,7 @@ BLM_COLD static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g,
     return BLUELM_OK;
 }
 
-/* ---- All of it ----------------------------------------------------------------------------- */
+/* ---- All of it --------------------------------------------------------------------------- */
 
 /* Not within its caller: a layer's tensors take room on the stack. */
 BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm,

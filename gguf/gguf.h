@@ -74,14 +74,15 @@ typedef struct blm_array {
  * all is fine (vocabulary-only files). The file and the label stay readable for g's life.
  * Errors: BLUELM_E_ARG (no file), BLUELM_E_FORMAT (at = byte), BLUELM_E_UNSUPPORTED
  * (version; arrays of arrays; more keys, tensors or strings than the limits above). */
-BLM_PRIVATE BLM_COLD int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes, const char *label,
-                              bluelm_error *err);
+BLM_PRIVATE BLM_COLD int blm_gguf_open(blm_gguf *g, const void *file, uint64_t bytes,
+                                       const char *label, bluelm_error *err);
 
 /* Getters: 1 and *out filled when the key is there, 0 and *out untouched when it is
  * absent, BLUELM_E_FORMAT when it is there with a type (need = the one wanted, have) or a
  * value that does not fit (u32: any non-negative integer type that fits; f32: f32 or f64,
  * finite) or when it is there twice. */
-BLM_PRIVATE int blm_gguf_u32(const blm_gguf *g, const char *key, uint32_t *out, bluelm_error *err);
+BLM_PRIVATE int blm_gguf_u32(const blm_gguf *g, const char *key, uint32_t *out,
+                             bluelm_error *err);
 BLM_PRIVATE int blm_gguf_f32(const blm_gguf *g, const char *key, float *out, bluelm_error *err);
 BLM_PRIVATE int blm_gguf_bool(const blm_gguf *g, const char *key, int *out, bluelm_error *err);
 BLM_PRIVATE int blm_gguf_string(const blm_gguf *g, const char *key, blm_string *out,

@@ -110,7 +110,7 @@ BLM_PRIVATE void blm_kv_cache_make_room(blm_kv_cache *kv, const blm_workers *wor
     kv->first = first;
 }
 
-/* ---- Snapshots ---------------------------------------------------------------------------- */
+/* ---- Snapshots --------------------------------------------------------------------------- */
 
 BLM_PRIVATE uint64_t blm_kv_cache_keep_bytes(const blm_kv_cache *kv)
 {

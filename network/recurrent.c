@@ -1,6 +1,6 @@
 #include "recurrent.h"
 
-/* ---- Convolutions over the last few tokens ------------------------------------------------ */
+/* ---- Convolutions over the last few tokens ----------------------------------------------- */
 
 /* Rows that a convolution works on in place, a channel for each column. */
 typedef struct blm_filter {

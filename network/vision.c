@@ -348,7 +348,7 @@ BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index, const uin
     }
 }
 
-/* ---- A block ------------------------------------------------------------------------------ */
+/* ---- A block ----------------------------------------------------------------------------- */
 
 static void blm_vision_scale_queries(void *arg, uint32_t part)
 {

@@ -49,7 +49,7 @@ static uint32_t blm_inflate_bits(blm_inflate *z, uint32_t count)
     return value;
 }
 
-/* ---- Prefix codes -------------------------------------------------------------------------- */
+/* ---- Prefix codes ------------------------------------------------------------------------ */
 
 static uint32_t blm_inflate_reverse(uint32_t code, uint32_t length)
 {
@@ -124,7 +124,7 @@ static inline uint32_t blm_inflate_symbol(blm_inflate *z, const blm_inflate_code
     return entry >> 4;
 }
 
-/* ---- Blocks ---------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------ */
 
 static int blm_inflate_read_header(blm_inflate *z)
 {
@@ -238,7 +238,7 @@ static int blm_inflate_open_block(blm_inflate *z)
     return blm_inflate_fail(z, "block of unknown type");
 }
 
-/* ---- What blocks hold -------------------------------------------------------------------------- */
+/* ---- What blocks hold -------------------------------------------------------------------- */
 
 static int blm_inflate_copy_stored(blm_inflate *z)
 {
@@ -308,7 +308,7 @@ static int blm_inflate_decode_codes(blm_inflate *z)
     return 1;
 }
 
-/* ---- Pieces --------------------------------------------------------------------------------------- */
+/* ---- Pieces ------------------------------------------------------------------------------ */
 
 BLM_PRIVATE void blm_inflate_begin(blm_inflate *z, blm_inflate_more more, void *user)
 {

@@ -41,7 +41,7 @@ static int blm_jpeg_failed(const blm_jpeg_scan *s, bluelm_error *err)
     return blm_fail(err, BLUELM_E_IMAGE, subject.text, 0, 0, blm_jpeg_scan_position(s));
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------ */
 
 /* More than one scan, each with a part of every block or of every colour: nothing can be
  * shown before the last. Asked when the first scan's header has been read. */
@@ -104,7 +104,7 @@ static void blm_jpeg_lay_out(blm_jpeg_state *s)
     }
 }
 
-/* ---- Blocks ---------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------ */
 
 static int16_t *blm_jpeg_stored_block(const blm_jpeg_state *s, uint32_t component, uint32_t x,
                                       uint32_t y)
@@ -169,7 +169,7 @@ static int blm_jpeg_read_mcu_row(blm_jpeg_state *s, uint32_t y)
     return 1;
 }
 
-/* ---- Scans --------------------------------------------------------------------------------------- */
+/* ---- Scans ------------------------------------------------------------------------------- */
 
 static void blm_jpeg_begin_scan(blm_jpeg_state *s)
 {
@@ -209,7 +209,7 @@ static int blm_jpeg_read_scans(blm_jpeg_state *s, bluelm_error *err)
     return status;
 }
 
-/* ---- Rows ------------------------------------------------------------------------------------------ */
+/* ---- Rows -------------------------------------------------------------------------------- */
 
 /* Samples of a strip whose coefficients are there. */
 static void blm_jpeg_show_strip(blm_jpeg_state *s, uint32_t strip)
@@ -291,7 +291,7 @@ static const uint8_t *blm_jpeg_line(blm_jpeg_state *s, uint32_t component, uint3
     return s->planes[component].line;
 }
 
-/* ---- As image.h asks ---------------------------------------------------------------------------- */
+/* ---- As image.h asks --------------------------------------------------------------------- */
 
 /* Reads up to the first scan's data. */
 static int blm_jpeg_read_headers(blm_jpeg *j, const uint8_t *file, size_t bytes,

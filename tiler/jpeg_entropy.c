@@ -81,7 +81,7 @@ static inline uint32_t blm_jpeg_take_symbol(blm_jpeg_bits *b, const blm_jpeg_huf
     return 256;
 }
 
-/* ---- Blocks ---------------------------------------------------------------------------------- */
+/* ---- Blocks ------------------------------------------------------------------------------ */
 
 static int blm_jpeg_bad_code(blm_jpeg_scan *s)
 {
@@ -239,7 +239,7 @@ BLM_PRIVATE int blm_jpeg_scan_block(blm_jpeg_scan *s, uint32_t n, int16_t *block
     return read;
 }
 
-/* ---- Scans ------------------------------------------------------------------------------------- */
+/* ---- Scans ------------------------------------------------------------------------------- */
 
 /* Everything begins anew after a restart marker. */
 static void blm_jpeg_scan_reset(blm_jpeg_scan *s)

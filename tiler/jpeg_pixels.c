@@ -2,7 +2,7 @@
 
 #ifndef BLUELM_NO_IMAGE_DECODE
 
-/* ---- Inverse DCT ---------------------------------------------------------------------------- */
+/* ---- Inverse DCT ------------------------------------------------------------------------- */
 
 /* Loeffler, Ligtenberg and Moschytz's 11 multiplications, with constants of 13 bits and 2
  * more bits kept between the passes. Sums are modulo 2^32: only a hostile file's wrap. */
@@ -118,7 +118,7 @@ BLM_PRIVATE void blm_jpeg_block_samples(const int16_t *block, const uint16_t *qu
     }
 }
 
-/* ---- From a component's size to the picture's ----------------------------------------------- */
+/* ---- From a component's size to the picture's -------------------------------------------- */
 
 BLM_PRIVATE int blm_jpeg_stretching(const blm_jpeg *j, const blm_jpeg_component *c)
 {
@@ -210,7 +210,7 @@ BLM_PRIVATE void blm_jpeg_stretch(const blm_jpeg *j, const blm_jpeg_component *c
     }
 }
 
-/* ---- Colours --------------------------------------------------------------------------------- */
+/* ---- Colours ----------------------------------------------------------------------------- */
 
 BLM_PRIVATE int blm_jpeg_colors(const blm_jpeg *j)
 {

@@ -60,7 +60,7 @@ static int blm_jpeg_next_segment(blm_jpeg *j, blm_jpeg_segment *g, bluelm_error 
     return 1;
 }
 
-/* ---- Tables -------------------------------------------------------------------------------- */
+/* ---- Tables ------------------------------------------------------------------------------ */
 
 static int blm_jpeg_read_quant(blm_jpeg *j, const blm_jpeg_segment *g, bluelm_error *err)
 {
@@ -159,7 +159,7 @@ static const uint8_t blm_jpeg_typical_huffman[416] = {
     0xE9, 0xEA, 0xF2, 0xF3, 0xF4, 0xF5, 0xF6, 0xF7, 0xF8, 0xF9, 0xFA,
 };
 
-/* ---- Frame and scans ------------------------------------------------------------------------- */
+/* ---- Frame and scans --------------------------------------------------------------------- */
 
 static void blm_jpeg_measure(blm_jpeg *j)
 {
@@ -284,7 +284,7 @@ static int blm_jpeg_read_scan(blm_jpeg *j, const blm_jpeg_segment *g, bluelm_err
     return 1;
 }
 
-/* ---- Segments ---------------------------------------------------------------------------------- */
+/* ---- Segments ---------------------------------------------------------------------------- */
 
 /* What applications say: what the components are, and how the camera was held. */
 static void blm_jpeg_read_application(blm_jpeg *j, const blm_jpeg_segment *g)

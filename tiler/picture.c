@@ -145,7 +145,7 @@ BLM_PRIVATE uint64_t blm_picture_scratch_bytes(const blm_tile_rule *r, uint32_t 
     return first + second + 3 * (uint64_t)max_width_px + blm_image_scratch_bytes(max_width_px);
 }
 
-/* ---- Lines onto the canvases ------------------------------------------------------------------- */
+/* ---- Lines onto the canvases ------------------------------------------------------------- */
 
 /* Where a resizer's lines go. */
 typedef struct blm_picture_target {
@@ -205,7 +205,7 @@ static void blm_picture_drain(blm_picture *p)
     blm_picture_pull(&p->thumb, &thumbnail);
 }
 
-/* ---- Begin ---------------------------------------------------------------------------------- */
+/* ---- Begin ------------------------------------------------------------------------------- */
 
 static int blm_picture_check_rows(const bluelm_image *im, size_t *stride, bluelm_error *err)
 {
@@ -364,7 +364,7 @@ BLM_PRIVATE int blm_picture_begin(blm_picture *p, const blm_tile_rule *r,
     return 0;
 }
 
-/* ---- Reading ------------------------------------------------------------------------------- */
+/* ---- Reading ----------------------------------------------------------------------------- */
 
 static void blm_picture_mirror(uint8_t *row, const uint8_t *from, uint32_t pixels)
 {
@@ -443,7 +443,7 @@ BLM_PRIVATE int blm_picture_read(blm_picture *p, uint32_t max_rows, bluelm_error
     return blm_picture_has_more(p);
 }
 
-/* ---- Tiles ------------------------------------------------------------------------------------ */
+/* ---- Tiles ------------------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_picture_tile(const blm_picture *p, uint32_t index, const uint8_t **rgb,
                                   size_t *stride_bytes, uint32_t *width_px, uint32_t *height_px)

@@ -334,7 +334,7 @@ static int blm_png_next_row(blm_png_state *s, const blm_png_pass *pass, bluelm_e
     return 0;
 }
 
-/* ---- Pixels --------------------------------------------------------------------------------- */
+/* ---- Pixels ------------------------------------------------------------------------------ */
 
 static uint8_t blm_png_over(uint32_t color, uint32_t alpha, uint32_t background)
 {
@@ -428,7 +428,7 @@ static int blm_png_interlaced(blm_png_state *s, bluelm_error *err)
     return 0;
 }
 
-/* ---- As image.h asks ------------------------------------------------------------------------ */
+/* ---- As image.h asks --------------------------------------------------------------------- */
 
 static uint64_t blm_png_state_bytes(void)
 {

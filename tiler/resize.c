@@ -316,7 +316,7 @@ BLM_PRIVATE void blm_resizer_begin(blm_resizer *z, const blm_resize_plan *plan, 
     blm_resizer_set_coming(z);
 }
 
-/* ---- Patches ------------------------------------------------------------------------------ */
+/* ---- Patches ----------------------------------------------------------------------------- */
 
 BLM_PRIVATE void blm_patch_pixels(const uint8_t *rgb, size_t stride_bytes, uint32_t patch_px,
                                   uint32_t patch_x, uint32_t patch_y, const float mean[3],
