@@ -36,7 +36,8 @@ static void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m)
     /* What the models' own programs put where a picture's tokens go: no text either. */
     static const char places[] = "<image><|image|><|image_pad|><|vision_pad|><|video_pad|>"
                                  "<IMG_CONTEXT><image_soft_token><start_of_image>[IMG]";
-    const blm_string texts[] = {m->begin, m->end, m->single, m->row_end, m->thumbnail};
+    const blm_string texts[] = {m->begin,   m->end,       m->single,
+                                m->row_end, m->thumbnail, m->line_end};
     blm_vocab_guard(v, places, sizeof places - 1);
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
         blm_guard_tile(v, texts[i], 1, 1);
@@ -55,15 +56,29 @@ BLM_PRIVATE void blm_layout_markup(blm_layout *l)
 
 /* ---- Queueing ---------------------------------------------------------------------------- */
 
-/* Queues a tile whose image rows begin with *first, which moves on behind them. */
-static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,
-                        uint32_t *first, uint32_t tokens, bluelm_error *err)
+static blm_tile_tokens blm_tile_tokens_of(const bluelm *e, uint32_t width_px,
+                                          uint32_t height_px)
 {
+    uint32_t columns, rows;
+    uint32_t tokens = blm_vision_tokens(&e->vision, width_px, height_px, &columns, &rows);
+    return (blm_tile_tokens){tokens, columns};
+}
+
+/* Queues a tile whose image rows begin with *first, which moves on behind them: all together,
+ * or row by row with a text between. */
+static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,
+                        uint32_t *first, blm_tile_tokens tile, bluelm_error *err)
+{
+    const blm_string between = e->markup.line_end;
+    const uint32_t run = between.bytes ? tile.columns : tile.tokens;
     char text[BLM_IMAGE_MARKUP_BYTES];
     int code =
         blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
-    if (code >= 0) code = blm_input_image(&e->input, *first, tokens, err);
-    *first += tokens;
+    for (uint32_t at = 0; at < tile.tokens && code >= 0; at += run) {
+        if (at) code = blm_input_markup(&e->input, between.text, (size_t)between.bytes, err);
+        if (code >= 0) code = blm_input_image(&e->input, *first + at, run, err);
+    }
+    *first += tile.tokens;
     return code;
 }
 
@@ -71,7 +86,9 @@ static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t p
                              uint32_t *first, bluelm_error *err)
 {
     if (!grid->thumbnail || e->tile_rule.thumbnail != place) return BLUELM_OK;
-    return blm_add_tile(e, e->markup.thumbnail, 1, 1, first, grid->thumbnail_tokens, err);
+    return blm_add_tile(
+        e, e->markup.thumbnail, 1, 1, first,
+        blm_tile_tokens_of(e, grid->thumbnail_width_px, grid->thumbnail_height_px), err);
 }
 
 /* Queues tiles as the one picture that they show: row by row through all of them, without
@@ -104,13 +121,15 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, const bluelm_im
     uint32_t first = 0;
     int several = grid->tiles > 1;
     const int joined = grid->thumbnail && e->tile_rule.joined_side;
+    const blm_tile_tokens tile =
+        blm_tile_tokens_of(e, grid->tile_width_px, grid->tile_height_px);
     int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
     if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &first, err);
     if (joined && code >= 0) code = blm_add_joined(e, grid, image, err);
     for (uint32_t row = 0; row < grid->rows && code >= 0 && !joined; row++) {
         for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
             code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, &first,
-                                grid->tile_tokens, err);
+                                tile, err);
         if (code >= 0 && several)
             code = blm_input_markup(&e->input, m->row_end.text, (size_t)m->row_end.bytes, err);
     }
@@ -136,14 +155,6 @@ static int blm_check_memory(const bluelm *e, const bluelm_image *image,
         return blm_fail(err, BLUELM_E_BUDGET, "image decode (whole_image_bytes)", scratch,
                         e->scratch_bytes, 0);
     return BLUELM_OK;
-}
-
-static blm_tile_tokens blm_tile_tokens_of(const bluelm *e, uint32_t width_px,
-                                          uint32_t height_px)
-{
-    uint32_t columns, rows;
-    uint32_t tokens = blm_vision_tokens(&e->vision, width_px, height_px, &columns, &rows);
-    return (blm_tile_tokens){tokens, columns};
 }
 
 int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid *grid,

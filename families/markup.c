@@ -4,8 +4,8 @@
 
 static void blm_image_markup_fields(blm_image_markup *m, blm_string *fields[BLM_MARKUP_TEXTS])
 {
-    blm_string *const all[BLM_MARKUP_TEXTS] = {&m->begin, &m->end,     &m->single,
-                                               &m->tile,  &m->row_end, &m->thumbnail};
+    blm_string *const all[BLM_MARKUP_TEXTS] = {
+        &m->begin, &m->end, &m->single, &m->tile, &m->row_end, &m->thumbnail, &m->line_end};
     memcpy(fields, all, sizeof all);
 }
 
@@ -14,15 +14,16 @@ BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
                                       const blm_projector *p, bluelm_error *err)
 {
     static const char *const keys[BLM_MARKUP_TEXTS] = {
-        "bluelm.image.begin", "bluelm.image.end",     "bluelm.image.single",
-        "bluelm.image.tile",  "bluelm.image.row_end", "bluelm.image.thumbnail"};
+        "bluelm.image.begin",   "bluelm.image.end",     "bluelm.image.single",
+        "bluelm.image.tile",    "bluelm.image.row_end", "bluelm.image.thumbnail",
+        "bluelm.image.line_end"};
     const char *const *texts = blm_projector_row_of(p->type)->markup;
     blm_string *fields[BLM_MARKUP_TEXTS];
     blm_image_markup_fields(m, fields);
     m->own = 0;
     m->breaks_line = blm_projector_row_of(p->type)->breaks_line;
     for (uint32_t i = 0; i < BLM_MARKUP_TEXTS; i++) {
-        const char *text = texts ? texts[i] : "";
+        const char *text = texts && texts[i] ? texts[i] : "";
         *fields[i] = (blm_string){text, blm_text_bytes(text)};
         int code = blm_gguf_string(g, keys[i], fields[i], err);
         if (code < 0) return code;
@@ -41,8 +42,10 @@ BLM_PRIVATE void blm_image_markup_fit(blm_image_markup *m, const blm_vocab *voca
     size_t at, length;
     int32_t token;
     blm_image_markup_fields(m, fields);
-    if (m->own & 1 || !m->begin.bytes ||
-        blm_vocab_find_special(vocab, m->begin.text, (size_t)m->begin.bytes, &at, &length,
+    const uint32_t first = m->begin.bytes ? 0 : BLM_MARKUP_TEXTS - 1;
+    const blm_string *marker = fields[first];
+    if (m->own >> first & 1 || !marker->bytes ||
+        blm_vocab_find_special(vocab, marker->text, (size_t)marker->bytes, &at, &length,
                                &token))
         return;
     for (uint32_t i = 0; i < BLM_MARKUP_TEXTS; i++)

@@ -14,6 +14,7 @@ typedef struct blm_image_markup {
     blm_string begin, end;               /* around all of it                 */
     blm_string single;                   /* before the only tile             */
     blm_string tile, row_end, thumbnail; /* for a picture of several tiles */
+    blm_string line_end;                 /* between rows of a tile's tokens */
     uint32_t own;    /* bit i: the file gives text i of these, in this order    */
     int breaks_line; /* a line break follows a picture of a turn: so LLaVA's and InternVL's
                         own programs write it. Never where the file gives texts of its own */
@@ -25,7 +26,7 @@ BLM_PRIVATE BLM_COLD int blm_image_markup_read(blm_image_markup *m, const blm_gg
                                                const blm_projector *p, bluelm_error *err);
 
 /* Drops what is the projector's and not the file's when the vocabulary lacks the marker that
- * it begins with: the language model was not trained with it. */
+ * it begins with, or that ends its lines: the language model was not trained with it. */
 BLM_PRIVATE void blm_image_markup_fit(blm_image_markup *m, const blm_vocab *vocab);
 
 #endif

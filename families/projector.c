@@ -20,9 +20,19 @@ static const char *const blm_markup_omni[BLM_MARKUP_TEXTS] = {
 static const char *const blm_markup_gemma3[BLM_MARKUP_TEXTS] = {
     "\n\n<start_of_image>", "<end_of_image>\n\n", "", "", "", ""};
 
+static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]",  "", "", "",
+                                                                 "", "[IMG_BREAK]"};
+
+#define BLM_PIXTRAL_TOWER(type)                                                                \
+    .name = type, .norm = BLM_NORM_RMS, .gelu = BLM_GELU_ERF, .positions = BLM_POSITIONS_NONE, \
+    .rope = BLM_TURN_NEIGHBOURS, .dynamic = 1, .longest_edge = 1,                              \
+    .patch_norm = "mm.input_norm", .merge = BLM_MERGE_CHANNELS, .scale = 1,                    \
+    .scale_key = ".spatial_merge_size", .merger = "mm.patch_merger", .first = "mm.1",          \
+    .second = "mm.2", .projector_gelu = BLM_GELU_ERF
 #define BLM_QWEN_MERGER(type, texts)                                                           \
-    .name = type, .rope = 1, .dynamic = 1, .scale = 2, .scale_key = ".spatial_merge_size",     \
-    .first = "mm.0", .second = "mm.2", .projector_gelu = BLM_GELU_ERF, .markup = texts
+    .name = type, .rope = BLM_TURN_HALVES, .dynamic = 1, .scale = 2,                           \
+    .scale_key = ".spatial_merge_size", .first = "mm.0", .second = "mm.2",                     \
+    .projector_gelu = BLM_GELU_ERF, .markup = texts
 
 /* An lfm2 projector of other pictures than Liquid's 256 px is of BlueLM-V-3B's kind, whose demo
  * here was trained with the tanh form. */
@@ -82,6 +92,8 @@ static const blm_projector_row blm_projector_table[] = {
                               .first = "mm.input_projection",
                               .transposed = 1,
                               .markup = blm_markup_gemma3},
+    [BLM_PROJECTOR_PIXTRAL] = {BLM_PIXTRAL_TOWER("pixtral"), .markup = blm_markup_pixtral},
+    [BLM_PROJECTOR_LIGHTONOCR] = {BLM_PIXTRAL_TOWER("lightonocr")},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)
@@ -130,14 +142,17 @@ static int blm_projector_layer(const blm_tensor_place *at, const char *name, uin
 /* Sets the widths that follow from the matrices, and marks the narrow ones. */
 static int blm_projector_widths(blm_projector *p, bluelm_error *err)
 {
-    blm_tensor *const matrices[] = {&p->first, &p->second};
+    blm_tensor *matrices[3] = {&p->first};
+    uint32_t count = 1;
     int two = p->second.data != NULL;
     uint64_t last = p->transposed ? p->first.ne[0] : two ? p->second.ne[1] : p->first.ne[1];
     if (last > (1u << 20))
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: projector rows", 1u << 20, last, 0);
     p->hidden = two ? (uint32_t)p->first.ne[1] : 0;
     p->n_embd = (uint32_t)last;
-    p->narrow_cols = p->transposed ? 0 : blm_linear_narrow(matrices, two ? 2 : 1);
+    if (two) matrices[count++] = &p->second;
+    if (p->joined) matrices[count++] = &p->merger;
+    p->narrow_cols = p->transposed ? 0 : blm_linear_narrow(matrices, count);
     return BLUELM_OK;
 }
 
@@ -155,6 +170,24 @@ static int blm_projector_norm(blm_projector *p, const blm_projector_row *row,
     int code = blm_tensor_vector(at, weight.text, p->merged, &p->norm.weight, err);
     if (code < 0 || row->merged_norm == BLM_NORM_RMS) return code;
     return blm_tensor_vector(at, bias.text, p->merged, &p->norm.bias, err);
+}
+
+/* A matrix that takes merged patches to another width, where there is one: there has to be if
+ * patches are merged. */
+static int blm_projector_merger(blm_projector *p, const blm_projector_row *row,
+                                const blm_tensor_place *at, bluelm_error *err)
+{
+    blm_name name;
+    if (!row->merger) return BLUELM_OK;
+    blm_name_add(blm_name_start(&name, row->merger), ".weight");
+    int present = blm_tensor_present(at, name.text, err);
+    if (present < 0 || (!present && p->scale == 1)) return present;
+    int code =
+        blm_projector_layer(at, row->merger, p->merged, &p->merger, &p->merger_bias, err);
+    if (code < 0) return code;
+    p->joined = p->merged;
+    p->merged = (uint32_t)p->merger.ne[1];
+    return BLUELM_OK;
 }
 
 /* The matrices after the norm. */
@@ -204,11 +237,12 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     p->width = m->width * BLM_MAX(m->tap_count, 1u);
     p->tokens_side = (side + p->scale - 1) / p->scale;
     p->tokens = p->tokens_side * p->tokens_side;
-    p->merged = row->merge == BLM_MERGE_JOIN ? p->width * p->scale * p->scale : p->width;
+    p->merged = row->merge == BLM_MERGE_AVERAGE ? p->width : p->width * p->scale * p->scale;
     if (row->merge == BLM_MERGE_AVERAGE && side % p->scale)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patches a side over the average's side",
                         p->scale, side, 0);
     if ((code = blm_projector_norm(p, row, &at, norm_eps, err)) < 0 ||
+        (code = blm_projector_merger(p, row, &at, err)) < 0 ||
         (code = blm_projector_layers(p, row, &at, err)) < 0)
         return code;
     return blm_projector_widths(p, err);

@@ -44,32 +44,38 @@ typedef struct blm_tile_family {
     uint8_t rule, fit, filter;
     uint8_t pad_mean; /* 1: padding has the colour of clip.vision.image_mean */
     uint8_t raise_sides;
+    uint8_t longest_edge; /* 1: image_size is that of any picture            */
     uint16_t ratio_limit;
     uint32_t min_pixels, max_pixels;
 } blm_tile_family;
 
 static const blm_tile_family blm_tile_families[] = {
-    {"lfm2", 256, 16, 0, BLM_TILES_LFM2, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 1, 0, 65536,
-     262144},
-    {"lfm2", 0, 0, 0, BLUELM_TILES_RELAXED, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
+    {"lfm2", 256, 16, 0, BLM_TILES_LFM2, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 1, 0, 0,
+     65536, 262144},
+    {"lfm2", 0, 0, 0, BLUELM_TILES_RELAXED, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0, 0},
     {"idefics3", 0, 0, 0, BLM_TILES_IDEFICS3, BLM_FIT_STRETCH, BLM_FILTER_LANCZOS, 0, 0, 0, 0,
-     0},
-    {"internvl", 0, 0, 0, BLUELM_TILES_INTERNVL, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0,
      0, 0},
-    {"qwen2vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
+    {"internvl", 0, 0, 0, BLUELM_TILES_INTERNVL, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0,
+     0, 0, 0},
+    {"qwen2vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0,
      200, 3136, 12845056},
     {"qwen2.5vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
-     200, 3136, 12845056},
-    {"qwen2.5o", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 200,
+     0, 200, 3136, 12845056},
+    {"qwen2.5o", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0, 200,
      3136, 12845056},
-    {"qwen3vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0,
+    {"qwen3vl_merger", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 0,
      200, 65536, 16777216},
     {"gemma3", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 0, 0, 0, 0,
+     0, 0},
+    {"pixtral", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 1, 0, 0,
      0},
-    {"mlp", 0, 0, 1, BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
-    {"mlp", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD_SQUARE, BLM_FILTER_BICUBIC, 1, 0, 0, 0,
+    {"lightonocr", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 1, 0,
+     0, 0},
+    {"mlp", 0, 0, 1, BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0,
      0},
-    {NULL, 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0},
+    {"mlp", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD_SQUARE, BLM_FILTER_BICUBIC, 1, 0, 0, 0, 0,
+     0},
+    {NULL, 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0, 0},
 };
 
 #define BLM_LFM2_TILE_PX 512
@@ -247,14 +253,18 @@ static int blm_tile_read_internvl(blm_tile_rule *r, const blm_gguf *g, bluelm_er
     return status;
 }
 
-/* What the sides of a picture of its own size are multiples of. */
+/* What the sides of a picture of its own size are multiples of: merged patches, as the tower
+ * reads the file. */
 static int blm_tile_read_align(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
 {
     static const char key[] = "clip.vision.patch_size";
-    uint32_t merge = 2;
-    int status = blm_tile_read_count(g, "clip.vision.spatial_merge_size", 16, &merge, err);
-    if (status == 0)
-        status = blm_tile_read_count(g, "clip.vision.projector.scale_factor", 16, &merge, err);
+    blm_projector_type type;
+    int status = blm_projector_find(g, &type, err);
+    if (status < 0) return status;
+    const blm_projector_row *row = blm_projector_row_of(type);
+    uint32_t merge = row->scale;
+    if (row->scale_key)
+        status = blm_key_maybe_u32(g, "clip.vision", row->scale_key, 1, 16, &merge, err);
     if (status < 0) return status;
     if (r->patch_px == 0 || r->patch_px > BLM_TILE_PX_LIMIT / merge)
         return blm_fail(err, BLUELM_E_FORMAT, key, BLM_TILE_PX_LIMIT / merge, r->patch_px, 0);
@@ -266,6 +276,9 @@ static int blm_tile_read_dynamic(blm_tile_rule *r, const blm_gguf *g, bluelm_err
 {
     static const char most[] = "clip.vision.image_max_pixels";
     int status = blm_tile_read_align(r, g, err);
+    if (status >= 0 && r->longest_edge_px)
+        return blm_tile_read_count(g, "clip.vision.preproc_image_size", BLM_TILE_PX_LIMIT,
+                                   &r->longest_edge_px, err);
     if (status >= 0)
         status = blm_tile_read_count(g, "clip.vision.image_min_pixels", BLM_TILE_PIXELS_LIMIT,
                                      &r->min_pixels, err);
@@ -292,6 +305,18 @@ static int blm_tile_read_lfm2(blm_tile_rule *r, const blm_gguf *g, bluelm_error 
                         r->tile_px, r->align_px, 0);
     r->tokens_per_tile = (r->tile_px / r->align_px) * (r->tile_px / r->align_px);
     return 0;
+}
+
+/* Where image_size is the longest edge, a tile is what the tower takes for one. */
+static int blm_tile_read_own(blm_tile_rule *r, const blm_gguf *g, const blm_tile_family *family,
+                             bluelm_error *err)
+{
+    if (!family->longest_edge) return 0;
+    r->longest_edge_px = r->tile_px;
+    int status = blm_tile_read_align(r, g, err);
+    r->tile_px = BLM_MIN(r->tile_px, BLM_VISION_OWN_SIDE * r->align_px);
+    if (r->rule != family->rule) r->longest_edge_px = 0;
+    return status;
 }
 
 /* ---- Keys of bluelm's own -------------------------------------------------------------- */
@@ -398,6 +423,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
     if (status >= 0) status = blm_tile_find_family(r, mmproj, &family, err);
     if (status >= 0) status = blm_tile_read_rule(r, mmproj, config, family, err);
     if (status >= 0) status = blm_tile_set_defaults(r, mmproj, family, err);
+    if (status >= 0) status = blm_tile_read_own(r, mmproj, family, err);
     if (status >= 0 && own_keys[r->rule]) status = own_keys[r->rule](r, mmproj, err);
     if (status >= 0) status = blm_tile_read_alpha(r, mmproj, config, err);
     if (status >= 0) status = blm_tile_read_counts(r, mmproj, err);

@@ -54,6 +54,19 @@ static int blm_vision_check_sizes(const blm_vision *m, bluelm_error *err)
     return BLUELM_OK;
 }
 
+BLM_COLD static int blm_vision_own_sizes(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+{
+    static const char key[] = "clip.rope.freq_base";
+    float base = 10000;
+    int code = blm_gguf_f32(g, key, &base, err);
+    if (code < 0) return code;
+    if (!(base > 9999 && base < 10001))
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.rope.freq_base", 10000,
+                        base > 0 && base < 1e9f ? (uint64_t)base : 0, 0);
+    m->tile_px = BLM_MIN(m->tile_px, BLM_VISION_OWN_SIDE * m->projector.scale * m->patch_px);
+    return BLUELM_OK;
+}
+
 BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row,
                                      const blm_gguf *g, float *eps, bluelm_error *err)
 {
@@ -73,6 +86,7 @@ BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row
         (row->scale_key &&
          (code = blm_key_maybe_u32(g, vision, row->scale_key, 1, 16, scale, err)) < 0))
         return code;
+    if (row->longest_edge && (code = blm_vision_own_sizes(m, g, err)) < 0) return code;
     m->head_dim = m->width / m->n_head;
     m->patches = m->tile_px / m->patch_px * (m->tile_px / m->patch_px);
     m->rope = row->rope;
@@ -352,16 +366,19 @@ static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_n
 
 /* Norms before and after the blocks, each of which a file may leave out. */
 BLM_COLD static int blm_vision_outer_norms(blm_vision *m, const blm_norm *norm,
+                                           const blm_projector_row *row,
                                            const blm_tensor_place *at, bluelm_error *err)
 {
+    const char *last = row->patch_norm ? row->patch_norm : "v.post_ln";
+    blm_name name;
+    blm_name_add(blm_name_start(&name, last), ".weight");
     int pre = blm_tensor_present(at, "v.pre_ln.weight", err);
-    int post = blm_tensor_present(at, "v.post_ln.weight", err);
+    int post = blm_tensor_present(at, name.text, err);
     int code = BLM_MIN(pre, post);
     m->pre_ln = m->post_ln = *norm;
     if (code >= 0 && pre)
         code = blm_vision_norm_read(at, "v.pre_ln", m->width, &m->pre_ln, err);
-    if (code >= 0 && post)
-        code = blm_vision_norm_read(at, "v.post_ln", m->width, &m->post_ln, err);
+    if (code >= 0 && post) code = blm_vision_norm_read(at, last, m->width, &m->post_ln, err);
     return code;
 }
 
@@ -478,7 +495,7 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
         (code = blm_vision_windows(m, row, g, &pattern, err)) < 0 ||
         (code = blm_projector_open(&m->projector, m, row, g, norm.eps, err)) < 0 ||
         (code = blm_vision_positions(m, &at, err)) < 0 ||
-        (code = blm_vision_outer_norms(m, &norm, &at, err)) < 0 ||
+        (code = blm_vision_outer_norms(m, &norm, row, &at, err)) < 0 ||
         (code = blm_vision_layers_read(m, &norm, pattern, g, arena, err)) < 0 ||
         (row->features && (code = blm_vision_newline_read(m, g, err)) < 0) ||
         (row->deepstack && (code = blm_vision_deepstack_read(m, g, arena, norm.eps, err)) < 0))

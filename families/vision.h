@@ -16,22 +16,28 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_QWEN25O,
     BLM_PROJECTOR_QWEN3VL,
     BLM_PROJECTOR_GEMMA3,
+    BLM_PROJECTOR_PIXTRAL,
+    BLM_PROJECTOR_LIGHTONOCR,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 
 /* One kind of tower and projector, by clip.projector_type. */
 typedef struct blm_projector_row {
     const char *name;
-    uint32_t norm;      /* of the tower: BLM_NORM_*                                       */
-    uint32_t gelu;      /* what clip.use_gelu means: the tanh or the erf form             */
-    uint32_t positions; /* BLM_POSITIONS_*                                                */
-    uint32_t rope, dynamic;
-    uint32_t features;     /* 1: LLaVA's choice of layers                                   */
-    uint32_t deepstack;    /* 1: v.deepstack.N may be there                                 */
-    uint32_t merge;        /* BLM_MERGE_*                                                   */
-    uint32_t scale;        /* side of a merged neighbourhood, where the file does not say   */
-    const char *scale_key; /* under clip.vision, or NULL: it is fixed                     */
-    uint32_t merged_norm;  /* BLM_NORM_*                                                  */
+    uint32_t norm;          /* of the tower: BLM_NORM_*                                       */
+    uint32_t gelu;          /* what clip.use_gelu means: the tanh or the erf form             */
+    uint32_t positions;     /* BLM_POSITIONS_*                                                */
+    uint32_t rope;          /* BLM_TURN_*                                                  */
+    uint32_t dynamic;       /* 1: takes any size                                           */
+    uint32_t longest_edge;  /* 1: image_size is the longest edge of any picture            */
+    const char *patch_norm; /* of the last block's patches; NULL: v.post_ln, if it is there */
+    const char *merger;     /* a matrix for merged patches, before the layers; or NULL: none  */
+    uint32_t features;      /* 1: LLaVA's choice of layers                                   */
+    uint32_t deepstack;     /* 1: v.deepstack.N may be there                                 */
+    uint32_t merge;         /* BLM_MERGE_*                                                   */
+    uint32_t scale;         /* side of a merged neighbourhood, where the file does not say   */
+    const char *scale_key;  /* under clip.vision, or NULL: it is fixed                     */
+    uint32_t merged_norm;   /* BLM_NORM_*                                                  */
     const char *merged_norm_name; /* or NULL: none                                        */
     uint32_t merged_norm_optional;
     float merged_norm_eps; /* 0: the tower's                                              */
@@ -44,8 +50,13 @@ typedef struct blm_projector_row {
     int breaks_line;           /* as in blm_image_markup                                */
 } blm_projector_row;
 
-/* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail. */
-#define BLM_MARKUP_TEXTS 6
+/* Where image_size is a bound of pictures of their own size, a tile stands for what such a
+ * picture may be: a square of so many tokens a side, or the bound. */
+#define BLM_VISION_OWN_SIDE 16
+
+/* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail, line_end; those that
+ * are left out are empty. */
+#define BLM_MARKUP_TEXTS 7
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type);
 

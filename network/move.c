@@ -29,6 +29,8 @@ static void blm_move_norm(const blm_move *move, blm_norm *norm)
 static void blm_move_projector(const blm_move *move, blm_projector *p)
 {
     blm_move_norm(move, &p->norm);
+    blm_move_tensor(move, &p->merger);
+    blm_move_vector(move, &p->merger_bias);
     blm_move_tensor(move, &p->first);
     blm_move_vector(move, &p->first_bias);
     blm_move_tensor(move, &p->second);

@@ -32,6 +32,7 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                     const blm_projector *p, const blm_compute *c,
                                     uint32_t tokens, uint32_t row_floats)
 {
+    w->joined = (float *)blm_arena_take(arena, tokens, (uint64_t)p->joined * sizeof(float));
     w->merged = (float *)blm_arena_take(arena, tokens, (uint64_t)p->merged * sizeof(float));
     w->hidden = (float *)blm_arena_take(arena, tokens, (uint64_t)p->hidden * sizeof(float));
     w->out = (float *)blm_arena_take(arena, tokens, (uint64_t)row_floats * sizeof(float));
@@ -40,7 +41,7 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                           BLM_PROJECTOR_PART * sizeof(float));
     else
         blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, tokens,
-                        BLM_MAX(p->merged, p->hidden), p->narrow_cols);
+                        BLM_MAX(p->joined, BLM_MAX(p->merged, p->hidden)), p->narrow_cols);
     w->linear.may_round = 1;
 }
 
@@ -80,6 +81,22 @@ static void blm_projector_join(const blm_projector_job *j, uint32_t x0, uint32_t
     }
 }
 
+/* merged[channel * scale^2 + dy * scale + dx] = that channel of patch (y0 + dy, x0 + dx). */
+static void blm_projector_channels(const blm_projector_job *j, uint32_t x0, uint32_t y0,
+                                   float *merged)
+{
+    const blm_projector *p = j->p;
+    uint32_t count = p->scale * p->scale;
+    memset(merged, 0, (size_t)count * p->width * sizeof(float));
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t y = y0 + i / p->scale, x = x0 + i % p->scale;
+        if (y >= j->grid->rows || x >= j->grid->columns) continue;
+        const float *patch = j->patches + blm_patch_row(j->grid, x, y) * p->width;
+        for (uint32_t c = 0; c < p->width; c++)
+            merged[(size_t)c * count + i] = patch[c];
+    }
+}
+
 static void blm_projector_average(const blm_projector_job *j, uint32_t x0, uint32_t y0,
                                   float *merged)
 {
@@ -97,13 +114,19 @@ static void blm_projector_average(const blm_projector_job *j, uint32_t x0, uint3
 static void blm_projector_merge(void *arg, uint32_t part)
 {
     const blm_projector_job *j = (const blm_projector_job *)arg;
+    static void (*const merges[])(const blm_projector_job *, uint32_t, uint32_t, float *) = {
+        [BLM_MERGE_JOIN] = blm_projector_join,
+        [BLM_MERGE_AVERAGE] = blm_projector_average,
+        [BLM_MERGE_CHANNELS] = blm_projector_channels,
+    };
     const blm_projector *p = j->p;
+    const size_t width = p->joined ? p->joined : p->merged;
+    float *rows = p->joined ? j->w->joined : j->w->merged;
     uint32_t columns = (j->grid->columns + p->scale - 1) / p->scale, first, end;
     blm_projector_share(j, part, &first, &end);
     for (uint32_t t = first; t < end; t++) {
-        float *merged = j->w->merged + (size_t)t * p->merged;
-        (p->merge == BLM_MERGE_AVERAGE ? blm_projector_average : blm_projector_join)(
-            j, t % columns * p->scale, t / columns * p->scale, merged);
+        float *merged = rows + t * width;
+        merges[p->merge](j, t % columns * p->scale, t / columns * p->scale, merged);
         if (p->norm.weight.data)
             blm_norm_row(&j->c->kernels, &p->norm, merged, p->merged, merged);
     }
@@ -163,6 +186,9 @@ BLM_PRIVATE void blm_projector_run(const blm_projector *p, const blm_projector_w
         blm_workers_run(&c->workers, blm_projector_transposed, &job);
         return;
     }
+    const blm_product merger = {&p->merger, &p->merger_bias, w->merged, p->merged};
+    if (p->joined)
+        blm_linear_run(&w->linear, c, w->joined, p->joined, tokens, p->joined, &merger, 1);
     const int two = p->second.data != NULL;
     const blm_product first = {&p->first, &p->first_bias, two ? w->hidden : w->out,
                                two ? p->hidden : row_floats};

@@ -18,7 +18,8 @@ BLM_PRIVATE size_t blm_patch_row(const blm_patch_grid *g, uint32_t x, uint32_t y
 
 enum { BLM_NORM_LAYER = 0, BLM_NORM_RMS = 1 };
 enum { BLM_GELU_TANH = 0, BLM_SILU = 1, BLM_GELU_QUICK = 2, BLM_GELU_ERF = 3 };
-enum { BLM_MERGE_JOIN = 0, BLM_MERGE_AVERAGE = 1 };
+/* Patches one after the other; their mean; channel by channel, of each its patches. */
+enum { BLM_MERGE_JOIN = 0, BLM_MERGE_AVERAGE = 1, BLM_MERGE_CHANNELS = 2 };
 
 /* Applies BLM_GELU_TANH .. to n values in place. */
 BLM_PRIVATE void blm_activate(const blm_kernels *k, uint32_t activation, float *x, size_t n);
@@ -40,17 +41,20 @@ typedef struct blm_projector {
     uint32_t scale;                  /* side of a neighbourhood: 1, 2, 4 ..                */
     uint32_t width;                  /* of a patch                                         */
     uint32_t tokens_side, tokens;    /* of a tile of the size the file names               */
+    uint32_t joined;                 /* width before the merger, or 0: there is none       */
     uint32_t merged, hidden, n_embd; /* widths: joined, between (0: one layer), out        */
     uint32_t activation;             /* between the layers                                 */
     uint32_t transposed;             /* 1: `first` lies as [merged][n_embd]                */
     blm_norm norm;                   /* of a merged row                                    */
+    blm_tensor merger;               /* [merged][joined], or data NULL                     */
     blm_tensor first, second;        /* [hidden][merged], or [n_embd][merged] alone;
                                         [n_embd][hidden], or data NULL                     */
-    blm_vector first_bias, second_bias;
+    blm_vector merger_bias, first_bias, second_bias;
     uint32_t narrow_cols; /* most columns of a matrix marked as narrow          */
 } blm_projector;
 
 typedef struct blm_projector_work {
+    float *joined; /* [tokens][joined]                                           */
     float *merged; /* [tokens][merged]                                           */
     float *hidden; /* [tokens][hidden]                                           */
     float *out;    /* [tokens][row_floats]                                       */

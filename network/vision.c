@@ -53,6 +53,12 @@ static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const bl
                                               sizeof(uint16_t));
 }
 
+/* Floats of a coordinate's turns. */
+static uint32_t blm_vision_turn_floats(const blm_vision *m)
+{
+    return m->head_dim / 4 * (m->rope == BLM_TURN_NEIGHBOURS ? 4 : 2);
+}
+
 /* A coordinate goes up to max_patches / scale, as the other side has `scale` patches at least,
  * or up to the side of a tile of less. */
 static void blm_vision_take_turns(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
@@ -60,7 +66,7 @@ static void blm_vision_take_turns(blm_vision_work *w, blm_arena *arena, const bl
 {
     uint32_t side = BLM_MAX(max_patches / m->projector.scale, m->tile_px / m->patch_px);
     if (!m->rope) return;
-    w->turns = (float *)blm_arena_take(arena, side, m->head_dim / 2 * sizeof(float));
+    w->turns = (float *)blm_arena_take(arena, side, blm_vision_turn_floats(m) * sizeof(float));
     w->turn = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
 }
 
@@ -187,15 +193,18 @@ static void blm_vision_add_stretched(const blm_vision_batch *b, uint32_t column,
         }
 }
 
-/* cos and sin of every coordinate: pair i of a quarter head turns by base^(-4 i / head). */
+/* cos and sin of every coordinate: pair i of a quarter head turns by base^(-4 i / head), where
+ * columns have turns of their own by base^(-(4 i + 2) / head). */
 static void blm_vision_make_turns(const blm_vision_batch *b)
 {
     const blm_vision *m = b->model;
     uint32_t quarter = m->head_dim / 4, side = BLM_MAX(b->grid.columns, b->grid.rows);
-    for (uint32_t i = 0; i < quarter; i++) {
-        double speed = blm_pow(BLM_VISION_ROPE_BASE, -4.0 * i / m->head_dim);
+    uint32_t floats = blm_vision_turn_floats(m);
+    for (uint32_t n = 0; n < floats / 2; n++) {
+        uint32_t i = n % quarter, axis = n / quarter;
+        double speed = blm_pow(BLM_VISION_ROPE_BASE, -(4.0 * i + 2.0 * axis) / m->head_dim);
         for (uint32_t at = 0; at < side; at++) {
-            float *turns = b->work->turns + (size_t)at * 2 * quarter;
+            float *turns = b->work->turns + (size_t)at * floats + 2 * axis * quarter;
             turns[i] = (float)blm_cos(at * speed);
             turns[quarter + i] = (float)blm_sin(at * speed);
         }
@@ -368,9 +377,10 @@ static void blm_vision_turn_patch(const blm_vision_batch *b, uint32_t column, ui
 {
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
-    uint32_t quarter = m->head_dim / 4;
-    const float *y = w->turns + (size_t)line * 2 * quarter;
-    const float *x = w->turns + (size_t)column * 2 * quarter;
+    uint32_t quarter = m->head_dim / 4, floats = blm_vision_turn_floats(m);
+    const int halves = m->rope == BLM_TURN_HALVES;
+    const float *y = w->turns + (size_t)line * floats;
+    const float *x = w->turns + (size_t)(column + 1) * floats - 2 * quarter;
     size_t at = (m->class_token + blm_patch_row(&b->grid, column, line)) * m->width;
     for (uint32_t i = 0; i < quarter; i++) {
         turn[i] = y[i];
@@ -379,8 +389,8 @@ static void blm_vision_turn_patch(const blm_vision_batch *b, uint32_t column, ui
         turn[3 * quarter + i] = x[quarter + i];
     }
     for (uint32_t h = 0; h < m->width; h += m->head_dim) {
-        b->compute->kernels.rope(w->q + at + h, turn, turn + 2 * quarter, m->head_dim, 1);
-        b->compute->kernels.rope(w->k + at + h, turn, turn + 2 * quarter, m->head_dim, 1);
+        b->compute->kernels.rope(w->q + at + h, turn, turn + 2 * quarter, m->head_dim, halves);
+        b->compute->kernels.rope(w->k + at + h, turn, turn + 2 * quarter, m->head_dim, halves);
     }
 }
 

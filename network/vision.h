@@ -31,6 +31,13 @@ enum {
     BLM_POSITIONS_NONE = 3
 };
 
+/* Which values of a head turn together by a patch's row and column. */
+enum {
+    BLM_TURN_NONE = 0,
+    BLM_TURN_HALVES = 1,    /* i and i + half of them, rows and columns alike fast      */
+    BLM_TURN_NEIGHBOURS = 2 /* 2i and 2i + 1, columns half a step slower (Pixtral)      */
+};
+
 typedef struct blm_vision {
     uint32_t tile_px, patch_px; /* 384, 14: the size the file names                   */
     uint32_t patches;           /* of a tile: 729                                     */
@@ -40,7 +47,7 @@ typedef struct blm_vision {
     uint32_t class_token;    /* 1: CLIP's class embedding goes before the patches        */
     uint32_t activation;     /* of the feed-forward part: BLM_GELU_TANH ..               */
     uint32_t window;         /* side of a window in patches, or 0                        */
-    uint32_t rope;           /* 1: queries and keys turn by patch row and column         */
+    uint32_t rope;           /* BLM_TURN_*: of queries and keys                          */
     uint32_t positions;      /* BLM_POSITIONS_*                                          */
     uint32_t positions_side; /* of the table that is stretched                      */
     uint32_t gated;          /* 1: a layer has a gate                               */
@@ -70,7 +77,8 @@ typedef struct blm_vision_work {
     float *x;         /* [tiles_per_batch][rows][width]: the residual stream                  */
     float *taps;      /* [tiles_per_batch][patches][tap_count * width]                   */
     uint16_t *aside;  /* [tiles_per_batch][tokens][deepstack_count * n_embd] f16         */
-    float *turns;     /* [coordinates][2][head_dim / 4]: cos and sin                      */
+    float *turns;     /* [coordinates][2][head_dim / 4]: cos and sin, of rows and columns;
+                       * [coordinates][4][head_dim / 4]: of rows, then of columns         */
     float *turn;      /* [workers][head_dim]: those of one patch                        */
     float *in;        /* [rows][max(width, patch values)]: into a product            */
     float *out;       /* [rows][width]: out of a product                             */

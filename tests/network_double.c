@@ -374,8 +374,8 @@ void double_llm_logits(const double_llm *m, const double *x, double *logits)
 static const struct vision_kind {
     const char *name;
     const char *norm, *first, *second;
-    int place, rope, erf_tower, erf_projector;
-    size_t merge; /* without a key */
+    int place, rope, erf_tower, erf_projector; /* rope: 'n' of neighbours */
+    size_t merge;                              /* without a key */
 } vision_kinds[] = {
     {"mlp", NULL, "mm.0", "mm.2", 'r', 0, 0, 1, 1},
     {"lfm2", "mm.input_norm", "mm.1", "mm.2", 's', 0, 0, 0, 2},
@@ -386,6 +386,8 @@ static const struct vision_kind {
     {"qwen2.5o", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
     {"qwen3vl_merger", NULL, "mm.0", "mm.2", 'c', 1, 0, 1, 2},
     {"gemma3", "mm.soft_emb_norm", "mm.input_projection", NULL, 'r', 0, 0, 0, 4},
+    {"pixtral", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
+    {"lightonocr", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
 };
 
 /* [in][out] in the file becomes [out][in]. */
@@ -447,7 +449,7 @@ static void read_projector(double_vision *m, gguf_file f)
             kind = &vision_kinds[i];
     m->merge = kind->merge;
     if (m->merge > 1) m->merge = size_of(f, v, "projector.scale_factor", m->merge);
-    if (m->merge > 1) m->merge = size_of(f, v, "spatial_merge_size", m->merge);
+    if (m->merge > 1 || kind->rope) m->merge = size_of(f, v, "spatial_merge_size", m->merge);
     side = (m->tile_px / m->patch_px + m->merge - 1) / m->merge;
     m->tokens = side * side;
     m->place = m->class_token && kind->place == 's' ? 'r' : kind->place;
@@ -500,7 +502,8 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
     m->positions = tensor(f, "v.position_embd", ".weight", ne);
     m->table_side = (size_t)(sqrt((double)ne[1]) + 0.5);
     m->pre = norm_of(f, "v.pre_ln");
-    m->post = norm_of(f, "v.post_ln");
+    m->post = norm_of(f, m->rope == 'n' ? "mm.input_norm" : "v.post_ln");
+    if (m->rope == 'n') m->merger = linear_of(f, "mm.patch_merger");
     m->blocks = calloc(m->n_layer, sizeof *m->blocks);
     if (m->blocks == NULL) abort();
     for (i = 0; i < m->n_layer; i++)
@@ -511,7 +514,7 @@ void double_vision_close(double_vision *m)
 {
     size_t i;
     free_linear(&m->patch), free_linear(&m->twin);
-    free_linear(&m->first), free_linear(&m->second);
+    free_linear(&m->first), free_linear(&m->second), free_linear(&m->merger);
     free_norm(&m->pre), free_norm(&m->post), free_norm(&m->merged);
     for (i = 0; i < m->deep_count; i++) {
         free_norm(&m->deep[i].norm);
@@ -613,7 +616,8 @@ static void embed(frame *p, const uint8_t *rgb)
 }
 
 /* Turns the pairs (i, i + d/2) of every head: the first half of them by the patch's row, the
- * second by its column. */
+ * second by its column; or in Pixtral the pairs (2i, 2i + 1), those of columns slower by half a
+ * step. */
 static void turn_by_place(const frame *p, double *x)
 {
     const double_vision *m = p->m;
@@ -621,10 +625,12 @@ static void turn_by_place(const frame *p, double *x)
     for (t = 0; t < p->columns * p->lines; t++)
         for (h = 0; h < m->n_head; h++)
             for (i = 0; i < d / 2; i++) {
-                double *a = x + t * m->width + h * d + i, *b = a + d / 2;
-                size_t at = i < d / 4 ? t / p->columns : t % p->columns;
-                double angle =
-                    (double)at * pow(10000, -4.0 * (double)(i % (d / 4)) / (double)d);
+                int near = m->rope == 'n', by_column = i >= d / 4;
+                double *a = x + t * m->width + h * d + (near ? 2 * i : i);
+                double *b = near ? a + 1 : a + d / 2;
+                size_t at = by_column ? t % p->columns : t / p->columns;
+                double step = 4.0 * (double)(i % (d / 4)) + (near && by_column ? 2 : 0);
+                double angle = (double)at * pow(10000, -step / (double)d);
                 double turned = *a * cos(angle) - *b * sin(angle);
                 *b = *a * sin(angle) + *b * cos(angle);
                 *a = turned;
@@ -693,20 +699,22 @@ static void vision_block(const frame *p, size_t layer)
     free(in), free(hidden), free(gate);
 }
 
-/* Joins merge x merge neighbours, row by row, or takes their mean; beyond the edge lie zeros.
+/* Joins merge x merge neighbours, row by row or for a merger channel by channel, or takes their
+ * mean; beyond the edge lie zeros.
  * [patches][width] -> [tokens][merge^2 width], or [tokens][width] */
 static double *join(const frame *p, const double *x, size_t width, int average)
 {
     size_t n = p->m->merge, columns = (p->columns + n - 1) / n, lines = (p->lines + n - 1) / n;
-    size_t count = average ? 1 : n * n, t, d, i;
+    size_t count = average ? 1 : n * n, by_channel = p->m->merger.w != NULL, t, d, i;
     double *out = doubles(columns * lines * count * width);
     for (t = 0; t < columns * lines; t++)
         for (d = 0; d < n * n; d++) {
             size_t py = t / columns * n + d / n, px = t % columns * n + d % n;
-            double *at = out + (t * count + (average ? 0 : d)) * width;
+            size_t step = by_channel ? count : 1;
+            double *at = out + t * count * width + (average ? 0 : by_channel ? d : d * width);
             if (py >= p->lines || px >= p->columns) continue;
             for (i = 0; i < width; i++)
-                at[i] +=
+                at[i * step] +=
                     x[(py * p->columns + px) * width + i] / (average ? (double)(n * n) : 1);
         }
     return out;
@@ -724,6 +732,11 @@ static double *project(const frame *p, const double *x, size_t width, const doub
         double *normed = either_norm(norm, joined, tokens, first->in, eps);
         free(joined);
         joined = normed;
+    }
+    if (m->merger.w != NULL) {
+        double *merged = apply(&m->merger, joined, tokens);
+        free(joined);
+        joined = merged;
     }
     hidden = apply(first, joined, tokens);
     free(joined);

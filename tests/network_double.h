@@ -71,7 +71,7 @@ typedef struct double_vision {
                                   * corners, 'n' none                                      */
     int rope, average;
     double eps, merged_eps, mean[3], std[3];
-    double_linear patch, twin, first, second; /* second.w NULL: one layer alone */
+    double_linear patch, twin, first, second, merger; /* second.w NULL: one layer alone */
     double *class_embd, *positions;
     double_norm pre, post, merged;
     double_block *blocks;

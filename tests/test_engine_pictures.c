@@ -244,6 +244,54 @@ static void grid_is_capped_by_the_context(void **state)
     test_drop(&image);
 }
 
+/* Ids of what is queued, a letter each: i of a picture, b and e of Pixtral's markers, . of any
+ * other. */
+static void test_letters(bluelm *e, char *out)
+{
+    int32_t ids[64];
+    int64_t count = bluelm_context_ids(e, ids, 64);
+    assert_true(count > 0 && count < 64);
+    for (int64_t i = 0; i < count; i++)
+        out[i] = ids[i] < 0                       ? 'i'
+                 : ids[i] == TINY_BPE_MARKERS     ? 'b'
+                 : ids[i] == TINY_BPE_MARKERS + 1 ? 'e'
+                                                  : '.';
+    out[count] = 0;
+}
+
+/* Pixtral's rows of tokens have a token between them and another behind the last, where the
+ * vocabulary has them; the engine reads them all. */
+static void rows_of_a_picture_end_in_their_token(void **state)
+{
+    (void)state;
+    static const char *const with[] = {"[IMG_BREAK]", "[IMG_END]", NULL}, *const none[] = {
+                                                                              NULL};
+    for (int i = 0; i < 3; i++) {
+        tiny_llm_config llm = tiny_llm_default();
+        tiny_vision_config vision = tiny_vision_default();
+        bluelm_config c = {.context_tokens = 64, .chat_template = "chatml", .chunk_tokens = 4};
+        bluelm_image image = aid_picture(40, 56, 0, 1); /* 3 x 4 tokens of 16 px */
+        bluelm_tile_grid grid;
+        char letters[64];
+        llm.byte_bpe = 1, llm.no_template = 1, llm.markers = i ? with : none;
+        vision.projector = i == 2 ? TINY_LIGHTONOCR : TINY_PIXTRAL;
+        vision.image_px = 64;
+        aid_model m = aid_model_make(&llm, &vision);
+        aid_engine e = aid_engine_make(&m, &c, NULL);
+        assert_int_equal(bluelm_add_image(e.engine, &image, &grid, NULL), 1);
+        assert_int_equal(grid.tokens, 12);
+        test_letters(e.engine, letters);
+        assert_string_equal(letters, i == 1 ? "iiibiiibiiibiiie" : "iiiiiiiiiiii");
+        static aid_answer answer;
+        aid_ask(e.engine, 3, &answer);
+        assert_int_equal(answer.code, 0);
+        assert_true(answer.count > 0);
+        aid_engine_free(&e);
+        aid_model_free(&m);
+        test_drop(&image);
+    }
+}
+
 static void test_bad_rows(bluelm *e)
 {
     static const uint8_t pixel[3];
@@ -368,6 +416,7 @@ int main(void)
         cmocka_unit_test(picture_may_be_freed_once_it_is_encoded),
         cmocka_unit_test(encoded_picture_equals_its_rows),
         cmocka_unit_test(grid_is_capped_by_the_context),
+        cmocka_unit_test(rows_of_a_picture_end_in_their_token),
         cmocka_unit_test(bad_picture_is_an_error_and_leaves_no_trace),
         cmocka_unit_test(one_picture_as_one_tile_has_its_own_call),
     };

@@ -497,11 +497,64 @@ static void test_bounded(const blm_tile_rule *r, uint32_t w, uint32_t h, uint32_
                      most.side_px);
 }
 
+/* Pixtral's processor, as its authors write it: the longer side to the edge if it is above, cut
+ * to whole pixels, then up to whole tokens. */
+static uint32_t test_edge_side(uint32_t side, uint32_t longer, uint32_t edge, uint32_t align)
+{
+    double ratio = (double)longer / edge;
+    if (ratio > 1) side = (uint32_t)floor((double)side / ratio);
+    return side ? ((side - 1) / align + 1) * align : align;
+}
+
+static void a_longest_edge_shrinks_and_never_enlarges(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t image_px, merge, own_px, w, h, out_w, out_h;
+    } cases[] = {
+        {1540, 2, 0, 640, 480, 644, 504},       {1540, 2, 0, 1540, 1540, 1540, 1540},
+        {1540, 2, 0, 4000, 3000, 1540, 1176},   {1540, 2, 0, 1, 1, 28, 28},
+        {1540, 2, 0, 5000, 1, 1540, 28},        {1024, 0, 0, 2048, 1000, 1036, 504},
+        {1540, 2, 1024, 4000, 3000, 1036, 784},
+    };
+    unsigned seed = (unsigned)time(NULL);
+    printf("seed %u\n", seed);
+    srand(seed);
+    for (size_t i = 0; i < BLM_COUNT_OF(cases); i++) {
+        uint32_t align = 14 * (cases[i].merge ? cases[i].merge : 1);
+        uint32_t edge = cases[i].own_px ? cases[i].own_px : cases[i].image_px;
+        test_file f;
+        blm_tile_rule r;
+        bluelm_tile_grid g;
+        test_begin(&f, i % 2 ? "lightonocr" : "pixtral", cases[i].image_px);
+        test_key_u32(&f, "clip.vision.patch_size", 14);
+        if (cases[i].merge) test_key_u32(&f, "clip.vision.spatial_merge_size", cases[i].merge);
+        if (cases[i].own_px)
+            test_key_u32(&f, "clip.vision.preproc_image_size", cases[i].own_px);
+        assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+        assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == align);
+        assert_true(r.longest_edge_px == edge && r.tile_px == 16 * align);
+        assert_int_equal(blm_tile_choose(&r, cases[i].w, cases[i].h, UINT32_MAX, &g, NULL), 1);
+        assert_int_equal(g.tile_width_px, cases[i].out_w);
+        assert_int_equal(g.tile_height_px, cases[i].out_h);
+        assert_int_equal(g.tokens, cases[i].out_w / align * (cases[i].out_h / align));
+        for (int k = 0; k < 20000; k++) {
+            uint32_t w = (uint32_t)test_side(), h = (uint32_t)test_side();
+            uint32_t longer = BLM_MAX(w, h);
+            assert_int_equal(blm_tile_choose(&r, w, h, UINT32_MAX, &g, NULL), 1);
+            if (g.tile_width_px != test_edge_side(w, longer, edge, align) ||
+                g.tile_height_px != test_edge_side(h, longer, edge, align))
+                fail_msg("%ux%u: %ux%u", w, h, g.tile_width_px, g.tile_height_px);
+        }
+    }
+}
+
 static void no_picture_exceeds_the_bounds(void **state)
 {
     (void)state;
     static const char *const projectors[] = {
-        "lfm2", "idefics3", "internvl", "qwen2vl_merger", "qwen3vl_merger", "gemma3", "mlp"};
+        "lfm2",           "idefics3", "internvl", "qwen2vl_merger",
+        "qwen3vl_merger", "gemma3",   "mlp",      "pixtral"};
     unsigned seed = (unsigned)time(NULL);
     printf("seed %u\n", seed);
     srand(seed);
@@ -511,7 +564,7 @@ static void no_picture_exceeds_the_bounds(void **state)
         bluelm_config config = {0};
         if (i % 3 == 0) config.tile_rule = (uint32_t)rand() % 5;
         if (i % 4 == 0) config.max_tiles = 1 + (uint32_t)rand() % 20;
-        test_begin(&f, projectors[i % 7], i % 2 ? 256 : 16 * (1 + (uint32_t)rand() % 64));
+        test_begin(&f, projectors[i % 8], i / 8 % 2 ? 256 : 16 * (1 + (uint32_t)rand() % 64));
         test_key_u32(&f, "clip.vision.patch_size", 16);
         if (i % 5 == 0) test_key_u32(&f, "clip.vision.image_max_pixels", 1024u << rand() % 14);
         assert_int_equal(test_read(&f, &config, &r, NULL), 0);
@@ -747,6 +800,7 @@ int main(void)
         cmocka_unit_test(a_grid_cut_down_by_the_room_says_so),
         cmocka_unit_test(a_dynamic_picture_shrinks_into_any_room),
         cmocka_unit_test(dynamic_sizes_agree_with_a_rewrite_to_the_last_bit_of_a_root),
+        cmocka_unit_test(a_longest_edge_shrinks_and_never_enlarges),
         cmocka_unit_test(no_picture_exceeds_the_bounds),
         cmocka_unit_test(projectors_have_their_own_rules),
         cmocka_unit_test(families_have_their_authors_preprocessing),

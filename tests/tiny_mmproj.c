@@ -37,6 +37,8 @@ static const struct tower_kind {
     {"qwen2.5o", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0},
     {"qwen3vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 0, 0, 0},
     {"gemma3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"pixtral", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
+    {"lightonocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
 };
 
 static uint32_t merge_of(const tiny_vision_config *c)
@@ -191,6 +193,13 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
         vector(w, "mm.soft_emb_norm.weight", c->width, 1);
         break;
     case TINY_PROJECTORS:
+        break;
+    case TINY_PIXTRAL:
+    case TINY_LIGHTONOCR:
+        if (c->input_norm) vector(w, "mm.input_norm.weight", c->width, 1);
+        if (in != c->width) matrix(w, "mm.patch_merger.weight", c->type, in, c->width, 1);
+        linear(w, kind->first, c->type, c->width, hidden);
+        linear(w, kind->second, c->type, hidden, c->n_embd);
         break;
     case TINY_INTERNVL:
     case TINY_QWEN2VL:

@@ -143,6 +143,8 @@ typedef enum tiny_projector {
     TINY_QWEN25O,
     TINY_QWEN3VL,
     TINY_GEMMA3,
+    TINY_PIXTRAL,
+    TINY_LIGHTONOCR,
     TINY_PROJECTORS
 } tiny_projector;
 typedef enum tiny_activation { TINY_GELU, TINY_SILU, TINY_QUICK_GELU } tiny_activation;
@@ -152,13 +154,14 @@ typedef struct tiny_vision_config {
     uint32_t width, n_head, n_layer, n_ff;
     uint32_t n_embd;     /* width of the language model                               */
     uint32_t hidden;     /* of the two-layer projectors; 0: n_embd                    */
-    uint32_t merge;      /* patches joined along a side; 0: 2, mlp always 1           */
+    uint32_t merge;      /* patches joined along a side; 0: 2, mlp always 1. pixtral: 1 has
+                             no matrix for what is joined                            */
     uint32_t type;       /* attention, ffn_up and projector matrices                  */
     uint32_t down_type;  /* ffn_down                                                  */
     uint32_t patch_type; /* v.patch_embd: F32 or F16                                  */
     tiny_projector projector;
     tiny_activation activation;
-    int input_norm; /* mm.input_norm, lfm2 only                                       */
+    int input_norm; /* mm.input_norm, lfm2 and pixtral                                */
     int clip;       /* as in CLIP: a class embedding, a norm before the blocks and none
                        after them, no bias of the patches                             */
     int old_names;  /* ffn_up is named ffn_down and the other way round               */

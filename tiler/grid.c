@@ -311,6 +311,23 @@ static void blm_dynamic_raise(const blm_tile_rule *r, const uint32_t sides[2], u
     }
 }
 
+static int blm_dynamic_has_edge(const blm_tile_rule *r)
+{
+    return r->rule == BLM_TILES_DYNAMIC && r->longest_edge_px;
+}
+
+/* The longer side to an edge at most, both sides up to multiples. Source: Pixtral's image
+ * processor. */
+static void blm_dynamic_edge(const blm_tile_rule *r, const uint32_t sides[2], uint32_t out[2])
+{
+    double ratio = blm_exact((double)BLM_MAX(sides[0], sides[1]) / r->longest_edge_px);
+    for (int i = 0; i < 2; i++) {
+        uint32_t side = ratio > 1 ? (uint32_t)blm_exact(sides[i] / ratio) : sides[i];
+        out[i] = (side + r->align_px - 1) / r->align_px * r->align_px;
+    }
+    blm_dynamic_clamp(r, out);
+}
+
 /* Both sides to the nearest multiple; when the area is then out of bounds, the picture
  * scaled to the bound. Source: Qwen2-VL's smart_resize. */
 static void blm_dynamic_size(const blm_tile_rule *r, const uint32_t sides[2], uint32_t out[2])
@@ -337,7 +354,7 @@ static void blm_dynamic_fit(const blm_tile_rule *r, const uint32_t sides[2], uin
                             uint32_t out[2])
 {
     if (r->max_own_tokens) room = BLM_MIN(room, r->max_own_tokens);
-    blm_dynamic_size(r, sides, out);
+    (blm_dynamic_has_edge(r) ? blm_dynamic_edge : blm_dynamic_size)(r, sides, out);
     if (blm_dynamic_tokens(r, out) <= room) return;
     blm_dynamic_cut(r, sides, room * r->align_px * r->align_px, out);
     blm_dynamic_clamp(r, out);
@@ -534,6 +551,10 @@ static uint64_t blm_dynamic_most_tokens(const blm_tile_rule *r)
     uint64_t raised =
         (uint64_t)blm_tile_isqrt(least * ratio) + least + (uint64_t)blm_tile_isqrt(least) + 2;
     most = BLM_MAX(BLM_MAX(most, narrow), raised);
+    if (blm_dynamic_has_edge(r)) {
+        uint64_t side = ((uint64_t)r->longest_edge_px + r->align_px - 1) / r->align_px;
+        most = side * side;
+    }
     return r->max_own_tokens ? BLM_MIN(most, r->max_own_tokens) : most;
 }
 

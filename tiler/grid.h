@@ -38,7 +38,7 @@ typedef struct blm_tile_rule {
     uint32_t max_columns, max_rows; /* candidates 1..max_columns x 1..max_rows             */
     uint32_t min_local_tiles;       /* fewest and most of them in a grid                   */
     uint32_t max_local_tiles;
-    uint32_t longest_edge_px; /* idefics3                                            */
+    uint32_t longest_edge_px; /* idefics3; of a size of its own: 0, or what it is shrunk to  */
     /* A size of its own: sides are multiples of align_px, a token is align_px squared. */
     uint32_t align_px, patch_px;
     uint32_t min_pixels, max_pixels; /* its area, 1.., where the rounding of sides allows   */

@@ -52,17 +52,12 @@ typedef struct bench_precision {
 } bench_precision;
 
 static const bench_precision bench_logits[] = {
-    {"llama", "1.5e-2", "2.4e-4"},
-    {"qwen2", "1.7e-2", "2.1e-4"},
-    {"qwen2vl", "1.3e-2", "1.9e-4"},
-    {"qwen3", "1.3e-2", "2.0e-4"},
-    {"qwen3vl", "1.3e-2", "2.2e-4"},
-    {"qwen35", "1.4e-2", "8.3e-5"},
-    {"lfm2", "2.0e-2", "1.2e-4"},
-    {"gemma3", "1.8e-2", "4.9e-4"},
-    {"phi3", "1.4e-2", "3.5e-4"},
-    {"granite", "5.6e-3", "5.2e-5"},
-    {NULL, "", ""},
+    {"llama", "1.5e-2", "2.4e-4"},    {"qwen2", "1.7e-2", "2.1e-4"},
+    {"qwen2vl", "1.3e-2", "1.9e-4"},  {"qwen3", "1.3e-2", "2.0e-4"},
+    {"qwen3vl", "1.3e-2", "2.2e-4"},  {"qwen35", "1.4e-2", "8.3e-5"},
+    {"lfm2", "2.0e-2", "1.2e-4"},     {"gemma3", "1.8e-2", "4.9e-4"},
+    {"mistral3", "1.5e-2", "2.4e-4"}, {"phi3", "1.4e-2", "3.5e-4"},
+    {"granite", "5.6e-3", "5.2e-5"},  {NULL, "", ""},
 };
 
 /* The last is the worst of random towers, for those without such a reference. */

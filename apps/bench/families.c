@@ -99,6 +99,27 @@ static const bench_language bench_qwen3_vl_4b = {QWEN3VL, SHAPE(2560, 36, 32, 8,
 static const bench_language bench_qwen3_5_0_8b = {QWEN35, SHAPE(1024, 24, 8, 2, 256, 3584)};
 static const bench_language bench_qwen3_5_2b = {QWEN35, SHAPE(2048, 24, 8, 2, 256, 6144)};
 
+#define MISTRAL                                                                                \
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'system' %}"         \
+    "{{ '[SYSTEM_PROMPT]' + message['content'] + '[/SYSTEM_PROMPT]' }}{% elif "                \
+    "message['role'] == 'user' %}{{ '[INST]' + message['content'] + '[/INST]' }}{% else %}"    \
+    "{{ message['content'] + '</s>' }}{% endif %}{% endfor %}"
+static const bench_language bench_ministral3_3b = {
+    SHAPE(3072, 26, 32, 8, 128, 9216),
+    .arch = "mistral3",
+    .features = BENCH_FFN_NORM,
+    .n_vocab = 131072,
+    .context = 262144,
+    .rope_base = 1e6f,
+    .eps = 1e-5f,
+    .words = BENCH_BYTE_WORDS,
+    .pre = "tekken",
+    .specials = "<unk>,<s>,</s>,[INST],[/INST],[SYSTEM_PROMPT],[/SYSTEM_PROMPT],[IMG],"
+                "[IMG_BREAK],[IMG_END]",
+    .bos = "<s>",
+    .eos = "</s>",
+    .chat = MISTRAL};
+
 #define LFM2                                                                                   \
     .arch = "lfm2", .features = BENCH_HEAD_NORMS | BENCH_FFN_NORM, .n_vocab = 65536,           \
     .context = 128000, .rope_base = 1e6f, .eps = 1e-5f,                                        \
@@ -221,6 +242,11 @@ static const bench_tower bench_qwen2_vl = {
 static const bench_tower bench_qwen2_5_vl = {
     "qwen2.5vl_merger", QWEN2_TOWER, TOWER(14, 1280, 32, 16, 3420), .window_pattern = 8,
     .features = BENCH_POST_LN | BENCH_TWO_KERNELS | BENCH_APART | BENCH_GATED};
+#define PIXTRAL_TOWER                                                                          \
+    TOWER(14, 1024, 24, 16, 4096), .image_px = 1540, .merge = 2, .features = BENCH_BARE,       \
+                                   .pixels = BENCH_CLIP, .eps = 1e-5f
+static const bench_tower bench_pixtral = {"pixtral", PIXTRAL_TOWER};
+static const bench_tower bench_lightonocr = {"lightonocr", PIXTRAL_TOWER};
 static const bench_tower bench_clip_l = {
     "mlp",       TOWER(14, 1024, 23, 16, 4096), .image_px = 336,
     .merge = 1,  .features = CLIP_FEATURES,     .pixels = BENCH_CLIP,
@@ -270,6 +296,10 @@ static const bench_family bench_families[] = {
      "f16", "turns follow its documented form; its template was not at hand"},
     {"phi-3", "LLaVA-Phi-3 mini (phi3)", &bench_phi3_mini, &bench_clip_l, "q4_k_m", "f16",
      "system text is dropped, as its template does"},
+    {"ministral-3-3b", "Ministral-3 3B", &bench_ministral3_3b, &bench_pixtral, "q4_k_m", "f16",
+     "1,024 tokens at most unless asked; its default system text is not written"},
+    {"lightonocr-1b", "LightOnOCR 1B", &bench_qwen3_0_6b, &bench_lightonocr, "q8_0", "q8_0",
+     "1,024 tokens at most unless asked"},
     {"llava-1.5-7b", "LLaVA-1.5 7B", &bench_llama_7b, &bench_clip_l, "q4_k_m", "f16", NONE},
 };
 

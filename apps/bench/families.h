@@ -34,6 +34,7 @@ enum {
     BENCH_GATED = 1 << 9,
     BENCH_LAYER_SCALE = 1 << 10,
     BENCH_QUICK_GELU = 1 << 11,
+    BENCH_BARE = 1 << 12, /* no biases anywhere, a norm before the blocks, gated */
     BENCH_SIGLIP =
         BENCH_POST_LN | BENCH_POSITIONS | BENCH_PATCH_BIAS | BENCH_APART | BENCH_NORM_BIAS
 };

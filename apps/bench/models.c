@@ -151,7 +151,21 @@ static const bench_spec bench_vision_specs[] = {
     BIASED("ffn_down", 0, S_FFN, S_WIDTH),
 };
 
+/* Of a tower without biases. */
+static const bench_spec bench_bare_specs[] = {
+    VECTOR("ln1.weight", 0, S_WIDTH, 1),
+    MATRIX("attn_q.weight", 0, S_WIDTH, S_WIDTH),
+    MATRIX("attn_k.weight", 0, S_WIDTH, S_WIDTH),
+    MATRIX("attn_v.weight", 0, S_WIDTH, S_WIDTH),
+    MATRIX("attn_out.weight", 0, S_WIDTH, S_WIDTH),
+    VECTOR("ln2.weight", 0, S_WIDTH, 1),
+    MATRIX("ffn_gate.weight", 0, S_WIDTH, S_FFN),
+    MATRIX("ffn_up.weight", 0, S_WIDTH, S_FFN),
+    MATRIX("ffn_down.weight", 0, S_FFN, S_WIDTH),
+};
+
 static const bench_spec bench_before_specs[] = {
+    VECTOR("v.pre_ln.weight", BENCH_BARE, S_WIDTH, 1),
     VECTOR("v.patch_embd.bias", BENCH_PATCH_BIAS, S_WIDTH, 0),
     VECTOR("v.class_embd", BENCH_CLASS, S_WIDTH, 0.02f),
     {"v.position_embd.weight", BENCH_POSITIONS, S_WIDTH, S_POSITIONS, R_FLOATS, 0.01f},
@@ -188,6 +202,11 @@ static const bench_spec bench_gemma3_specs[] = {
 static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_MERGED, S_EMBD),
                                              BIASED("mm.2", 0, S_EMBD, S_EMBD)};
 
+static const bench_spec bench_pixtral_specs[] = {
+    VECTOR("mm.input_norm.weight", 0, S_WIDTH, 1),
+    MATRIX("mm.patch_merger.weight", 0, S_MERGED, S_WIDTH),
+    MATRIX("mm.1.weight", 0, S_WIDTH, S_EMBD), MATRIX("mm.2.weight", 0, S_EMBD, S_EMBD)};
+
 typedef struct bench_list {
     const bench_spec *at;
     size_t count;
@@ -205,6 +224,8 @@ static bench_list bench_projector_specs(const bench_tower *t)
         {"qwen2.5vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
         {"qwen3vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
         {"gemma3", {bench_gemma3_specs, COUNT(bench_gemma3_specs)}},
+        {"pixtral", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
+        {"lightonocr", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
         {"mlp", {bench_mlp_specs, COUNT(bench_mlp_specs)}},
     };
     for (size_t i = 0; i < COUNT(lists); i++)
@@ -357,20 +378,24 @@ static void bench_take_deepstack(bench_file *f)
 static void bench_take_mmproj(bench_file *f)
 {
     static const bench_spec newline = VECTOR("model.image_newline", 0, S_EMBD, 0.1f);
+    static const bench_spec line_end = VECTOR("v.token_embd.img_break", 0, S_EMBD, 0.1f);
     const bench_tower *t = f->family->tower;
     bench_list projector = bench_projector_specs(t);
+    const bench_list block = t->features & BENCH_BARE
+                                 ? (bench_list){bench_bare_specs, COUNT(bench_bare_specs)}
+                                 : (bench_list){bench_vision_specs, COUNT(bench_vision_specs)};
     char prefix[24];
     bench_mmproj_sizes(f);
     bench_take_specs(f, "", bench_before_specs, COUNT(bench_before_specs), t->features, 0);
     for (uint32_t i = 0; i < t->n_layer; i++) {
         snprintf(prefix, sizeof prefix, "v.blk.%u", (unsigned)i);
-        bench_take_specs(f, prefix, bench_vision_specs, COUNT(bench_vision_specs), t->features,
-                         0);
+        bench_take_specs(f, prefix, block.at, block.count, t->features, 0);
     }
     bench_take_specs(f, "", bench_after_specs, COUNT(bench_after_specs), t->features, 0);
     bench_take_deepstack(f);
     bench_take_specs(f, "", projector.at, projector.count, t->features, 0);
     if (t->grid_tiles) bench_take_specs(f, "", &newline, 1, 0, 0);
+    if (!strcmp(t->projector, "pixtral")) bench_take_specs(f, "", &line_end, 1, 0, 0);
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------------- */
@@ -554,7 +579,7 @@ static void bench_write_projector_keys(bench_file *f)
 {
     const bench_tower *t = f->family->tower;
     bench_writer *w = &f->writer;
-    if (!strncmp(t->projector, "qwen", 4))
+    if (!strncmp(t->projector, "qwen", 4) || t->features & BENCH_BARE)
         bench_key_u32(w, "clip.vision.spatial_merge_size", t->merge);
     else if (t->merge > 1 && strcmp(t->projector, "gemma3"))
         bench_key_u32(w, "clip.vision.projector.scale_factor", t->merge);
@@ -572,7 +597,8 @@ static void bench_write_mmproj_keys(bench_file *f)
     bench_key_string(w, "general.type", "mmproj");
     bench_key_bool(w, "clip.has_vision_encoder", 1);
     bench_key_string(w, "clip.projector_type", t->projector);
-    bench_key_bool(w, t->features & BENCH_GATED ? "clip.use_silu" : "clip.use_gelu",
+    bench_key_bool(w,
+                   t->features & (BENCH_GATED | BENCH_BARE) ? "clip.use_silu" : "clip.use_gelu",
                    !(t->features & BENCH_QUICK_GELU));
     bench_key_u32(w, "clip.vision.image_size", t->image_px);
     bench_key_u32(w, "clip.vision.patch_size", t->patch_px);
