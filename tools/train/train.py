@@ -31,11 +31,13 @@ from export import load_pair
 from network import SIZES, Model, Probes
 from questions import CATEGORIES
 
-TRAIN_SEED, TEST_SEED = 1, 2
+TRAIN_SEED, TEST_SEED, LOOK_SEED = 1, 2, 3
 LOSSES = ("answer", "shape", "colour", "place", "letter left", "letter right")
 # Parts of a stage: end (share of its time), pictures of a rank's batch, learning-rate factor of the encoder and weight
-# of the dense labels. The weights of the categories: colour, shape, count, position, yes/no, word, describe, line,
-# larger, nothing; where a word is written it is always asked for as well.
+# of the dense labels; look, where there is one, is a second batch of each step, of dense labels alone: reading takes more
+# pictures than answering does, and without a question one costs a third. The weights of the categories: colour, shape,
+# count, position, yes/no, word, describe, line, larger, nothing; where a word is written it is always asked for as well.
+READING = dict(batch=24, multi=0.0, plain=0.2, words=0.8, weights=None)
 ASKED = (.10, .10, .20, .12, .08, .06, .06, .16, .07, .05)
 STAGES = (
     dict(peak=1.5e-3, quantise_from=0.75, parts=(
@@ -48,7 +50,8 @@ STAGES = (
         dict(end=1.01, mix=dict(batch=24, multi=0.2, plain=0.3, words=0.28, weights=ASKED), encoder_rate=0.0, probe=0.1),)),
     dict(peak=1e-3, quantise_from=0.7, parts=(
         dict(end=0.12, mix=dict(batch=12, multi=0.0, plain=0.3, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.5),
-        dict(end=1.01, mix=dict(batch=12, multi=0.2, plain=0.35, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.3))),
+        dict(end=1.01, mix=dict(batch=12, multi=0.2, plain=0.35, words=0.35, weights=ASKED), encoder_rate=1.0, probe=0.3,
+             look=READING))),
 )
 WARM_UP_STEPS = 100
 SAVE_EVERY_S = 150
@@ -196,8 +199,8 @@ class Report:
 class Batches:
     """The batches of a rank, one after another; drawn ahead by other processes where there are any."""
 
-    def __init__(self, rank, workers):
-        self.rank, self.ahead = rank, []
+    def __init__(self, seed, rank, workers):
+        self.seed, self.rank, self.ahead = seed, rank, []
         context = multiprocessing.get_context("spawn")
         self.pool = concurrent.futures.ProcessPoolExecutor(workers, context) if workers else None
         self.room = 3 * workers
@@ -205,10 +208,10 @@ class Batches:
     def get(self, step, mix):
         """The batch of a step; with processes drawing ahead its mix may be that of some steps before."""
         if not self.pool:
-            return make_batch(TRAIN_SEED, step, self.rank, mix)
+            return make_batch(self.seed, step, self.rank, mix)
         while len(self.ahead) < self.room:
             at = step + len(self.ahead)
-            self.ahead.append(self.pool.submit(make_batch, TRAIN_SEED, at, self.rank, mix))
+            self.ahead.append(self.pool.submit(make_batch, self.seed, at, self.rank, mix))
         return self.ahead.pop(0).result()
 
     def close(self):
@@ -262,19 +265,28 @@ def train(rank, ranks, meeting, options):
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     flat = flat_gradients(parameters)
     report = Report(options.out, stage, saved, device) if rank == 0 else None
-    batches = Batches(rank, options.workers if device.type == "cuda" else 0)
+    workers = options.workers if device.type == "cuda" else 0
+    batches, looks = Batches(TRAIN_SEED, rank, workers), Batches(LOOK_SEED, rank, workers)
+
+    def scaled(mix):
+        return dict(mix, batch=mix["batch"] * (options.batch_factor if device.type == "cuda" else 1))
+
     started = time.time() - saved
     while state["elapsed"] < 60 * options.minutes:
         progress = state["elapsed"] / (60 * options.minutes)
         part = part_at(stage, progress)
         model.quantise(progress >= STAGES[stage]["quantise_from"])
         rate = set_rate(optimiser, state["step"] - first_step, progress, stage, part)
-        mix = part["mix"] if device.type == "cpu" else dict(part["mix"], batch=part["mix"]["batch"] * options.batch_factor)
-        batch = to_torch(batches.get(state["step"], mix), device)
+        batch = to_torch(batches.get(state["step"], scaled(part["mix"])), device)
         probe, logits, targets = forward(model, batch, stage != 1, stage == 1)
         answer = F.cross_entropy(logits, targets) if logits is not None else torch.zeros((), device=device)
         flat.zero_()
         (answer + part["probe"] * probe.sum()).backward()
+        seen = len(batch["tiles"])
+        if "look" in part:
+            batch = to_torch(looks.get(state["step"], scaled(part["look"])), device)
+            (part["probe"] * forward(model, batch, True)[0].sum()).backward()
+            seen += len(batch["tiles"])
         flat[-2:] = torch.tensor([ranks * (time.time() - started), float(len(stopped))] if rank == 0 else [0.0, 0.0])
         if ranks > 1:
             dist.all_reduce(flat)
@@ -284,15 +296,16 @@ def train(rank, ranks, meeting, options):
         flat *= min(1.0, 1 / (flat.norm().item() + 1e-6))
         optimiser.step()
         state["step"] += 1
-        state["pictures"] += ranks * len(batch["tiles"])
+        state["pictures"] += ranks * seen
         if rank == 0:
-            report.step(model, state, rate, ranks * len(batch["tiles"]), [answer.item()] + probe.tolist())
+            report.step(model, state, rate, ranks * seen, [answer.item()] + probe.tolist())
             if stop or state["elapsed"] - saved >= SAVE_EVERY_S or state["elapsed"] >= 60 * options.minutes:
                 save(options.out, model, optimiser, state)
                 saved = state["elapsed"]
         if stop:
             break
     batches.close()
+    looks.close()
     if rank == 0:
         add_row(os.path.join(options.out, "runs.csv"),
                 ("stage", "size", "train seed", "test seed", "device", "minutes", "seconds", "step", "pictures"),
