@@ -1,27 +1,24 @@
 #!/bin/sh
 # Tests built for aarch64, under QEMU, on a processor with every extension and on one with
-# none; and the demo's answer, which every set of kernels must give as this machine does:
+# none; and the demo's answer, which every set of kernels must give as this machine does; as
+# many at a time as there are processors:
 #
-#     tests/run_arm.sh ARM_BUILD BUILD
+#     tests/run_arm.sh ARM_BUILD BUILD [CPU NAME | CPU demo KERNELS]
 #
 # Exit status: 0 when nothing failed.
 set -u
-arm=${1:?usage: tests/run_arm.sh ARM_BUILD BUILD} build=${2:?usage: tests/run_arm.sh ARM_BUILD BUILD}
+usage='usage: tests/run_arm.sh ARM_BUILD BUILD'
+arm=${1:?$usage} build=${2:?$usage}
 cd "$(dirname "$0")/.."
-log=$arm/run.log failed=0
+shift 2
 
-# run CPU NAME COMMAND...
+# run CPU NAME
 run() {
-    printf '%-12s %-24s ' "$1" "$2"
-    cpu=$1
-    shift 2
-    if qemu-aarch64 -cpu "$cpu" "$@" >"$log" 2>&1; then
-        echo ok
-    else
-        failed=1
-        echo FAILED
-        sed 's/^/    /' "$log"
-    fi
+    log=$arm/run.$1.$2.log word=ok
+    qemu-aarch64 -cpu "$1" "$arm/tests/$2" >"$log" 2>&1 || word="FAILED
+$(sed 's/^/    /' "$log")"
+    printf '%-12s %-24s %s\n' "$1" "$2" "$word"
+    [ "$word" = ok ]
 }
 
 # ask KERNELS COMMAND...: the first question's answer
@@ -36,20 +33,32 @@ ask() {
 # same CPU KERNELS
 same() {
     answer=$(ask "$2" qemu-aarch64 -cpu "$1" "$arm/bluelm" 2>&1)
-    word=ok
-    [ "$answer" = "$expected" ] || { word="FAILED, not '$expected'" failed=1; }
+    expected=$(ask scalar "$build/bluelm") word=ok
+    [ "$answer" = "$expected" ] || word="FAILED, not '$expected'"
     printf '%-12s %-24s %s: %s\n' "$1" "demo, $2" "$word" "$answer"
+    [ "$word" = ok ]
 }
 
-for cpu in max cortex-a53; do
-    for name in check_kernels test_resize test_tiler test_network; do
-        run $cpu $name "$arm/tests/$name"
-    done
-done
-[ -f demo/bluelm-demo.gguf ] || { echo "no demo model: its answer is not compared"; exit $failed; }
-expected=$(ask scalar "$build/bluelm")
-for kernels in scalar neon dotprod i8mm; do
-    same max $kernels
-done
-same cortex-a53 neon
-exit $failed
+case $# in
+3) same "$1" "$3" && exit ;;
+2) run "$1" "$2" && exit ;;
+0)
+    {
+        for cpu in max cortex-a53; do
+            for name in check_kernels test_network test_tiler test_resize; do
+                echo "$cpu $name"
+            done
+        done
+        if [ -f demo/bluelm-demo.gguf ]; then
+            for kernels in scalar neon dotprod i8mm; do
+                echo "max demo $kernels"
+            done
+            echo "cortex-a53 demo neon"
+        else
+            echo "no demo model: its answer is not compared" >&2
+        fi
+    } | xargs -L 1 -P "$(getconf _NPROCESSORS_ONLN)" sh "tests/run_arm.sh" "$arm" "$build"
+    exit
+    ;;
+esac
+exit 1

@@ -11,8 +11,8 @@ set -eu
 build=${1:?usage: tools/size.sh BUILD}
 cd "$(dirname "$0")/.."
 out=$build/size
+rm -rf "$out"
 mkdir -p "$out"
-failed=0
 bare='-ffreestanding -isystem ports/baremetal/include'
 scalar='-DBLUELM_NO_SIMD'
 small="$scalar -DBLUELM_NO_IMAGE_DECODE -DBLUELM_NO_ERROR_TEXT"
@@ -20,27 +20,25 @@ words="$small -DBLUELM_NO_VISION"   # a language model alone
 core="$words -DBLUELM_NO_CHAT"      # and no chat templates
 sees="$small -DBLUELM_NO_LANGUAGE"  # pictures are embedded, and that is all
 
-# row NAME CODE_BAR STACK_BAR FLAGS COMPILER...
-row() {
-    name=$1 code_bar=$2 stack_bar=$3 flags=$4
-    shift 4
-    command -v "$1" >/dev/null || return 0
+# measure ROW NAME CODE_BAR STACK_BAR FLAGS COMPILER...: writes the row into a folder of its own
+measure() {
+    place=$out/$1 name=$2 code_bar=$3 stack_bar=$4 flags=$5
+    shift 5
     stack=-fcallgraph-info=su
     case $1 in *clang*) stack= ;; esac
-    rm -f "$out"/object.*
+    mkdir -p "$place"
     # shellcheck disable=SC2086
-    if ! "$@" -std=c99 -Os -Wall -Wextra $flags $stack -c bluelm.c -o "$out/object.o" \
-        2>"$out/log" || [ -s "$out/log" ]; then
+    if ! "$@" -std=c99 -Os -Wall -Wextra $flags $stack -c bluelm.c -o "$place/object.o" \
+        2>"$place/log" || [ -s "$place/log" ]; then
         echo "$name, $flags:"
-        sed 's/^/    /' "$out/log" | head -n 20
-        failed=1
-        return 0
+        sed 's/^/    /' "$place/log" | head -n 20
+        return 1
     fi
     deepest=-
-    [ -f "$out/object.ci" ] && deepest=$(awk -f tools/stack.awk "$out/object.ci" | cut -d ' ' -f 1)
+    [ -f "$place/object.ci" ] && deepest=$(awk -f tools/stack.awk "$place/object.ci" | cut -d ' ' -f 1)
     left_out=$(for flag in $flags; do echo "$flag"; done | sed -n 's/^-DBLUELM_NO_//p' | paste -s -d ' ')
     # The sections of whatever kind of object; WebAssembly has constants alone in DATA.
-    $size -A "$out/object.o" | awk -v name="$name" -v out="${left_out:-nothing}" \
+    $size -A "$place/object.o" | awk -v name="$name" -v out="${left_out:-nothing}" \
         -v deepest="$deepest" -v code_bar="$code_bar" -v stack_bar="$stack_bar" '
         $1 ~ /^\.?(data$|data\.[^r])/ { data += $2; next }
         $1 ~ /^\.?(bss|tbss)/ { bss += $2; next }
@@ -48,8 +46,19 @@ row() {
         END { printf "%-14s %8d %6d %6d %7s  %s\n", name, text, data, bss, deepest, out
             if (text > code_bar) { print "    above its bar of " code_bar " bytes of code"; above = 1 }
             if (deepest + 0 > stack_bar) { print "    above its bar of " stack_bar " bytes of stack"; above = 1 }
-            exit above }' || failed=1
+            exit above }'
 }
+
+# row NAME CODE_BAR STACK_BAR FLAGS COMPILER...: where the compiler is there; as many at a time as
+# there are processors
+rows=10 running=0
+row() {
+    command -v "$5" >/dev/null || return 0
+    rows=$((rows + 1)) running=$((running + 1))
+    (measure $rows "$@" >"$out/$rows.row" || touch "$out/$rows.failed") &
+    [ $running -lt "$processors" ] || { wait && running=0; }
+}
+processors=$(getconf _NPROCESSORS_ONLN)
 
 printf '%-14s %8s %6s %6s %7s  %s\n' processor code data bss stack 'left out'
 size=size
@@ -78,9 +87,11 @@ if [ -n "$size" ] && command -v clang >/dev/null; then
     row wasm32 230000 0 "--target=wasm32 $bare" clang
     row wasm32 190000 0 "--target=wasm32 $bare $small" clang
 fi
+wait
+cat "$out"/*.row
 
 if [ -f "$build/libbluelm.a" ]; then
     echo "needs from outside:"
     nm -u "$build/libbluelm.a" | awk 'NF == 2 && $1 == "U" { print "  " $2 }'
 fi
-exit $failed
+! ls "$out"/*.failed >/dev/null 2>&1
