@@ -166,7 +166,8 @@ typedef struct aid_progress {
 
 static void aid_check_progress(aid_progress *p, const bluelm_event *event)
 {
-    if (p->done == p->total) p->done = 0;
+    if (p->done == p->total) *p = (aid_progress){0, event->total};
+    aid_must(event->total == p->total, "a total that changes on the way");
     aid_must(event->done > p->done, "progress that does not grow");
     aid_must(event->done <= event->total, "progress beyond its total");
     p->done = event->done;

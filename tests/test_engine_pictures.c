@@ -152,6 +152,24 @@ static void picture_may_be_freed_once_it_is_encoded(void **state)
     aid_engine_free(&e);
 }
 
+/* A million pixels a step; every event tells how many there will be (aid_run checks that), and
+ * the last one that reads also runs the first layer. */
+static void large_picture_is_read_in_several_steps(void **state)
+{
+    (void)state;
+    static aid_answer small, large;
+    bluelm_config c = test_config();
+    c.max_image_width_px = 2048, c.max_tiles = 1;
+    bluelm_image few = aid_picture(100, 50, 0, 1), many = aid_picture(2048, 1100, 0, 2);
+    aid_engine e = aid_engine_default(&c);
+    test_job(e.engine, &few, &small);
+    test_job(e.engine, &many, &large);
+    assert_int_equal(large.encode_steps, small.encode_steps + 2);
+    aid_engine_free(&e);
+    test_drop(&few);
+    test_drop(&many);
+}
+
 /* The rows of an encoded picture, in memory that the decoder uses too. */
 static bluelm_image test_decode(const bluelm_image *image, uint8_t *memory, size_t bytes)
 {
@@ -414,6 +432,7 @@ int main(void)
         cmocka_unit_test(pictures_in_another_order_give_other_logits),
         cmocka_unit_test(every_image_token_is_read_once_in_its_place),
         cmocka_unit_test(picture_may_be_freed_once_it_is_encoded),
+        cmocka_unit_test(large_picture_is_read_in_several_steps),
         cmocka_unit_test(encoded_picture_equals_its_rows),
         cmocka_unit_test(grid_is_capped_by_the_context),
         cmocka_unit_test(rows_of_a_picture_end_in_their_token),

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/name.h"
 #include "gguf_aid.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -424,6 +425,22 @@ static void a_hostile_name_in_an_error_is_cut_and_kept_printable(void **state)
     assert_int_equal(blm_gguf_fail(&g, NULL, BLUELM_E_ARG, "x", NULL, 0, 0, 0), BLUELM_E_ARG);
 }
 
+/* However much is added to it: two bytes too many would lie in its count. */
+static void a_name_ends_within_its_room(void **state)
+{
+    char text[BLM_NAME_BYTES + 1];
+    blm_name name;
+    uint32_t i;
+    (void)state;
+    memset(text, 'x', sizeof text);
+    blm_name_start(&name, "");
+    for (i = 0; i < 5; i++)
+        blm_name_add_string(&name, (blm_string){text, i < 2 ? 40 : sizeof text});
+    assert_int_equal(name.bytes, BLM_NAME_BYTES - 1);
+    assert_memory_equal(name.text, text, BLM_NAME_BYTES - 1);
+    assert_int_equal(name.text[BLM_NAME_BYTES - 1], 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,6 +457,7 @@ int main(void)
         cmocka_unit_test(a_truncated_file_is_refused_at_every_byte),
         cmocka_unit_test(no_byte_of_the_header_can_do_harm),
         cmocka_unit_test(a_hostile_name_in_an_error_is_cut_and_kept_printable),
+        cmocka_unit_test(a_name_ends_within_its_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

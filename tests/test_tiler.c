@@ -660,8 +660,10 @@ static void families_have_their_authors_preprocessing(void **state)
     test_key_u32(&f, "clip.vision.image_size", 560);
     test_key_u32(&f, "clip.vision.patch_size", 14);
     test_key_u32(&f, "clip.vision.image_max_pixels", 802816);
+    test_key_u32(&f, "clip.vision.image_min_pixels", 9408);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == 28 && r.max_pixels == 802816);
+    assert_int_equal(r.min_pixels, 9408);
 }
 
 /* The default, a file's float and a configuration's are one number: 10 pixels and the
