@@ -19,7 +19,6 @@
 /* Keys and a tensor that a model's own writer would not put into it. */
 typedef struct test_extra {
     const char *rule;    /* bluelm.tiling.rule, or NULL                        */
-    uint32_t merge;      /* clip.vision.spatial_merge_size, or 0               */
     uint32_t max_pixels; /* clip.vision.image_max_pixels, or 0                 */
     uint32_t newline;    /* values of v.image_newline, or 0                    */
 } test_extra;
@@ -30,7 +29,6 @@ static void test_put_extra(tiny_writer *w, void *user)
     static const float zeros[64];
     const uint64_t ne = x->newline;
     if (x->rule) tiny_key_string(w, "bluelm.tiling.rule", x->rule);
-    if (x->merge) tiny_key_u32(w, "clip.vision.spatial_merge_size", x->merge);
     if (x->max_pixels) tiny_key_u32(w, "clip.vision.image_max_pixels", x->max_pixels);
     if (x->newline) tiny_tensor(w, "v.image_newline", TINY_F32, 1, &ne, zeros);
 }
@@ -63,8 +61,8 @@ static int test_plan(const aid_model *m, bluelm_error *err)
 
 /* ---- Keys beside each other ------------------------------------------------------------- */
 
-/* Rules of pictures of their own size would hand an encoder more patches than it has memory
- * for, where it takes one size alone or counts a token's patches otherwise. */
+/* Rules of pictures of their own size would hand an encoder that takes one size alone more
+ * patches than it has memory for. */
 static void rule_that_the_encoder_cannot_follow_is_refused(void **state)
 {
     static const struct {
@@ -72,13 +70,9 @@ static void rule_that_the_encoder_cannot_follow_is_refused(void **state)
         int clip; /* a class embedding fixes the size */
         test_extra extra;
     } cases[] = {
-        {TINY_MLP, 1, {.rule = "dynamic"}},
-        {TINY_IDEFICS3, 0, {.rule = "dynamic"}},
-        {TINY_INTERNVL, 0, {.rule = "lfm2"}},
-        {TINY_GEMMA3, 0, {.rule = "lfm2"}},
+        {TINY_MLP, 1, {.rule = "dynamic"}},   {TINY_IDEFICS3, 0, {.rule = "dynamic"}},
+        {TINY_INTERNVL, 0, {.rule = "lfm2"}}, {TINY_GEMMA3, 0, {.rule = "lfm2"}},
         {TINY_LFM2, 1, {.rule = "dynamic"}},
-        {TINY_LFM2, 0, {.rule = "lfm2", .merge = 1}},
-        {TINY_LFM2, 0, {.rule = "lfm2", .merge = 16}},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -171,6 +165,74 @@ static void rows_that_see_each_other_and_fill_no_chunk_are_refused(void **state)
     aid_model_free(&m);
 }
 
+/* ---- Numbers of a tiling rule ------------------------------------------------------------ */
+
+/* A key of 32 bits, or a list of candidates of one number. */
+typedef struct test_tiling {
+    const char *key;
+    uint32_t value, listed;
+} test_tiling;
+
+static void test_put_tiling(tiny_writer *w, void *user)
+{
+    const test_tiling *t = user;
+    if (!t->listed) {
+        tiny_key_u32(w, t->key, t->value);
+        return;
+    }
+    tiny_key_array(w, t->key, TINY_KEY_I32, t->listed);
+    for (uint32_t i = 0; i < t->listed; i++)
+        tiny_put_u32(&w->keys, t->value);
+}
+
+static void numbers_of_tiling_do_no_harm(void **state)
+{
+    static const struct {
+        tiny_projector projector;
+        const char *key;
+        uint32_t listed;
+    } keys[] = {
+        {TINY_LFM2, "bluelm.tiling.max_columns", 0},
+        {TINY_LFM2, "bluelm.tiling.max_rows", 0},
+        {TINY_LFM2, "bluelm.tiling.max_local_tiles", 0},
+        {TINY_LFM2, "bluelm.tiling.pad_color", 0},
+        {TINY_IDEFICS3, "clip.vision.preproc_image_size", 0},
+        {TINY_INTERNVL, "clip.vision.preproc_min_tiles", 0},
+        {TINY_INTERNVL, "clip.vision.preproc_max_tiles", 0},
+        {TINY_INTERNVL, "bluelm.tiling.max_local_tiles", 0},
+        {TINY_QWEN2VL, "clip.vision.image_min_pixels", 0},
+        {TINY_QWEN2VL, "clip.vision.image_max_pixels", 0},
+        {TINY_PIXTRAL, "clip.vision.preproc_image_size", 0},
+        {TINY_PIXTRAL, "clip.vision.spatial_merge_size", 0},
+        {TINY_MLP, "clip.vision.image_grid_pinpoints", 1},
+        {TINY_MLP, "clip.vision.image_grid_pinpoints", 2},
+        {TINY_MLP, "clip.vision.image_grid_pinpoints", 1000},
+    };
+    static const uint32_t values[] = {0,     1,     5,           64,          128,        1024,
+                                      65535, 65536, 0x7FFFFFFFu, 0x80000000u, 0xFFFFFFFFu};
+    uint32_t refused = 0, held = 0;
+    (void)state;
+    const tiny_llm_config llm = test_llm("llama");
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+            test_tiling tiling = {keys[k].key, values[v], keys[k].listed};
+            tiny_vision_config vision = test_vision(keys[k].projector, NULL);
+            vision.extra = test_put_tiling, vision.extra_user = &tiling;
+            aid_model m = aid_model_make(&llm, &vision);
+            hostile_job job = {.weights = m.weights, .max_steps = 12};
+            job.config.context_tokens = 200;
+            job.config.max_image_width_px = 128;
+            job.picture_width = 60, job.picture_height = 20;
+            if (hostile_run(&job) < 0)
+                refused++;
+            else
+                held++;
+            aid_model_free(&m);
+        }
+    print_message("%u refused, %u held\n", (unsigned)refused, (unsigned)held);
+    assert_true(refused > 60 && held > 25);
+}
+
 /* ---- RoPE ------------------------------------------------------------------------------- */
 
 /* A float key of a model whose positions are stretched, with the value it should have. */
@@ -243,6 +305,29 @@ static void numbers_of_rope_do_no_harm(void **state)
             assert_true(test_run_stretch(plain, values[v], 1e-5f) < 0 || !unsound);
             assert_true(test_run_stretch(plain, 10000, values[v]) < 0 || !unsound);
         }
+}
+
+/* Both kinds of factors, of a number of pairs. */
+static void test_put_factors(tiny_writer *w, void *user)
+{
+    const uint64_t ne = *(const uint32_t *)user;
+    static const float ones[64] = {1};
+    tiny_tensor(w, "rope_factors_long.weight", TINY_F32, 1, &ne, ones);
+    tiny_tensor(w, "rope_factors_short.weight", TINY_F32, 1, &ne, ones);
+}
+
+static void factors_of_another_number_than_pairs_are_refused(void **state)
+{
+    (void)state;
+    tiny_llm_config llm = test_llm("phi3");
+    const uint32_t pairs = llm.n_embd / llm.n_head / 2;
+    for (uint32_t count = 1; count < 3 * pairs; count++) {
+        llm.extra = test_put_factors, llm.extra_user = &count;
+        aid_model m = aid_model_make(&llm, NULL);
+        hostile_job job = {.weights = m.weights, .max_steps = 6};
+        assert_int_equal(hostile_run(&job), count == pairs ? 0 : BLUELM_E_FORMAT);
+        aid_model_free(&m);
+    }
 }
 
 /* ---- Configuration ------------------------------------------------------------------------ */
@@ -318,6 +403,8 @@ static void pictures_of_one_line_do_no_harm(void **state)
         {TINY_INTERNVL, 0, {.rule = NULL}},
         {TINY_GEMMA3, 0, {.rule = NULL}},
         {TINY_QWEN2VL, 0, {.max_pixels = 65536}},
+        {TINY_PIXTRAL, 0, {.rule = NULL}},
+        {TINY_PIXTRAL, 0, {.rule = "relaxed"}},
     };
     static const uint32_t sizes[][2] = {{1, 1}, {1, 4096}, {4096, 1}, {2, 2000}, {2000, 2}};
     (void)state;
@@ -345,7 +432,9 @@ int main(void)
         cmocka_unit_test(class_embedding_without_positions_is_refused),
         cmocka_unit_test(embedding_a_picture_larger_than_any_tile_is_refused),
         cmocka_unit_test(rows_that_see_each_other_and_fill_no_chunk_are_refused),
+        cmocka_unit_test(numbers_of_tiling_do_no_harm),
         cmocka_unit_test(numbers_of_rope_do_no_harm),
+        cmocka_unit_test(factors_of_another_number_than_pairs_are_refused),
         cmocka_unit_test(configuration_at_the_ends_of_its_fields_does_no_harm),
         cmocka_unit_test(pictures_of_one_line_do_no_harm),
     };
