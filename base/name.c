@@ -41,9 +41,9 @@ BLM_PRIVATE blm_name *blm_name_add_number(blm_name *name, uint64_t number)
 }
 
 BLM_PRIVATE int blm_fail_value(bluelm_error *err, int code, const char *before,
-                               blm_string value, uint64_t need, uint64_t have)
+                               blm_string value)
 {
     blm_subject subject;
     blm_subject_add_string(blm_subject_start(&subject, before), value);
-    return blm_fail(err, code, subject.text, need, have, 0);
+    return blm_fail(err, code, subject.text, 0, 0, 0);
 }

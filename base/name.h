@@ -51,6 +51,6 @@ typedef blm_name blm_subject;
 
 /* Fails with "before + value" as the subject, as in "llm: architecture mamba". */
 BLM_PRIVATE int blm_fail_value(bluelm_error *err, int code, const char *before,
-                               blm_string value, uint64_t need, uint64_t have);
+                               blm_string value);
 
 #endif

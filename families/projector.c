@@ -120,8 +120,7 @@ BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
         *type = (blm_projector_type)i;
         return BLUELM_OK;
     }
-    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.projector_type ", name, 0,
-                          0);
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.projector_type ", name);
 }
 
 /* NAME.weight and, where there is one, NAME.bias, of `cols` columns. */

@@ -82,8 +82,7 @@ BLM_PRIVATE int blm_tensors_all_known(const blm_gguf *g, bluelm_error *err)
 {
     blm_string name;
     if (!blm_gguf_unasked(g, &name)) return BLUELM_OK;
-    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: no layer here runs tensor ", name, 0,
-                          0);
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: no layer here runs tensor ", name);
 }
 
 static int blm_key_u32(const blm_gguf *g, const char *key, uint32_t low, uint32_t high,

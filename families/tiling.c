@@ -103,7 +103,7 @@ static int blm_tile_read_word(const blm_gguf *g, const char *key, const blm_tile
     }
     blm_name before;
     blm_name_add(blm_name_start(&before, key), ": ");
-    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, before.text, s, 0, 0);
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, before.text, s);
 }
 
 /* Reads an integer key within 1..limit. 0 and *out untouched when absent. */

@@ -473,35 +473,6 @@ static void memory_depends_on_the_width_alone(void **state)
     assert_int_equal(blm_image_scratch_bytes(0), 0);
 }
 
-static void the_stated_memory_holds_the_worst_whole_picture(void **state)
-{
-    (void)state;
-    static const uint8_t factors[][4] = {{0x11, 0x11, 0x11, 0x11},
-                                         {0x44, 0x44, 0x44, 0x44},
-                                         {0x22, 0x11, 0x11, 0x22},
-                                         {0x41, 0x14, 0x44, 0x44}};
-    uint8_t header[256];
-    uint64_t need;
-    for (uint32_t longer = 1; longer <= 65535; longer += 1 + longer / 7) {
-        for (uint32_t ratio = 1; ratio <= 16; ratio++) {
-            uint32_t shorter = (longer + ratio - 1) / ratio;
-            if ((uint64_t)longer * shorter >= UINT32_MAX) continue;
-            for (size_t f = 0; f < 2 * BLM_COUNT_OF(factors); f++) {
-                uint32_t width = f & 1 ? longer : shorter, height = f & 1 ? shorter : longer;
-                size_t bytes = test_jpeg_header(header, width, height, 4, factors[f / 2], 1);
-                assert_int_equal(blm_image_need(header, bytes, &need, NULL), 0);
-                uint64_t stated = blm_image_whole_bytes(width * height);
-                if (need > stated)
-                    fail_msg("%ux%u, form %u: need %llu, stated %llu", width, height,
-                             (unsigned)f, (unsigned long long)need, (unsigned long long)stated);
-            }
-        }
-    }
-    printf("1 Mpx: %llu bytes\n", (unsigned long long)blm_image_whole_bytes(1u << 20));
-    assert_true(blm_image_whole_bytes(1u << 20) < 12u << 20);
-    assert_int_equal(blm_image_whole_bytes(0), 0);
-}
-
 static void the_background_shows_through_what_is_transparent(void **state)
 {
     (void)state;
@@ -768,7 +739,6 @@ int main(void)
         cmocka_unit_test(damaged_bytes_do_no_harm),
         cmocka_unit_test(the_worst_png_decodes_in_what_it_says_it_needs),
         cmocka_unit_test(memory_depends_on_the_width_alone),
-        cmocka_unit_test(the_stated_memory_holds_the_worst_whole_picture),
         cmocka_unit_test(the_background_shows_through_what_is_transparent),
         cmocka_unit_test(a_rule_says_what_shows_through),
         cmocka_unit_test(nonsense_in_exif_is_no_orientation),

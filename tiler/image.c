@@ -30,12 +30,6 @@ BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px)
     return 0;
 }
 
-BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
-{
-    (void)max_pixels;
-    return 0;
-}
-
 BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
                                bluelm_error *err)
 {
@@ -174,33 +168,6 @@ BLM_PRIVATE int blm_image_row(blm_image_decoder *d, uint8_t *row_rgb, bluelm_err
     d->failed = d->format->row(d->state, row_rgb, err);
     if (d->failed == 0) d->next_row++;
     return d->failed;
-}
-
-/* The whole root of n, rounded up. */
-static uint64_t blm_image_root(uint64_t n)
-{
-    uint64_t root = 0;
-    for (uint64_t bit = 1 << 16; bit; bit >>= 1)
-        if ((root + bit) * (root + bit) <= n) root += bit;
-    return root + (root * root < n);
-}
-
-/* The longer side of a picture of up to n pixels that is no more than 16 : 1. */
-static uint32_t blm_image_longer_side(uint64_t n)
-{
-    return (uint32_t)BLM_MIN(4 * blm_image_root(n) + 4, 65535);
-}
-
-BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels)
-{
-    if (max_pixels == 0) return 0;
-    uint64_t n = max_pixels, across = blm_image_longer_side(n);
-    /* Sides up to r and r/16 of a picture of n pixels add up to at most 4.25 root(n);
-     * a side rounded to 32 grows by at most 31. */
-    uint64_t padded = n + 31 * (17 * blm_image_root(n) / 4 + 1) + 31 * 31;
-    /* The worst is four components without subsampling, two bytes a coefficient; their
-     * strips are 1 + 8 x 4 rows each at most. */
-    return 8 * padded + 4 * 33 * (across + 31) + blm_image_scratch_bytes((uint32_t)across);
 }
 
 #endif

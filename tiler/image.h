@@ -47,12 +47,6 @@ BLM_PRIVATE int blm_image_check(const void *encoded, size_t bytes, bluelm_error 
  * to max_width_px stored pixels across, of any height. 0 needs 0. */
 BLM_PRIVATE uint64_t blm_image_scratch_bytes(uint32_t max_width_px);
 
-/* Memory, in bytes, that decodes any picture of up to max_pixels, interlaced PNG and JPEG
- * of several scans too, whose sides are no more than 16 : 1 apart: of narrower ones
- * rounding may take more. It is the worst: 8 bytes a pixel, of a progressive CMYK; of
- * usual ones interlaced PNG takes 3, progressive 4:2:0 3 and 4:4:4 6. */
-BLM_PRIVATE uint64_t blm_image_whole_bytes(uint32_t max_pixels);
-
 /* Memory, in bytes, that decodes this picture, at any alignment. Errors: as
  * blm_image_info. */
 BLM_PRIVATE int blm_image_need(const void *encoded, size_t bytes, uint64_t *need,
