@@ -55,9 +55,9 @@ BLM_PRIVATE int blm_input_markup(blm_input *in, const char *text, size_t bytes,
     return BLUELM_OK;
 }
 
-static int blm_input_no_room(const blm_input *in, uint64_t more, bluelm_error *err)
+static int blm_input_no_room(const blm_input *in, uint64_t added, bluelm_error *err)
 {
-    return blm_fail(err, BLUELM_E_CONTEXT, "context", in->count + more, in->capacity, 0);
+    return blm_fail(err, BLUELM_E_CONTEXT, "context", in->count + added, in->capacity, 0);
 }
 
 BLM_PRIVATE int blm_input_tokens(blm_input *in, int32_t token, uint32_t count,

@@ -154,7 +154,7 @@ BLM_COLD static int blm_language_row(blm_language_file *f, bluelm_error *err)
         f->row = &blm_architectures[i];
         if (blm_string_is(name, f->row->name)) return BLUELM_OK;
     }
-    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: architecture ", name, 0, 0);
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, "llm: architecture ", name);
 }
 
 /* ---- Sizes ------------------------------------------------------------------------------- */

@@ -42,7 +42,7 @@ static int blm_rope_scaling(blm_rope_file *f, bluelm_error *err)
         return BLUELM_OK;
     }
     blm_subject_add(blm_subject_add(blm_subject_start(&subject, "llm: "), key.text), " ");
-    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, subject.text, type, 0, 0);
+    return blm_fail_value(err, BLUELM_E_UNSUPPORTED, subject.text, type);
 }
 
 /* What the positions are divided by; scale_linear is the name of before. */
@@ -62,16 +62,16 @@ static float blm_yarn_size(float scale, float weight)
     return scale <= 1 ? 1 : 0.1f * weight * blm_logf(scale) + 1;
 }
 
-/* The magnitude of what is turned grows with the stretch, unless the file has its own. */
+/* The magnitude of what is rotated grows with the stretch, unless the file has its own. */
 static int blm_yarn_read(blm_rope_file *f, bluelm_error *err)
 {
-    static const char more[] = ".rope.scaling.yarn_log_multiplier";
+    static const char weight_key[] = ".rope.scaling.yarn_log_multiplier";
     float own = 0, weight = 0;
     blm_name key;
     int code;
     f->fast = 32;
     f->slow = f->mix = 1;
-    blm_name_add(blm_name_start(&key, f->kind->arch), more);
+    blm_name_add(blm_name_start(&key, f->kind->arch), weight_key);
     if ((code = blm_rope_f32(f, ".rope.scaling.yarn_beta_fast", &f->fast, err)) < 0 ||
         (code = blm_rope_f32(f, ".rope.scaling.yarn_beta_slow", &f->slow, err)) < 0 ||
         (code = blm_rope_f32(f, ".rope.scaling.yarn_ext_factor", &f->mix, err)) < 0 ||
@@ -85,15 +85,15 @@ static int blm_yarn_read(blm_rope_file *f, bluelm_error *err)
     return BLUELM_OK;
 }
 
-/* The pair that turns `turns` times within the original context; a fraction. */
-static double blm_yarn_pair(const blm_rope_file *f, uint32_t n_rot, float turns)
+/* The pair that rotates `rotations` times within the original context; a fraction. */
+static double blm_yarn_pair(const blm_rope_file *f, uint32_t n_rot, float rotations)
 {
-    double most = (double)f->original_tokens / ((double)turns * 6.283185307179586);
+    double most = (double)f->original_tokens / ((double)rotations * 6.283185307179586);
     return n_rot * blm_log(most) / (2 * blm_log((double)f->base));
 }
 
-/* How much of a pair's frequency is kept as it is: all of what turns fast, nothing of what
- * turns slowly, and a ramp between them. */
+/* How much of a pair's frequency is kept as it is: all of what rotates fast, nothing of
+ * what rotates slowly, and a ramp between them. */
 static double blm_yarn_kept(const blm_rope_file *f, uint32_t n_rot, uint32_t pair)
 {
     double low = blm_yarn_pair(f, n_rot, f->fast), high = blm_yarn_pair(f, n_rot, f->slow);
@@ -148,18 +148,18 @@ static void blm_rope_table(const blm_rope_file *f, uint32_t n_rot, const blm_vec
     }
 }
 
-/* The second table is that of windowed layers, or of those in which nothing turns. */
+/* The second table is that of windowed layers, or of those in which nothing rotates. */
 static void blm_rope_tables(blm_language *m, const blm_rope_file *f, blm_arena *arena)
 {
     uint32_t pairs = m->n_rot / 2;
-    int turns = f->kind->local;
-    m->n_rope = turns || f->kind->some_rest ? 2 : 1;
+    int local = f->kind->local;
+    m->n_rope = local || f->kind->some_rest ? 2 : 1;
     m->rope_frequency = (double *)blm_arena_take(arena, pairs, m->n_rope * sizeof(double));
     if (m->rope_frequency) {
         blm_rope_table(f, m->n_rot, &f->factors, m->rope_frequency);
         for (uint32_t i = 0; m->n_rope == 2 && i < pairs; i++)
             m->rope_frequency[pairs + i] =
-                turns ? blm_pow((double)f->local_base, -2.0 * i / m->n_rot) : 0;
+                local ? blm_pow((double)f->local_base, -2.0 * i / m->n_rot) : 0;
     }
     if (!f->long_factors.data) return;
     m->rope_long_frequency = (double *)blm_arena_take(arena, pairs, sizeof(double));
@@ -167,15 +167,15 @@ static void blm_rope_tables(blm_language *m, const blm_rope_file *f, blm_arena *
         blm_rope_table(f, m->n_rot, &f->long_factors, m->rope_long_frequency);
 }
 
-/* Whether the file says that nothing turns. */
+/* Whether the file says that nothing rotates. */
 static int blm_rope_rests(const blm_rope_file *f, int *rests, bluelm_error *err)
 {
-    int turns = 1;
+    int finetuned = 1;
     blm_name key;
     if (!f->kind->may_rest) return BLUELM_OK;
     blm_name_add(blm_name_start(&key, f->kind->arch), ".rope.scaling.finetuned");
-    int code = blm_gguf_bool(f->g, key.text, &turns, err);
-    *rests = !turns;
+    int code = blm_gguf_bool(f->g, key.text, &finetuned, err);
+    *rests = !finetuned;
     return code;
 }
 
@@ -218,7 +218,7 @@ BLM_PRIVATE int blm_rope_read(blm_language *m, const blm_gguf *g, const blm_rope
 {
     blm_rope_file f = {
         .g = g, .kind = kind, .base = 10000, .local_base = 10000, .magnitude = 1};
-    float more = 1;
+    float attention = 1; /* of the magnitude */
     int code, rests = 0;
     f.original_tokens = m->trained_context_tokens;
     if ((code = blm_rope_scaling(&f, err)) < 0 ||
@@ -226,13 +226,13 @@ BLM_PRIVATE int blm_rope_read(blm_language *m, const blm_gguf *g, const blm_rope
         (code = blm_rope_f32(&f, ".rope.freq_base_swa", &f.local_base, err)) < 0 ||
         (code = blm_key_maybe_u32(g, kind->arch, ".rope.scaling.original_context_length", 1,
                                   UINT32_MAX, &f.original_tokens, err)) < 0 ||
-        (code = blm_rope_f32(&f, ".rope.scaling.attn_factor", &more, err)) < 0 ||
+        (code = blm_rope_f32(&f, ".rope.scaling.attn_factor", &attention, err)) < 0 ||
         (code = blm_rope_scale(&f, err)) < 0 ||
         (f.scaling == BLM_SCALING_YARN && (code = blm_yarn_read(&f, err)) < 0) ||
         (code = blm_rope_factors(&f, m, err)) < 0 ||
         (code = blm_rope_rests(&f, &rests, err)) < 0)
         return code;
-    m->rope_magnitude = f.magnitude * more;
+    m->rope_magnitude = f.magnitude * attention;
     if (kind->some_rest && m->rope_magnitude != 1) /* what rests would grow with the rest */
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "llm: rope.scaling of resting layers", 0, 1,
                         0);

@@ -6,7 +6,7 @@
 #include "../network/model.h"
 #include "tensors.h"
 
-/* Which pairs of a head turn by a picture's rows and columns: runs of them one after another,
+/* Which pairs of a head rotate by a picture's rows and columns: runs of them one after another,
  * or every third. */
 typedef enum blm_sections {
     BLM_NO_SECTIONS,
@@ -18,8 +18,8 @@ typedef enum blm_sections {
 typedef struct blm_rope_kind {
     const char *arch; /* what the keys begin with                                    */
     int local;        /* windowed layers have a base of their own, and no scaling    */
-    int may_rest;     /* rope.scaling.finetuned false: nothing turns                 */
-    int some_rest;    /* in some layers nothing turns                                */
+    int may_rest;     /* rope.scaling.finetuned false: nothing rotates                 */
+    int some_rest;    /* in some layers nothing rotates                                */
     blm_sections sections;
 } blm_rope_kind;
 

@@ -458,12 +458,12 @@ BLM_PRIVATE const blm_chat_template *blm_chat_recognise(blm_string jinja)
 }
 
 /* The template that a name asks for. */
-static int blm_chat_ask(blm_string name, int code, const blm_chat_template **chat,
-                        bluelm_error *err)
+static int blm_chat_by_name(blm_string name, int code, const blm_chat_template **chat,
+                            bluelm_error *err)
 {
     *chat = blm_chat_named(name);
     if (*chat || blm_string_is(name, "none")) return BLUELM_OK;
-    return blm_fail_value(err, code, "llm: chat template ", name, 0, 0);
+    return blm_fail_value(err, code, "llm: chat template ", name);
 }
 
 BLM_PRIVATE int blm_chat_read(const blm_gguf *g, const char *chosen,
@@ -471,9 +471,9 @@ BLM_PRIVATE int blm_chat_read(const blm_gguf *g, const char *chosen,
 {
     blm_string text;
     *chat = NULL;
-    if (chosen) return blm_chat_ask(blm_chat_string(chosen), BLUELM_E_ARG, chat, err);
+    if (chosen) return blm_chat_by_name(blm_chat_string(chosen), BLUELM_E_ARG, chat, err);
     int found = blm_gguf_string(g, "bluelm.chat.template", &text, err);
-    if (found > 0) return blm_chat_ask(text, BLUELM_E_UNSUPPORTED, chat, err);
+    if (found > 0) return blm_chat_by_name(text, BLUELM_E_UNSUPPORTED, chat, err);
     if (found == 0) found = blm_gguf_string(g, "tokenizer.chat_template", &text, err);
     if (found > 0) *chat = blm_chat_recognise(text);
     return found < 0 ? found : BLUELM_OK;

@@ -41,9 +41,9 @@ static blm_kv_cache *blm_attention_cache(const blm_chunk *c)
     return blm_attention_layer(c)->windowed ? &c->state->window : &c->state->context;
 }
 
-/* One head's query or key: its norm, then its turn. */
-static void blm_attention_turn(const blm_chunk *c, uint32_t token, const blm_vector *norm,
-                               float *x)
+/* One head's query or key: its norm, then its rotation. */
+static void blm_attention_rotate(const blm_chunk *c, uint32_t token, const blm_vector *norm,
+                                 float *x)
 {
     const blm_language *m = c->model;
     const blm_kernels *k = &c->compute->kernels;
@@ -74,13 +74,13 @@ static void blm_attention_store(void *arg, uint32_t part)
         float scale = blm_attention_query_scale(c, t);
         for (uint32_t h = 0; h < m->n_head; h++) {
             float *q = blm_attention_q(c, t, h);
-            blm_attention_turn(c, t, &l->mix.attention.q_norm, q);
+            blm_attention_rotate(c, t, &l->mix.attention.q_norm, q);
             for (uint32_t i = 0; i < m->head_dim; i++)
                 q[i] *= scale;
         }
         for (uint32_t h = 0; h < m->n_head_kv; h++) {
             float *key = blm_attention_k(c, t, h);
-            blm_attention_turn(c, t, &l->mix.attention.k_norm, key);
+            blm_attention_rotate(c, t, &l->mix.attention.k_norm, key);
             blm_kv_cache_store(blm_attention_cache(c), &c->compute->kernels, l->ordinal, h,
                                c->position + t, key, blm_attention_v(c, t, h));
         }

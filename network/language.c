@@ -83,12 +83,12 @@ BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c)
     blm_kv_cache_make_room(&c->state->window, &c->compute->workers, c->position, c->count);
     for (uint32_t r = 0; r < m->n_rope; r++) {
         const double *frequency = m->rope_frequency + (size_t)r * pairs;
-        if (m->rope_long_frequency && w->context_tokens > m->original_context_tokens)
+        if (r == 0 && m->rope_long_frequency && w->context_tokens > m->original_context_tokens)
             frequency = m->rope_long_frequency;
         for (uint32_t t = 0; t < c->count; t++) {
             size_t at = ((size_t)r * w->chunk_tokens + t) * pairs;
-            blm_position_turns(w->positions[t], frequency, m->rope_axis, pairs,
-                               m->rope_magnitude, w->cos + at, w->sin + at);
+            blm_position_rotation(w->positions[t], frequency, m->rope_axis, pairs,
+                                  m->rope_magnitude, w->cos + at, w->sin + at);
         }
     }
 }
@@ -205,10 +205,10 @@ static void blm_chunk_deepstack(void *arg, uint32_t part)
     blm_chunk_tokens(c, part, &first, &end);
     for (uint32_t t = first; t < end; t++) {
         const uint16_t *row = c->work->images[t];
-        float *more = c->work->out + (size_t)t * n;
+        float *added = c->work->out + (size_t)t * n;
         if (!row) continue;
-        k->f32_from_f16(more, row + (size_t)n * (c->layer + 1), n);
-        k->add(c->work->x + (size_t)t * n, more, n);
+        k->f32_from_f16(added, row + (size_t)n * (c->layer + 1), n);
+        k->add(c->work->x + (size_t)t * n, added, n);
     }
 }
 

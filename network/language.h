@@ -52,7 +52,7 @@ BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_
 BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index, const uint16_t *row,
                                      blm_position at, uint32_t sees);
 
-/* Prepares the state and the turns, after count, position and all tokens are set. */
+/* Prepares the state and the rotations, after count, position and all tokens are set. */
 BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c);
 
 /* One block over the chunk. After the last one the state has read the chunk. */

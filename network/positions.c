@@ -20,9 +20,9 @@ BLM_PRIVATE uint32_t blm_position_after(uint32_t at, uint32_t columns, uint32_t 
     return at + (planar ? BLM_MAX(columns, rows) : columns * rows);
 }
 
-BLM_PRIVATE void blm_position_turns(blm_position at, const double *frequency,
-                                    const uint8_t *axis, uint32_t pairs, float magnitude,
-                                    float *cos, float *sin)
+BLM_PRIVATE void blm_position_rotation(blm_position at, const double *frequency,
+                                       const uint8_t *axis, uint32_t pairs, float magnitude,
+                                       float *cos, float *sin)
 {
     const uint32_t along[] = {at.t, at.h, at.w};
     for (uint32_t i = 0; i < pairs; i++) {

@@ -24,8 +24,8 @@ BLM_PRIVATE uint32_t blm_position_after(uint32_t at, uint32_t columns, uint32_t 
 
 /* Angles of one token: cos and sin [pairs] of axis x frequency, times magnitude.
  *   axis  [pairs] 0 t, 1 h, 2 w; NULL: all t */
-BLM_PRIVATE void blm_position_turns(blm_position at, const double *frequency,
-                                    const uint8_t *axis, uint32_t pairs, float magnitude,
-                                    float *cos, float *sin);
+BLM_PRIVATE void blm_position_rotation(blm_position at, const double *frequency,
+                                       const uint8_t *axis, uint32_t pairs, float magnitude,
+                                       float *cos, float *sin);
 
 #endif

@@ -39,7 +39,7 @@ static void blm_vision_take_projector(blm_vision_work *w, blm_arena *arena, cons
     blm_projector_take(&w->projector, arena, &widest, c, tokens, m->row_floats);
 }
 
-/* What outlives a tile's turn in a layer. */
+/* What outlives a tile's pass through a layer. */
 static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                   uint32_t tiles, uint32_t max_patches, uint32_t tokens)
 {
@@ -53,21 +53,22 @@ static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const bl
                                               sizeof(uint16_t));
 }
 
-/* Floats of a coordinate's turns. */
-static uint32_t blm_vision_turn_floats(const blm_vision *m)
+/* Floats of a coordinate's rotations. */
+static uint32_t blm_vision_rotation_floats(const blm_vision *m)
 {
     return m->head_dim / 4 * (m->rope == BLM_TURN_NEIGHBOURS ? 4 : 2);
 }
 
 /* A coordinate goes up to max_patches / scale, as the other side has `scale` patches at least,
  * or up to the side of a tile of less. */
-static void blm_vision_take_turns(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
-                                  const blm_compute *c, uint32_t max_patches)
+static void blm_vision_take_rotations(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
+                                      const blm_compute *c, uint32_t max_patches)
 {
     uint32_t side = BLM_MAX(max_patches / m->projector.scale, m->tile_px / m->patch_px);
     if (!m->rope) return;
-    w->turns = (float *)blm_arena_take(arena, side, blm_vision_turn_floats(m) * sizeof(float));
-    w->turn = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
+    w->rotations =
+        (float *)blm_arena_take(arena, side, blm_vision_rotation_floats(m) * sizeof(float));
+    w->rotation = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
 }
 
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
@@ -83,7 +84,7 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     memset(w, 0, sizeof *w);
     w->attend_bytes = blm_attend_scratch_bytes(rows, rows, m->head_dim);
     blm_vision_take_tiles(w, arena, m, tiles_per_batch, max_patches, tokens);
-    blm_vision_take_turns(w, arena, m, c, max_patches);
+    blm_vision_take_rotations(w, arena, m, c, max_patches);
     w->in = (float *)blm_arena_take(arena, rows, wide * sizeof(float));
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
@@ -193,20 +194,20 @@ static void blm_vision_add_stretched(const blm_vision_batch *b, uint32_t column,
         }
 }
 
-/* cos and sin of every coordinate: pair i of a quarter head turns by base^(-4 i / head), where
- * columns have turns of their own by base^(-(4 i + 2) / head). */
-static void blm_vision_make_turns(const blm_vision_batch *b)
+/* cos and sin of every coordinate: pair i of a quarter head rotates by base^(-4 i / head), where
+ * columns have rotations of their own by base^(-(4 i + 2) / head). */
+static void blm_vision_make_rotations(const blm_vision_batch *b)
 {
     const blm_vision *m = b->model;
     uint32_t quarter = m->head_dim / 4, side = BLM_MAX(b->grid.columns, b->grid.rows);
-    uint32_t floats = blm_vision_turn_floats(m);
+    uint32_t floats = blm_vision_rotation_floats(m);
     for (uint32_t n = 0; n < floats / 2; n++) {
         uint32_t i = n % quarter, axis = n / quarter;
         double speed = blm_pow(BLM_VISION_ROPE_BASE, -(4.0 * i + 2.0 * axis) / m->head_dim);
         for (uint32_t at = 0; at < side; at++) {
-            float *turns = b->work->turns + (size_t)at * floats + 2 * axis * quarter;
-            turns[i] = (float)blm_cos(at * speed);
-            turns[quarter + i] = (float)blm_sin(at * speed);
+            float *rotations = b->work->rotations + (size_t)at * floats + 2 * axis * quarter;
+            rotations[i] = (float)blm_cos(at * speed);
+            rotations[quarter + i] = (float)blm_sin(at * speed);
         }
     }
 }
@@ -244,7 +245,7 @@ BLM_PRIVATE void blm_vision_begin(blm_vision_batch *b, uint32_t width_px, uint32
     b->grid.window = m->window;
     b->rows = b->grid.columns * b->grid.rows + m->class_token;
     b->tokens = blm_projector_tokens(&m->projector, b->grid.columns, b->grid.rows);
-    if (b->work->turns) blm_vision_make_turns(b);
+    if (b->work->rotations) blm_vision_make_rotations(b);
 }
 
 static void blm_vision_gather(void *arg, uint32_t part)
@@ -372,36 +373,38 @@ static void blm_vision_scale_queries(void *arg, uint32_t part)
 
 /* Turns the heads of one patch's query and key: the first quarter of the pairs by its row, the
  * second by its column. */
-static void blm_vision_turn_patch(const blm_vision_batch *b, uint32_t column, uint32_t line,
-                                  float *turn)
+static void blm_vision_rotate_patch(const blm_vision_batch *b, uint32_t column, uint32_t line,
+                                    float *rotation)
 {
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
-    uint32_t quarter = m->head_dim / 4, floats = blm_vision_turn_floats(m);
+    uint32_t quarter = m->head_dim / 4, floats = blm_vision_rotation_floats(m);
     const int halves = m->rope == BLM_TURN_HALVES;
-    const float *y = w->turns + (size_t)line * floats;
-    const float *x = w->turns + (size_t)(column + 1) * floats - 2 * quarter;
+    const float *y = w->rotations + (size_t)line * floats;
+    const float *x = w->rotations + (size_t)(column + 1) * floats - 2 * quarter;
     size_t at = (m->class_token + blm_patch_row(&b->grid, column, line)) * m->width;
     for (uint32_t i = 0; i < quarter; i++) {
-        turn[i] = y[i];
-        turn[quarter + i] = x[i];
-        turn[2 * quarter + i] = y[quarter + i];
-        turn[3 * quarter + i] = x[quarter + i];
+        rotation[i] = y[i];
+        rotation[quarter + i] = x[i];
+        rotation[2 * quarter + i] = y[quarter + i];
+        rotation[3 * quarter + i] = x[quarter + i];
     }
     for (uint32_t h = 0; h < m->width; h += m->head_dim) {
-        b->compute->kernels.rope(w->q + at + h, turn, turn + 2 * quarter, m->head_dim, halves);
-        b->compute->kernels.rope(w->k + at + h, turn, turn + 2 * quarter, m->head_dim, halves);
+        b->compute->kernels.rope(w->q + at + h, rotation, rotation + 2 * quarter, m->head_dim,
+                                 halves);
+        b->compute->kernels.rope(w->k + at + h, rotation, rotation + 2 * quarter, m->head_dim,
+                                 halves);
     }
 }
 
-static void blm_vision_turn(void *arg, uint32_t part)
+static void blm_vision_rotate(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    float *turn = b->work->turn + (size_t)part * b->model->head_dim;
+    float *rotation = b->work->rotation + (size_t)part * b->model->head_dim;
     uint32_t first, end;
     blm_vision_patches(b, part, &first, &end);
     for (uint32_t p = first; p < end; p++)
-        blm_vision_turn_patch(b, p % b->grid.columns, p / b->grid.columns, turn);
+        blm_vision_rotate_patch(b, p % b->grid.columns, p / b->grid.columns, rotation);
 }
 
 /* One head of rows [first, first + count), which see each other. */
@@ -517,7 +520,7 @@ static void blm_vision_attention(blm_vision_batch *b)
     blm_vision_run_norm(b, &l->ln1);
     blm_vision_linear(b, w->in, m->width, qkv, 3);
     blm_workers_run(workers, blm_vision_scale_queries, b);
-    if (m->rope) blm_workers_run(workers, blm_vision_turn, b);
+    if (m->rope) blm_workers_run(workers, blm_vision_rotate, b);
     blm_workers_run(workers, blm_vision_attend, b);
     blm_vision_linear(b, w->in, m->width, &o, 1);
     blm_vision_run_add(b, &l->scale1);

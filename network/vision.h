@@ -31,7 +31,7 @@ enum {
     BLM_POSITIONS_NONE = 3
 };
 
-/* Which values of a head turn together by a patch's row and column. */
+/* Which values of a head rotate together by a patch's row and column. */
 enum {
     BLM_TURN_NONE = 0,
     BLM_TURN_HALVES = 1,    /* i and i + half of them, rows and columns alike fast      */
@@ -77,9 +77,9 @@ typedef struct blm_vision_work {
     float *x;         /* [tiles_per_batch][rows][width]: the residual stream                  */
     float *taps;      /* [tiles_per_batch][patches][tap_count * width]                   */
     uint16_t *aside;  /* [tiles_per_batch][tokens][deepstack_count * n_embd] f16         */
-    float *turns;     /* [coordinates][2][head_dim / 4]: cos and sin, of rows and columns;
+    float *rotations; /* [coordinates][2][head_dim / 4]: cos and sin, of rows and columns;
                        * [coordinates][4][head_dim / 4]: of rows, then of columns         */
-    float *turn;      /* [workers][head_dim]: those of one patch                        */
+    float *rotation;  /* [workers][head_dim]: those of one patch                        */
     float *in;        /* [rows][max(width, patch values)]: into a product            */
     float *out;       /* [rows][width]: out of a product                             */
     float *q, *k, *v; /* [rows][width] each                                          */

@@ -75,7 +75,7 @@ static void blm_tile_measure(const blm_tile_search *s, uint32_t columns, uint32_
     *waste = canvas_w * canvas_h - *effective;
 }
 
-static void blm_tile_take(blm_tile_search *s, uint32_t columns, uint32_t rows,
+static void blm_tile_keep(blm_tile_search *s, uint32_t columns, uint32_t rows,
                           int64_t effective, int64_t waste)
 {
     s->columns = columns, s->rows = rows;
@@ -92,7 +92,7 @@ static void blm_tile_consider_relaxed(blm_tile_search *s, uint32_t columns, uint
     int64_t gain = (effective - s->effective) * 1000000;
     int finer = gain > margin;
     int tighter = -gain < margin && waste < s->waste;
-    if (finer || tighter) blm_tile_take(s, columns, rows, effective, waste);
+    if (finer || tighter) blm_tile_keep(s, columns, rows, effective, waste);
 }
 
 /* LLaVA-NeXT: the most resolved pixels, then the least waste, then the first. */
@@ -101,7 +101,7 @@ static void blm_tile_consider_llava_next(blm_tile_search *s, uint32_t columns, u
     int64_t effective, waste;
     blm_tile_measure(s, columns, rows, &effective, &waste);
     if (effective > s->effective || (effective == s->effective && waste < s->waste))
-        blm_tile_take(s, columns, rows, effective, waste);
+        blm_tile_keep(s, columns, rows, effective, waste);
 }
 
 /* Every grid up to max_columns x max_rows, most tiles first, wide before tall. */
@@ -158,7 +158,7 @@ static void blm_tile_search_internvl(blm_tile_search *s)
             if (apart < 0) apart = -apart;
             if (apart < best || (apart == best && area > half_tile * (double)tiles)) {
                 best = apart;
-                blm_tile_take(s, columns, rows, 0, 0);
+                blm_tile_keep(s, columns, rows, 0, 0);
             }
         }
     }
@@ -223,7 +223,7 @@ static void blm_tile_search_idefics3(blm_tile_search *s)
         blm_idefics3_edge(s->width, s->height, edge, &width, &height);
         blm_idefics3_grid(r, width, height, &columns, &rows);
         if (!blm_tile_fits_caps(s, columns, rows)) continue;
-        blm_tile_take(s, columns, rows, 0, 0);
+        blm_tile_keep(s, columns, rows, 0, 0);
         return;
     }
 }
@@ -596,8 +596,8 @@ static void blm_tile_bound_tiles(const blm_tile_rule *r, blm_tile_most *most)
     if (r->max_tiles) tiles = BLM_MIN(tiles, r->max_tiles);
     tiles = BLM_MAX(BLM_MIN(tiles, room), 1u);
     most->tiles = (uint32_t)tiles;
-    uint64_t more = r->joined_side ? (uint64_t)side * r->joined_side + 1 : 0;
-    most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile + more, UINT32_MAX);
+    uint64_t row_ends = r->joined_side ? (uint64_t)side * r->joined_side + 1 : 0;
+    most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile + row_ends, UINT32_MAX);
     most->tile_tokens = r->tokens_per_tile;
     most->pixels = tiles * tile;
 }

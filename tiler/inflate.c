@@ -322,7 +322,7 @@ static int blm_inflate_fill(blm_inflate *z)
 {
     if (z->filled > BLM_INFLATE_BUFFER - BLM_INFLATE_LONGEST) {
         memmove(z->buffer, z->buffer + z->filled - BLM_INFLATE_WINDOW, BLM_INFLATE_WINDOW);
-        z->filled = z->taken = BLM_INFLATE_WINDOW;
+        z->filled = z->handed_out = BLM_INFLATE_WINDOW;
     }
     switch (z->phase) {
     case BLM_INFLATE_HEADER:
@@ -340,9 +340,9 @@ static int blm_inflate_fill(blm_inflate *z)
 BLM_PRIVATE int blm_inflate_read(blm_inflate *z, uint8_t *out, size_t bytes)
 {
     while (bytes > 0) {
-        size_t ready = BLM_MIN(z->filled - z->taken, bytes);
-        memcpy(out, z->buffer + z->taken, ready);
-        z->taken += (uint32_t)ready;
+        size_t ready = BLM_MIN(z->filled - z->handed_out, bytes);
+        memcpy(out, z->buffer + z->handed_out, ready);
+        z->handed_out += (uint32_t)ready;
         out += ready;
         bytes -= ready;
         if (bytes > 0 && (z->wrong || !blm_inflate_fill(z))) return 0;

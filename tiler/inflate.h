@@ -32,10 +32,10 @@ typedef struct blm_inflate {
     int32_t bit_count;         /* < 0: the data ended before what was decoded last */
     int phase;
     int last_block;
-    int fixed;              /* the codes are the format's fixed ones */
-    uint32_t stored_left;   /* bytes of a stored block still to come        */
-    uint32_t filled, taken; /* of buffer: bytes decoded, bytes handed out   */
-    const char *wrong;      /* why it stopped, NULL while nothing is wrong  */
+    int fixed;                   /* the codes are the format's fixed ones */
+    uint32_t stored_left;        /* bytes of a stored block still to come        */
+    uint32_t filled, handed_out; /* of buffer: bytes decoded, bytes handed out   */
+    const char *wrong;           /* why it stopped, NULL while nothing is wrong  */
     blm_inflate_code literals, distances;
     uint8_t buffer[BLM_INFLATE_BUFFER]; /* window, then what is new */
 } blm_inflate;

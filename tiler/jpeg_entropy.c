@@ -48,7 +48,7 @@ static void blm_jpeg_refill(blm_jpeg_bits *b)
 }
 
 /* The next `count` bits, 0..16, of those taken in. */
-static inline uint32_t blm_jpeg_take_bits(blm_jpeg_bits *b, uint32_t count)
+static inline uint32_t blm_jpeg_next_bits(blm_jpeg_bits *b, uint32_t count)
 {
     uint32_t value = (uint32_t)(b->bits >> 1 >> (63 - count));
     b->bits <<= count;
@@ -57,25 +57,25 @@ static inline uint32_t blm_jpeg_take_bits(blm_jpeg_bits *b, uint32_t count)
 }
 
 /* The number that `count` bits stand for: those that begin with 0 are negative. */
-static inline int32_t blm_jpeg_take_number(blm_jpeg_bits *b, uint32_t count)
+static inline int32_t blm_jpeg_next_number(blm_jpeg_bits *b, uint32_t count)
 {
     if (count == 0) return 0;
-    int32_t value = (int32_t)blm_jpeg_take_bits(b, count);
+    int32_t value = (int32_t)blm_jpeg_next_bits(b, count);
     return value < 1 << (count - 1) ? value - (1 << count) + 1 : value;
 }
 
 /* The next symbol, or 256 where the bits are no code. */
-static inline uint32_t blm_jpeg_take_symbol(blm_jpeg_bits *b, const blm_jpeg_huffman *h)
+static inline uint32_t blm_jpeg_next_symbol(blm_jpeg_bits *b, const blm_jpeg_huffman *h)
 {
     uint32_t entry = h->fast[b->bits >> (64 - BLM_JPEG_FAST_BITS)];
     if (entry) {
-        blm_jpeg_take_bits(b, entry >> 8);
+        blm_jpeg_next_bits(b, entry >> 8);
         return entry & 255;
     }
     uint32_t next = (uint32_t)(b->bits >> 48);
     for (uint32_t length = BLM_JPEG_FAST_BITS + 1; length <= 16; length++) {
         if (next >= h->limit[length]) continue;
-        int32_t code = (int32_t)blm_jpeg_take_bits(b, length);
+        int32_t code = (int32_t)blm_jpeg_next_bits(b, length);
         return h->symbols[(code + h->offset[length]) & 255];
     }
     return 256;
@@ -89,13 +89,13 @@ static int blm_jpeg_bad_code(blm_jpeg_scan *s)
 }
 
 /* Adds the difference that comes next to the component's DC. Returns 1 or 0. */
-static int blm_jpeg_take_dc(blm_jpeg_scan *s, uint32_t n)
+static int blm_jpeg_next_dc(blm_jpeg_scan *s, uint32_t n)
 {
     const blm_jpeg_scanned *c = &s->jpeg->scanned[n];
     blm_jpeg_refill(&s->bits);
-    uint32_t bits = blm_jpeg_take_symbol(&s->bits, &s->jpeg->tables->huffman[0][c->dc]);
+    uint32_t bits = blm_jpeg_next_symbol(&s->bits, &s->jpeg->tables->huffman[0][c->dc]);
     if (bits > 15) return blm_jpeg_bad_code(s);
-    s->dc[c->component] += (uint32_t)blm_jpeg_take_number(&s->bits, bits);
+    s->dc[c->component] += (uint32_t)blm_jpeg_next_number(&s->bits, bits);
     return 1;
 }
 
@@ -104,12 +104,12 @@ static int blm_jpeg_sequential_block(blm_jpeg_scan *s, uint32_t n, int16_t *bloc
     const blm_jpeg_scanned *c = &s->jpeg->scanned[n];
     const blm_jpeg_huffman *ac = &s->jpeg->tables->huffman[1][c->ac];
     blm_jpeg_bits bits;
-    if (!blm_jpeg_take_dc(s, n)) return 0;
+    if (!blm_jpeg_next_dc(s, n)) return 0;
     block[0] = (int16_t)s->dc[c->component];
     bits = s->bits; /* a copy that can stay in registers */
     for (uint32_t k = 1; k < 64; k++) {
         blm_jpeg_refill(&bits); /* a coefficient takes 31 bits at most */
-        uint32_t symbol = blm_jpeg_take_symbol(&bits, ac);
+        uint32_t symbol = blm_jpeg_next_symbol(&bits, ac);
         uint32_t zeros = symbol >> 4 & 15, size = symbol & 15;
         if (symbol > 255) {
             s->bits = bits;
@@ -118,7 +118,7 @@ static int blm_jpeg_sequential_block(blm_jpeg_scan *s, uint32_t n, int16_t *bloc
         if (size == 0 && zeros < 15) break; /* nothing but zeros follows */
         k += zeros;
         if (k > 63) return blm_jpeg_scan_fail(s, "coefficients beyond a block");
-        block[blm_jpeg_places[k]] = (int16_t)blm_jpeg_take_number(&bits, size);
+        block[blm_jpeg_places[k]] = (int16_t)blm_jpeg_next_number(&bits, size);
     }
     s->bits = bits;
     return 1;
@@ -134,19 +134,19 @@ static int blm_jpeg_dc_block(blm_jpeg_scan *s, uint32_t n, int16_t *block)
 {
     const blm_jpeg *j = s->jpeg;
     if (j->high == 0) {
-        if (!blm_jpeg_take_dc(s, n)) return 0;
+        if (!blm_jpeg_next_dc(s, n)) return 0;
         block[0] = blm_jpeg_raise((int32_t)s->dc[j->scanned[n].component], j->low);
         return 1;
     }
     blm_jpeg_refill(&s->bits);
-    if (blm_jpeg_take_bits(&s->bits, 1)) block[0] = (int16_t)(block[0] | 1 << j->low);
+    if (blm_jpeg_next_bits(&s->bits, 1)) block[0] = (int16_t)(block[0] | 1 << j->low);
     return 1;
 }
 
 /* Begins a run of blocks without further coefficients: 2^size and `size` more bits. */
 static void blm_jpeg_begin_run(blm_jpeg_scan *s, uint32_t size)
 {
-    s->end_run = (1u << size) + blm_jpeg_take_bits(&s->bits, size);
+    s->end_run = (1u << size) + blm_jpeg_next_bits(&s->bits, size);
 }
 
 static int blm_jpeg_ac_block(blm_jpeg_scan *s, int16_t *block)
@@ -156,7 +156,7 @@ static int blm_jpeg_ac_block(blm_jpeg_scan *s, int16_t *block)
     if (s->end_run == 0) {
         for (uint32_t k = j->first; k <= j->last; k++) {
             blm_jpeg_refill(&s->bits);
-            uint32_t symbol = blm_jpeg_take_symbol(&s->bits, ac);
+            uint32_t symbol = blm_jpeg_next_symbol(&s->bits, ac);
             uint32_t zeros = symbol >> 4 & 15, size = symbol & 15;
             if (symbol > 255) return blm_jpeg_bad_code(s);
             if (size == 0 && zeros < 15) {
@@ -166,7 +166,7 @@ static int blm_jpeg_ac_block(blm_jpeg_scan *s, int16_t *block)
             k += zeros;
             if (k > 63) return blm_jpeg_scan_fail(s, "coefficients beyond a block");
             block[blm_jpeg_places[k]] =
-                blm_jpeg_raise(blm_jpeg_take_number(&s->bits, size), j->low);
+                blm_jpeg_raise(blm_jpeg_next_number(&s->bits, size), j->low);
         }
     }
     if (s->end_run > 0) s->end_run--;
@@ -177,7 +177,7 @@ static int blm_jpeg_ac_block(blm_jpeg_scan *s, int16_t *block)
 static void blm_jpeg_refine(blm_jpeg_scan *s, int16_t *coefficient)
 {
     int32_t bit = 1 << s->jpeg->low, value = *coefficient;
-    if (!blm_jpeg_take_bits(&s->bits, 1) || (value & bit)) return;
+    if (!blm_jpeg_next_bits(&s->bits, 1) || (value & bit)) return;
     *coefficient = (int16_t)(value + (value < 0 ? -bit : bit));
 }
 
@@ -206,14 +206,14 @@ static int blm_jpeg_ac_refine_block(blm_jpeg_scan *s, int16_t *block)
     for (; s->end_run == 0 && k <= j->last; k++) {
         int32_t fresh = 0; /* the coefficient that becomes other than zero */
         blm_jpeg_refill(&s->bits);
-        uint32_t symbol = blm_jpeg_take_symbol(&s->bits, ac);
+        uint32_t symbol = blm_jpeg_next_symbol(&s->bits, ac);
         uint32_t zeros = symbol >> 4 & 15, size = symbol & 15;
         if (symbol > 255) return blm_jpeg_bad_code(s);
         if (size == 0 && zeros < 15) {
             blm_jpeg_begin_run(s, zeros);
             break;
         }
-        if (size > 0) fresh = blm_jpeg_take_bits(&s->bits, 1) ? 1 : -1;
+        if (size > 0) fresh = blm_jpeg_next_bits(&s->bits, 1) ? 1 : -1;
         k = blm_jpeg_refine_band(s, block, k, zeros);
         if (fresh && k <= j->last) block[blm_jpeg_places[k]] = blm_jpeg_raise(fresh, j->low);
     }

@@ -4,15 +4,16 @@
 
 /* What EXIF's orientations do to a stored picture: rows become columns, and which way rows
  * and the pixels in a row run when it is shown. */
-typedef struct blm_turn {
+typedef struct blm_orientation {
     uint8_t transposed, rows_backwards, pixels_backwards;
-} blm_turn;
+} blm_orientation;
 
-static blm_turn blm_turn_of(uint32_t orientation)
+static blm_orientation blm_orientation_of(uint32_t orientation)
 {
-    static const blm_turn turns[9] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 1}, {0, 1, 1}, {0, 1, 0},
-                                      {1, 0, 0}, {1, 1, 0}, {1, 1, 1}, {1, 0, 1}};
-    return turns[orientation <= 8 ? orientation : 1];
+    static const blm_orientation orientations[9] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 1},
+                                                    {0, 1, 1}, {0, 1, 0}, {1, 0, 0},
+                                                    {1, 1, 0}, {1, 1, 1}, {1, 0, 1}};
+    return orientations[orientation <= 8 ? orientation : 1];
 }
 
 /* ---- Plans of the steps ------------------------------------------------------------- */
@@ -45,7 +46,7 @@ static uint64_t blm_picture_bytes(blm_picture_size size)
 }
 
 /* A step from one size to another, as the lines of a turned picture come. */
-static blm_resize_plan blm_picture_plan(const blm_tile_rule *r, blm_turn turn,
+static blm_resize_plan blm_picture_plan(const blm_tile_rule *r, blm_orientation orientation,
                                         blm_picture_size from, blm_picture_size to)
 {
     blm_resize_plan plan = {
@@ -54,10 +55,10 @@ static blm_resize_plan blm_picture_plan(const blm_tile_rule *r, blm_turn turn,
         .out_line_px = to.width,
         .out_lines = to.height,
         .filter = r->filter,
-        .transposed = turn.transposed,
-        .backwards = turn.rows_backwards,
+        .transposed = orientation.transposed,
+        .backwards = orientation.rows_backwards,
     };
-    if (turn.transposed) {
+    if (orientation.transposed) {
         plan.line_px = from.height, plan.lines = from.width;
         plan.out_line_px = to.height, plan.out_lines = to.width;
     }
@@ -77,10 +78,11 @@ typedef struct blm_picture_steps {
 } blm_picture_steps;
 
 static blm_picture_steps blm_picture_plan_steps(const blm_tile_rule *r,
-                                                const bluelm_tile_grid *g, blm_turn turn,
+                                                const bluelm_tile_grid *g,
+                                                blm_orientation orientation,
                                                 blm_picture_size shown)
 {
-    static const blm_turn as_it_is = {0, 0, 0};
+    static const blm_orientation as_it_is = {0, 0, 0};
     const blm_picture_size canvas = blm_picture_canvas_size(g);
     blm_picture_steps s = {.has_thumb = g->thumbnail != 0};
     blm_picture_size before = shown;
@@ -88,18 +90,18 @@ static blm_picture_steps blm_picture_plan_steps(const blm_tile_rule *r,
         blm_picture_size edge;
         blm_tile_edge_step(r, shown.width, shown.height, g, &edge.width, &edge.height);
         s.has_edge = 1;
-        s.edge = blm_picture_plan(r, turn, shown, edge);
+        s.edge = blm_picture_plan(r, orientation, shown, edge);
         s.thumb_of_canvas = s.has_thumb;
         before = edge;
     }
-    s.tiles = blm_picture_plan(r, turn, before, blm_picture_resized_size(r, g));
+    s.tiles = blm_picture_plan(r, orientation, before, blm_picture_resized_size(r, g));
     if (r->fit == BLM_FIT_PAD_SQUARE) {
         s.tiles.square_px = BLM_MAX(before.width, before.height);
         s.tiles.pad_color = r->pad_color;
     }
     s.thumb = s.thumb_of_canvas
                   ? blm_picture_plan(r, as_it_is, canvas, blm_picture_thumb_size(g))
-                  : blm_picture_plan(r, turn, shown, blm_picture_thumb_size(g));
+                  : blm_picture_plan(r, orientation, shown, blm_picture_thumb_size(g));
     return s;
 }
 
@@ -288,7 +290,7 @@ BLM_PRIVATE int blm_picture_need(const blm_tile_rule *r, const bluelm_tile_grid 
     if (code >= 0) code = blm_picture_look(image, &source, err);
     if (code < 0) return code;
     const blm_picture_steps steps =
-        blm_picture_plan_steps(r, grid, blm_turn_of(source.orientation), source.shown);
+        blm_picture_plan_steps(r, grid, blm_orientation_of(source.orientation), source.shown);
     *canvas_bytes = blm_picture_all_canvas_bytes(grid);
     *scratch_bytes = blm_picture_resizer_bytes(&steps) + 3 * (uint64_t)source.stored.width +
                      source.decoder_bytes;
@@ -342,7 +344,7 @@ BLM_PRIVATE int blm_picture_begin(blm_picture *p, const blm_tile_rule *r,
     p->stored_height_px = source.stored.height;
     p->orientation = source.orientation;
     const blm_picture_steps steps =
-        blm_picture_plan_steps(r, grid, blm_turn_of(source.orientation), source.shown);
+        blm_picture_plan_steps(r, grid, blm_orientation_of(source.orientation), source.shown);
     p->has_edge = steps.has_edge;
     p->has_thumb = steps.has_thumb;
     p->thumb_of_canvas = steps.thumb_of_canvas;
@@ -390,7 +392,7 @@ static int blm_picture_next_row(blm_picture *p, const uint8_t **row, bluelm_erro
         if (code < 0) return code;
     }
     p->rows_read++;
-    if (!blm_turn_of(p->orientation).pixels_backwards) return 0;
+    if (!blm_orientation_of(p->orientation).pixels_backwards) return 0;
     blm_picture_mirror(p->row, *row, p->stored_width_px);
     *row = p->row;
     return 0;
@@ -410,7 +412,7 @@ static int blm_picture_read_source(blm_picture *p, bluelm_error *err)
 /* A thumbnail of the canvas begins when that is complete. */
 static void blm_picture_read_canvas(blm_picture *p)
 {
-    static const blm_turn as_it_is = {0, 0, 0};
+    static const blm_orientation as_it_is = {0, 0, 0};
     const blm_picture_target canvas = blm_picture_canvas(p);
     const blm_picture_target thumbnail = blm_picture_thumbnail(p);
     if (p->canvas_read == 0) {

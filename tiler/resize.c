@@ -198,7 +198,7 @@ static void blm_resizer_spread(blm_resizer *z, const uint8_t *row, uint32_t line
 {
     while (z->opened < z->step.out && blm_resizer_reaches(z, &z->coming, line))
         blm_resizer_open(z);
-    for (uint32_t output = z->taken; output < z->opened; output++) {
+    for (uint32_t output = z->pulled; output < z->opened; output++) {
         const blm_window *w = &z->windows[output % z->slots];
         if (line < w->from || line >= w->end) continue;
         int32_t weight = blm_axis_weight(&z->step, w, line);
@@ -252,13 +252,13 @@ static const blm_window *blm_resizer_pull_ring(blm_resizer *z, uint8_t *out)
 /* The same of a reduction. A line that lies in padding may not have sums yet. */
 static const blm_window *blm_resizer_pull_sums(blm_resizer *z, uint8_t *out)
 {
-    if (z->taken == z->opened) {
+    if (z->pulled == z->opened) {
         if (!blm_resizer_complete(z, &z->coming)) return NULL;
         blm_resizer_open(z);
     }
-    const blm_window *w = &z->windows[z->taken % z->slots];
+    const blm_window *w = &z->windows[z->pulled % z->slots];
     if (!blm_resizer_complete(z, w)) return NULL;
-    blm_resizer_finish(z, blm_resizer_sums(z, z->taken), out);
+    blm_resizer_finish(z, blm_resizer_sums(z, z->pulled), out);
     return w;
 }
 
@@ -279,12 +279,12 @@ static const uint8_t *blm_resizer_along_sum(blm_resizer *z, const blm_window *w)
 BLM_PRIVATE const uint8_t *blm_resizer_pull(blm_resizer *z, uint32_t *index)
 {
     uint8_t *sum = z->transposed ? z->row : z->out;
-    if (z->taken == z->step.out) return NULL;
+    if (z->pulled == z->step.out) return NULL;
     const blm_window *w =
         z->enlarges ? blm_resizer_pull_ring(z, sum) : blm_resizer_pull_sums(z, sum);
     if (!w) return NULL;
-    *index = blm_resizer_place_of(z, z->taken, z->step.out);
-    z->taken++;
+    *index = blm_resizer_place_of(z, z->pulled, z->step.out);
+    z->pulled++;
     return z->transposed ? blm_resizer_along_sum(z, w) : z->out;
 }
 

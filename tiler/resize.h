@@ -36,10 +36,10 @@ typedef struct blm_resizer {
     blm_axis line, step; /* along a line, from line to line                              */
     int transposed, backwards, enlarges;
     uint8_t pad[3];
-    uint32_t slots, values;         /* output lines in the sums; values of a line of these */
-    uint32_t pushed, opened, taken; /* lines; output lines that have sums; that came out  */
-    blm_window coming;              /* of output line `opened`                            */
-    blm_window windows[BLM_RESIZE_SLOTS]; /* of those opened and not taken                */
+    uint32_t slots, values;          /* output lines in the sums; values of a line of these */
+    uint32_t pushed, opened, pulled; /* lines; output lines that have sums; that came out  */
+    blm_window coming;               /* of output line `opened`                            */
+    blm_window windows[BLM_RESIZE_SLOTS]; /* of those opened and not pulled                */
     int32_t *sums;                        /* [slots][values]; enlarging: [values]         */
     uint8_t *ring;                        /* enlarging: [slots][values]                   */
     blm_resize_column *columns;           /* [out_line_px]                                */
