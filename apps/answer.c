@@ -382,11 +382,22 @@ static int app_talk_loop(app_talk *t)
     return broken;
 }
 
+/* Room for the pictures given, were they to be decoded whole; later ones may be of any width. */
+static int app_talk_room(const app_options *o, bluelm_config *config)
+{
+    app_picture pictures[APP_MAX_IMAGES] = {0};
+    int code = app_open_pictures(o, pictures, config);
+    config->max_image_width_px = o->config.max_image_width_px;
+    app_close_pictures(pictures, o->image_count);
+    return code;
+}
+
 int app_chat(app_session *s, const app_options *o)
 {
     app_talk talk = {.session = s, .options = o};
     bluelm_config config = o->config;
-    if (app_start(s, o, &config) || app_talk_reset(&talk, NULL)) return 1;
+    if (app_talk_room(o, &config) || app_start(s, o, &config) || app_talk_reset(&talk, NULL))
+        return 1;
     for (uint32_t i = 0; i < o->image_count; i++)
         if (app_talk_image(&talk, o->images[i].path)) return 1;
     int code = app_talk_loop(&talk);

@@ -126,6 +126,8 @@ static const app_option app_table[] = {
      "tiles encoded at once (4)"},
     {"--max-image-width", APP_U32, APP_PICTURES, AT(config.max_image_width_px), "PX", 1, 65535,
      "widest picture (that of the pictures given; chat: 16384)"},
+    {"--whole-image", APP_BYTES, APP_PICTURES, AT(config.whole_image_bytes), "BYTES", 0, 0,
+     "for interlaced PNG, progressive JPEG (what the pictures given need)"},
     {"--kv", APP_NAME, APP_ENGINES, AT(config.kv_type), "-,int8,f16", 0, 0, "KV cache (int8)"},
     {"--act", APP_NAME, APP_ENGINES, AT(config.activation_type), "-,int8,int16", 0, 0,
      "the language model's activations (int8)"},

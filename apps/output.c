@@ -98,6 +98,7 @@ int app_fail_error(const char *what, const bluelm_error *err)
         {"context", "raise --ctx or shorten the input"},
         {"weights.llm", "give -m FILE"},
         {"picture's width (max_image_width_px)", "raise --max-image-width"},
+        {"image decode (whole_image_bytes)", "raise --whole-image"},
     };
     char text[192];
     const char *advice = NULL;

@@ -359,6 +359,16 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
             "$($run --image $picture -p 'How many?')"
     done
 
+    # A progressive JPEG that says it is 5000x5000: decoded whole, were there room.
+    cp fuzz/corpus/image/jpeg-grey-progressive.jpg "$out/large.jpg"
+    printf '\023\210\023\210' | dd of="$out/large.jpg" bs=1 seek=94 conv=notrunc 2>/dev/null
+    printf "/image $out/large.jpg\n" | $chat >"$out/chat" 2>"$out/stderr"
+    same "the room is named" "$(grep -c 'whole_image_bytes.*raise --whole-image' "$out/stderr")" 1
+    printf "/image $out/large.jpg\n" | $chat --whole-image 100M >"$out/chat" 2>"$out/stderr"
+    same "and may be given" "$(cat "$out/stderr")" ""
+    $chat --image "$out/large.jpg" </dev/null >"$out/chat" 2>"$out/stderr"
+    same "or is known" "$(cat "$out/stderr")" ""
+
     printf '/image no/such.png\nHow many?\n/quit\nnever read\n' | $chat >"$out/chat" 2>"$out/stderr"
     same "a picture that is not there ends nothing" $? 0
     same "one answer" "$(wc -l <"$out/chat" | tr -d ' ')" 1
