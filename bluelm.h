@@ -294,7 +294,7 @@ int bluelm_begin_turn(bluelm *engine, bluelm_role role, bluelm_error *err);
  * Errors: BLUELM_E_BUDGET (longer than config text_bytes), BLUELM_E_CONTEXT. */
 int bluelm_add_text(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
 
-/* Queues trusted text: special tokens, written out, become themselves. */
+/* Queues trusted text: special tokens, written out, become themselves. Errors: the same. */
 int bluelm_add_markup(bluelm *engine, const char *utf8, size_t bytes, bluelm_error *err);
 
 /* Queues a picture at this place of the turn, at most 16 at a time. The grid is chosen now,
@@ -315,9 +315,9 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
 int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
                           uint32_t rows_count, bluelm_error *err);
 
-/* Asks for an answer once everything queued is read: closes an open turn, opens the
- * assistant's.
- *   max_tokens  most tokens to make; 0: until the model ends or the context is full */
+/* Asks for an answer once all is read that is queued: closes an open turn, opens its own.
+ *   max_tokens  most tokens to make; 0: until the model ends or the context is full
+ * BLUELM_E_CONTEXT (no room for what opens it), BLUELM_E_STATE (nothing was added). */
 int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err);
 
 /* ---- Work -------------------------------------------------------------------- */
@@ -411,17 +411,17 @@ int bluelm_set_stop(bluelm *engine, const char *const *strings, size_t count, bl
 /* Tokens of a text, without BOS or EOS.
  *   tokens  out [max_tokens], may be NULL when max_tokens is 0
  *   special  1: special tokens written out become themselves
- * Returns the number of tokens (more than max_tokens: only max_tokens were written). */
+ * Returns their number; more than max_tokens: only max_tokens were written. BLUELM_E_BUDGET
+ * (longer than config text_bytes), BLUELM_E_STATE (no vocabulary). */
 int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int special,
                         int32_t *tokens, size_t max_tokens, bluelm_error *err);
 
-/* The bytes of one token; parts of characters come as they are, special tokens, which
- * have no text in an answer, by their names.
- * Returns their number; more than `bytes`: only `bytes` were written. */
+/* The bytes of one token: parts of characters as they are, special tokens by their names.
+ * Returns their number; more than `bytes`: only `bytes` were written. BLUELM_E_ARG, _STATE. */
 int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
                           bluelm_error *err);
 
-/* Queues token ids as they are. */
+/* Queues token ids as they are. BLUELM_E_ARG, BLUELM_E_CONTEXT, BLUELM_E_STATE (no llm). */
 int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluelm_error *err);
 
 /* Tokens of the conversation so far, read, queued and of waiting text as if nothing followed;

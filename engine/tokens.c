@@ -7,11 +7,18 @@ BLM_PRIVATE int blm_fail_token(bluelm_error *err, int32_t token, uint32_t n_toke
     return blm_fail(err, BLUELM_E_ARG, "token id", n_tokens - 1, (uint32_t)token, 0);
 }
 
+static int blm_check_vocab(const bluelm *e, bluelm_error *err)
+{
+    if (e->has_vocab) return BLUELM_OK;
+    return blm_fail(err, BLUELM_E_STATE, "llm: no vocabulary", 1, 0, 0);
+}
+
 int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int special,
                         int32_t *tokens, size_t max_tokens, bluelm_error *err)
 {
     int64_t total = 0;
-    int after_special = 1;
+    int after_special = 1, code = blm_check_vocab(engine, err);
+    if (code < 0) return code;
     if (bytes && !utf8) return blm_fail_null(err, "text");
     if (max_tokens && !tokens) return blm_fail_null(err, "tokens");
     for (;;) {
@@ -35,8 +42,10 @@ int64_t bluelm_tokenize(bluelm *engine, const char *utf8, size_t bytes, int spec
 int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t bytes,
                           bluelm_error *err)
 {
+    int code = blm_check_vocab(engine, err);
+    if (code < 0) return code;
     int64_t length = blm_token_text(&engine->vocab, token, text, bytes);
-    if (length < 0) blm_fail_token(err, token, engine->vocab.n_tokens);
+    if (length < 0) return blm_fail_token(err, token, engine->vocab.n_tokens);
     if (length) return length;
     const blm_string name = blm_pieces_text(&engine->vocab.pieces, (uint32_t)token);
     if (bytes) memcpy(text, name.text, name.bytes < bytes ? (size_t)name.bytes : bytes);

@@ -189,9 +189,7 @@ static int blm_rope_axes(blm_language *m, const blm_gguf *g, const blm_rope_kind
     blm_subject subject;
     blm_name_add(blm_name_start(&key, kind->arch), ".rope.dimension_sections");
     blm_subject_add(blm_subject_start(&subject, "llm: "), key.text);
-    int found = blm_gguf_array(g, key.text, BLM_GGUF_I32, &array, err);
-    if (found == BLUELM_E_FORMAT)
-        found = blm_gguf_array(g, key.text, BLM_GGUF_U32, &array, err);
+    int found = blm_key_maybe_list(g, key.text, &array, err);
     if (found < 0) return found;
     if (found == 0 || array.count < 3)
         return blm_fail(err, BLUELM_E_FORMAT, blm_subject_add(&subject, " elements")->text, 3,

@@ -116,6 +116,13 @@ BLM_PRIVATE int blm_key_maybe_u32(const blm_gguf *g, const char *arch, const cha
     return found < 0 ? found : BLUELM_OK;
 }
 
+BLM_PRIVATE int blm_key_maybe_list(const blm_gguf *g, const char *key, blm_array *out,
+                                   bluelm_error *err)
+{
+    int found = blm_gguf_array(g, key, BLM_GGUF_I32, out, err);
+    return found == BLUELM_E_FORMAT ? blm_gguf_array(g, key, BLM_GGUF_U32, out, err) : found;
+}
+
 BLM_PRIVATE int blm_key_maybe_f32(const blm_gguf *g, const char *arch, const char *name,
                                   float *out, bluelm_error *err)
 {

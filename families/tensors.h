@@ -49,6 +49,10 @@ BLM_PRIVATE int blm_key_maybe_u32(const blm_gguf *g, const char *arch, const cha
                                   uint32_t low, uint32_t high, uint32_t *out,
                                   bluelm_error *err);
 
+/* An array of whole numbers of 32 bits, with a sign or without: 1, 0 when the key is absent. */
+BLM_PRIVATE int blm_key_maybe_list(const blm_gguf *g, const char *key, blm_array *out,
+                                   bluelm_error *err);
+
 /* A positive number; *out keeps its value when the key is absent. */
 BLM_PRIVATE int blm_key_maybe_f32(const blm_gguf *g, const char *arch, const char *name,
                                   float *out, bluelm_error *err);

@@ -120,8 +120,7 @@ BLM_COLD static int blm_vision_features(blm_vision *m, const blm_gguf *g, bluelm
     static const char key[] = "clip.vision.feature_layer";
     blm_array layers = {0};
     uint32_t most = 0;
-    int found = blm_gguf_array(g, key, BLM_GGUF_I32, &layers, err);
-    if (found == BLUELM_E_FORMAT) found = blm_gguf_array(g, key, BLM_GGUF_U32, &layers, err);
+    int found = blm_key_maybe_list(g, key, &layers, err);
     if (found < 0) return found;
     if (!found) {
         if (m->n_layer > 1 && !(m->class_token && m->n_layer % 2)) m->n_layer--;
@@ -148,8 +147,7 @@ static int blm_vision_full_blocks(const blm_gguf *g, uint32_t *pattern, bluelm_e
 {
     static const char key[] = "clip.vision.fullatt_block_indexes";
     blm_array blocks;
-    int found = blm_gguf_array(g, key, BLM_GGUF_I32, &blocks, err);
-    if (found == BLUELM_E_FORMAT) found = blm_gguf_array(g, key, BLM_GGUF_U32, &blocks, err);
+    int found = blm_key_maybe_list(g, key, &blocks, err);
     if (found <= 0) return found;
     uint32_t every = blocks.count ? blm_load_u32(blocks.data) : UINT32_MAX;
     for (uint64_t i = 0; i < blocks.count && every <= 1024; i++)

@@ -165,6 +165,28 @@ static void rows_that_see_each_other_and_fill_no_chunk_are_refused(void **state)
     aid_model_free(&m);
 }
 
+/* An engine of an mmproj alone. */
+static void words_without_a_vocabulary_are_refused(void **state)
+{
+    (void)state;
+    const tiny_llm_config llm = test_llm("llama");
+    const tiny_vision_config vision = test_vision(TINY_LFM2, &(test_extra){0});
+    aid_model m = aid_model_make(&llm, &vision);
+    int32_t ids[4];
+    char text[8];
+    bluelm_error err;
+    m.weights.llm = NULL, m.weights.llm_bytes = 0;
+    aid_engine e = aid_engine_make(&m, NULL, NULL);
+    assert_int_equal(bluelm_tokenize(e.engine, "a", 1, 0, ids, 4, &err), BLUELM_E_STATE);
+    assert_int_equal(bluelm_detokenize(e.engine, 0, text, 8, &err), BLUELM_E_STATE);
+    assert_int_equal(bluelm_context_ids(e.engine, ids, 4), 0);
+    assert_int_equal(bluelm_add_text(e.engine, "a", 1, &err), BLUELM_E_STATE);
+    assert_int_equal(bluelm_generate(e.engine, 1, &err), BLUELM_E_STATE);
+    assert_int_equal(bluelm_mark(e.engine, 0, &err), BLUELM_E_STATE);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
 /* ---- Numbers of a tiling rule ------------------------------------------------------------ */
 
 /* A key of 32 bits, or a list of candidates of one number. */
@@ -432,6 +454,7 @@ int main(void)
         cmocka_unit_test(class_embedding_without_positions_is_refused),
         cmocka_unit_test(embedding_a_picture_larger_than_any_tile_is_refused),
         cmocka_unit_test(rows_that_see_each_other_and_fill_no_chunk_are_refused),
+        cmocka_unit_test(words_without_a_vocabulary_are_refused),
         cmocka_unit_test(numbers_of_tiling_do_no_harm),
         cmocka_unit_test(numbers_of_rope_do_no_harm),
         cmocka_unit_test(factors_of_another_number_than_pairs_are_refused),
