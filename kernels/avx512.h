@@ -246,13 +246,13 @@ BLM_AVX512_INLINE __m128i blm_avx512_q4_k_scales(const uint8_t *b)
 
 /* ---- The order of sums -----------------------------------------------------------------
  *
- * One token and many give the same bits. Columns are dealt out to sixteen strips: column k of
- * float weights to strip k % 16, block i of 32 columns to one of i % 16. A strip's sum goes
- * from its first block to its last; the sixteen are added one after the other. With one
+ * One token and many give the same bits. Of quantised weights as kernels.h says. Columns of
+ * float weights are dealt out to sixteen strips, column k to strip k % 16. A strip's sum goes
+ * from its first column to its last; the sixteen are added one after the other. With one
  * token strips are lanes, with many they come one after the other and lanes are rows. So
  * that panels stay near, all this is done for one stretch of a row after the other, whose
  * sums are added in order. */
-enum { BLM_AVX512_STRIPS = 16 };
+enum { BLM_AVX512_LANES = 16 };
 
 /* A row of `count` sixteens in `all` stretches of `size`, of which the last may be shorter;
  * stretch i is sixteens [cut(i), cut(i + 1)). */
@@ -271,23 +271,19 @@ static inline uint32_t blm_avx512_cut(blm_avx512_stretches s, uint32_t i)
     return BLM_MIN(i * s.size, s.count);
 }
 
-/* Of `blocks` blocks of 32 columns: what makes a panel of 32 rows, which of Q2_K has two scales
- * and two mins a block. */
-enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_PANEL_BLOCKS_Q2_K = 64 };
-
-static inline blm_avx512_stretches blm_avx512_stretches_of_blocks(uint32_t type,
-                                                                  uint32_t blocks)
-{
-    uint32_t most = type == BLM_Q2_K ? BLM_AVX512_PANEL_BLOCKS_Q2_K : BLM_AVX512_PANEL_BLOCKS;
-    return blm_avx512_stretches_of((blocks + 15) / 16, most / 16);
-}
-
-/* The same of columns of float weights. */
 enum { BLM_AVX512_PANEL_COLUMNS = 512 };
 
 static inline blm_avx512_stretches blm_avx512_stretches_of_columns(uint32_t cols)
 {
     return blm_avx512_stretches_of(cols / 16 + (cols % 16 != 0), BLM_AVX512_PANEL_COLUMNS / 16);
+}
+
+/* A part of what a block gives (see kernels.h), scale times an exact sum: the first, or `more`
+ * after it. */
+BLM_AVX512_INLINE __m512 blm_avx512_part(uint32_t more, __m512i n, __m512 scale, __m512 c)
+{
+    const __m512 v = _mm512_cvtepi32_ps(n);
+    return more ? _mm512_fmadd_ps(v, scale, c) : _mm512_mul_ps(v, scale);
 }
 
 /* Products with one token: of any type, and of Q4_0 where bytes can be permuted freely. */

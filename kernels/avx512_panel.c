@@ -1,6 +1,6 @@
 /* AVX-512 products with several tokens: prefill, vision. 32 rows of a stretch of k are
  * unpacked into the worker's scratch as a panel, its lanes are rows, and all tokens pass
- * over it; nothing is added across lanes. Weights are made unsigned: w = q - zero; the sums
+ * over it, block after block; nothing is added across lanes. Weights are made unsigned: w = q - zero; the sums
  * of the activations take the zero off again. */
 #include "avx512_unpack.h"
 
@@ -29,70 +29,50 @@ typedef struct blm_avx512_two_mins {
     float min[2][2][16]; /* [half of the block][half of the panel] */
 } blm_avx512_two_mins;
 
-/* The sums of the strips gone by lie at the end of scratch. */
-typedef struct blm_avx512_sums {
-    float sum[2][8][16];
-} blm_avx512_sums;
+/* Of `blocks` blocks of 32 columns: what makes a panel of 32 rows, which of Q2_K has two scales
+ * and two mins a block. */
+enum { BLM_AVX512_PANEL_BLOCKS = 80, BLM_AVX512_PANEL_BLOCKS_Q2_K = 64 };
 
-typedef char blm_avx512_panel_fits[BLM_AVX512_PANEL_BLOCKS * sizeof(blm_avx512_panel) +
-                                               sizeof(blm_avx512_sums) <=
-                                           BLM_MATMUL_PANEL_BYTES
-                                       ? 1
-                                       : -1];
-typedef char blm_avx512_q2_k_fits[BLM_AVX512_PANEL_BLOCKS_Q2_K * (sizeof(blm_avx512_panel) +
-                                                                  sizeof(blm_avx512_two_mins)) +
-                                              sizeof(blm_avx512_sums) <=
-                                          BLM_MATMUL_PANEL_BYTES
-                                      ? 1
-                                      : -1];
+typedef char blm_avx512_panel_fits
+    [BLM_AVX512_PANEL_BLOCKS * sizeof(blm_avx512_panel) <= BLM_MATMUL_PANEL_BYTES ? 1 : -1];
+typedef char
+    blm_avx512_q2_k_fits[BLM_AVX512_PANEL_BLOCKS_Q2_K *
+                                     (sizeof(blm_avx512_panel) + sizeof(blm_avx512_two_mins)) <=
+                                 BLM_MATMUL_PANEL_BYTES
+                             ? 1
+                             : -1];
 
-/* A panel on its way: n blocks lie in it strip by strip. */
-typedef struct blm_avx512_filling {
-    blm_avx512_panel *panel;
-    blm_avx512_two_mins *mins;
-    uint32_t n;
-} blm_avx512_filling;
-
-/* The place of item i of n, strip by strip. */
-static inline uint32_t blm_avx512_place(uint32_t n, uint32_t i)
+BLM_AVX512_INLINE blm_avx512_two_mins *blm_avx512_mins_of(blm_avx512_panel *panel)
 {
-    const uint32_t strip = i % BLM_AVX512_STRIPS, longer = n % BLM_AVX512_STRIPS;
-    return strip * (n / BLM_AVX512_STRIPS) + BLM_MIN(strip, longer) + i / BLM_AVX512_STRIPS;
+    return (blm_avx512_two_mins *)(void *)(panel + BLM_AVX512_PANEL_BLOCKS_Q2_K);
 }
 
-static blm_avx512_two_mins *blm_avx512_mins_of(const blm_matmul_args *a)
-{
-    return (blm_avx512_two_mins *)(void *)((blm_avx512_panel *)a->scratch +
-                                           BLM_AVX512_PANEL_BLOCKS_Q2_K);
-}
-
-/* Blocks j .. j + 7 of a stretch, which are the block of 256 at byte k of 16 rows: scales and
- * mins of half h of the panel. */
+/* Eight blocks of the panel from the block of 256 at byte k of 16 rows: scales and mins of its
+ * half h. */
 BLM_AVX512_INLINE void blm_avx512_fill_scales(uint32_t type, const uint8_t *const *rows,
-                                              size_t k, uint32_t j, uint32_t h,
-                                              const blm_avx512_filling *f)
+                                              size_t k, uint32_t h, blm_avx512_panel *to,
+                                              blm_avx512_two_mins *mins)
 {
     blm_avx512_k_head head;
     blm_avx512_head(type, rows, k, &head);
     BLM_AVX512_UNROLL
-    for (uint32_t i = 0; i < 8; i++) {
-        const uint32_t at = blm_avx512_place(f->n, j + i);
-        _mm512_storeu_ps(f->panel[at].scale[h], blm_avx512_k_scale(type, &head, i, 0));
+    for (uint32_t i = 0; i < 8; i++, to++, mins++) {
+        _mm512_storeu_ps(to->scale[h], blm_avx512_k_scale(type, &head, i, 0));
         if (blm_type_is_halved(type))
-            _mm512_storeu_ps(f->panel[at].more[h], blm_avx512_k_scale(type, &head, i, 1));
+            _mm512_storeu_ps(to->more[h], blm_avx512_k_scale(type, &head, i, 1));
         else if (blm_type_has_min(type))
-            _mm512_storeu_ps(f->panel[at].more[h], blm_avx512_k_min(type, &head, i, 0));
+            _mm512_storeu_ps(to->more[h], blm_avx512_k_min(type, &head, i, 0));
         if (type != BLM_Q2_K) continue;
-        _mm512_storeu_ps(f->mins[at].min[0][h], blm_avx512_k_min(type, &head, i, 0));
-        _mm512_storeu_ps(f->mins[at].min[1][h], blm_avx512_k_min(type, &head, i, 1));
+        _mm512_storeu_ps(mins->min[0][h], blm_avx512_k_min(type, &head, i, 0));
+        _mm512_storeu_ps(mins->min[1][h], blm_avx512_k_min(type, &head, i, 1));
     }
 }
 
 /* The q of the same blocks of Q4_K or Q5_K, whose nibbles begin at byte `low` and Q5_K's fifth
  * bits at byte `high`. */
 BLM_AVX512_INLINE void blm_avx512_fill_q4_k(uint32_t type, const uint8_t *const *rows,
-                                            size_t low, size_t high, uint32_t j, uint32_t h,
-                                            const blm_avx512_filling *f)
+                                            size_t low, size_t high, uint32_t h,
+                                            blm_avx512_panel *panel)
 {
     const __m512i four = _mm512_set1_epi8(0x0F), sixteen = _mm512_set1_epi8(16);
     __m512i v[8], bits[8];
@@ -103,8 +83,7 @@ BLM_AVX512_INLINE void blm_avx512_fill_q4_k(uint32_t type, const uint8_t *const 
     for (uint32_t i = 0; i < 8; i += 2) {
         const __m512i even = _mm512_set1_epi8((char)(1u << i));
         const __m512i odd = _mm512_set1_epi8((char)(2u << i));
-        blm_avx512_panel *to = f->panel + blm_avx512_place(f->n, j + i);
-        blm_avx512_panel *next = f->panel + blm_avx512_place(f->n, j + i + 1);
+        blm_avx512_panel *to = panel + i, *next = to + 1;
         blm_avx512_pieces(rows, low + i * 16, 16, v);
         blm_avx512_pieces(rows, low + i * 16 + 16, 16, v + 4);
         BLM_AVX512_UNROLL
@@ -123,11 +102,11 @@ BLM_AVX512_INLINE void blm_avx512_fill_q4_k(uint32_t type, const uint8_t *const 
     }
 }
 
-/* Four blocks of 32 of Q6_K, j and on, whose low bits begin at byte `low` and whose high pairs
+/* Four blocks of 32 of Q6_K whose low bits begin at byte `low` and whose high pairs
  * at byte `high` of 16 rows: see scalar.c. */
 BLM_AVX512_INLINE void blm_avx512_fill_q6_k_half(const uint8_t *const *rows, size_t low,
-                                                 size_t high, uint32_t j, uint32_t h,
-                                                 const blm_avx512_filling *f)
+                                                 size_t high, uint32_t h,
+                                                 blm_avx512_panel *panel)
 {
     const __m512i nibble = _mm512_set1_epi8(0x0F), top = _mm512_set1_epi8(0x30);
     __m512i v[8], pairs[8];
@@ -136,8 +115,7 @@ BLM_AVX512_INLINE void blm_avx512_fill_q6_k_half(const uint8_t *const *rows, siz
     for (uint32_t i = 0; i < 2; i++) { /* blocks i and i + 2 */
         const __m128i up = _mm_cvtsi32_si128((int)(4 - i * 2));
         const __m128i down = _mm_cvtsi32_si128((int)(i * 2));
-        blm_avx512_panel *to = f->panel + blm_avx512_place(f->n, j + i);
-        blm_avx512_panel *after = f->panel + blm_avx512_place(f->n, j + i + 2);
+        blm_avx512_panel *to = panel + i, *after = to + 2;
         blm_avx512_pieces(rows, low + i * 32, 16, v);
         blm_avx512_pieces(rows, low + i * 32 + 16, 16, v + 4);
         BLM_AVX512_UNROLL
@@ -164,40 +142,36 @@ BLM_AVX512_INLINE void blm_avx512_fill_q(uint32_t type, const uint8_t *const *ro
         _mm512_storeu_si512(panel->q[g][h], q[g]);
 }
 
-/* The q of the block of 256 that begins with block i of a row and block j of a stretch; those
- * of Q4_K, Q5_K and Q6_K so that nothing is read twice. */
+/* The q of the block of 256 that begins with block i of 16 rows, half h of eight blocks of the
+ * panel; those of Q4_K, Q5_K and Q6_K so that nothing is read twice. */
 BLM_AVX512_INLINE void blm_avx512_fill_256(uint32_t type, const uint8_t *const *rows,
-                                           uint32_t i, uint32_t j, uint32_t h,
-                                           const blm_avx512_filling *f)
+                                           uint32_t i, uint32_t h, blm_avx512_panel *panel)
 {
     const size_t k = (size_t)(i / 8) * blm_type_bytes(type);
     if (type == BLM_Q4_K) {
-        blm_avx512_fill_q4_k(type, rows, k + 16, 0, j, h, f);
+        blm_avx512_fill_q4_k(type, rows, k + 16, 0, h, panel);
     } else if (type == BLM_Q5_K) {
-        blm_avx512_fill_q4_k(type, rows, k + 48, k + 16, j, h, f);
+        blm_avx512_fill_q4_k(type, rows, k + 48, k + 16, h, panel);
     } else if (type == BLM_Q6_K) {
-        blm_avx512_fill_q6_k_half(rows, k, k + 128, j, h, f);
-        blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, j + 4, h, f);
+        blm_avx512_fill_q6_k_half(rows, k, k + 128, h, panel);
+        blm_avx512_fill_q6_k_half(rows, k + 64, k + 160, h, panel + 4);
     } else {
         for (uint32_t n = 0; n < 8; n++)
-            blm_avx512_fill_q(type, rows, i + n, h, f->panel + blm_avx512_place(f->n, j + n));
+            blm_avx512_fill_q(type, rows, i + n, h, panel + n);
     }
 }
 
-/* Blocks [i0, i1) of 16 rows, half h of the panel. */
+/* Blocks [i, end) of 16 rows, half h of the panel. */
 BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows, uint32_t h,
-                                       uint32_t i0, uint32_t i1, const blm_avx512_filling *f)
+                                       uint32_t i, uint32_t end, blm_avx512_panel *panel)
 {
     const size_t bytes = blm_type_bytes(type);
-    if (blm_avx512_in_256(type)) {
-        for (uint32_t i = i0; i < i1; i += 8) {
-            blm_avx512_fill_scales(type, rows, i / 8 * bytes, i - i0, h, f);
-            blm_avx512_fill_256(type, rows, i, i - i0, h, f);
-        }
-        return;
+    blm_avx512_two_mins *mins = blm_avx512_mins_of(panel);
+    for (; blm_avx512_in_256(type) && i < end; i += 8, panel += 8, mins += 8) {
+        blm_avx512_fill_scales(type, rows, i / 8 * bytes, h, panel, mins);
+        blm_avx512_fill_256(type, rows, i, h, panel);
     }
-    for (uint32_t i = i0; i < i1; i++) {
-        blm_avx512_panel *panel = f->panel + blm_avx512_place(f->n, i - i0);
+    for (; i < end; i++, panel++) {
         blm_avx512_fill_q(type, rows, i, h, panel);
         _mm512_storeu_ps(panel->scale[h], blm_avx512_factors(type, rows, i * bytes));
         if (blm_type_has_min(type))
@@ -208,25 +182,25 @@ BLM_AVX512_INLINE void blm_avx512_fill(uint32_t type, const uint8_t *const *rows
 }
 
 #define BLM_AVX512_FILL(name, number, values, bytes)                                           \
-    BLM_AVX512 static void blm_avx512_fill_##name(const uint8_t *const *rows, uint32_t i0,     \
-                                                  uint32_t i1, const blm_avx512_filling *f)    \
+    BLM_AVX512 static void blm_avx512_fill_##name(const uint8_t *const *rows, uint32_t i,      \
+                                                  uint32_t end, blm_avx512_panel *panel)       \
     {                                                                                          \
         for (uint32_t h = 0; h < 2; h++)                                                       \
-            blm_avx512_fill(number, rows + 16 * h, h, i0, i1, f);                              \
+            blm_avx512_fill(number, rows + 16 * h, h, i, end, panel);                          \
     }
 BLM_BLOCK_TYPES(BLM_AVX512_FILL)
 #undef BLM_AVX512_FILL
 
-/* Blocks [i0, i1) of 32 rows. */
-static void blm_avx512_fill_panel(uint32_t type, const uint8_t *const *rows, uint32_t i0,
-                                  uint32_t i1, const blm_avx512_filling *f)
+/* Blocks [i, end) of 32 rows. */
+static void blm_avx512_fill_panel(uint32_t type, const uint8_t *const *rows, uint32_t i,
+                                  uint32_t end, blm_avx512_panel *panel)
 {
 #define BLM_AVX512_FILL(name, number, values, bytes) [number] = blm_avx512_fill_##name,
     static void (*const fill[BLM_TYPE_LIMIT])(const uint8_t *const *, uint32_t, uint32_t,
-                                              const blm_avx512_filling *) = {
+                                              blm_avx512_panel *) = {
         BLM_BLOCK_TYPES(BLM_AVX512_FILL)};
 #undef BLM_AVX512_FILL
-    fill[type](rows, i0, i1, f);
+    fill[type](rows, i, end, panel);
 }
 
 /* The sum of 16 activations: as bytes above -128, added by the instruction for distances. */
@@ -263,73 +237,75 @@ BLM_AVX512_INLINE int32_t blm_avx512_offset(blm_avx512_kind kind, int32_t zero,
     return -zero * (part ? x->sum[t][i] - first : first);
 }
 
-/* Takes off the mins of the two halves of block i: each times its half of the activations. */
-BLM_AVX512_INLINE void blm_avx512_block_mins(const blm_avx512_two_mins *mins,
-                                             const blm_avx512_tokens *x, size_t i,
-                                             uint32_t tokens, __m512 sum[2][8])
+/* Takes off the mins of block i: of both halves times the block's activations, or of each times
+ * its own. */
+BLM_AVX512_INLINE void blm_avx512_block_mins(blm_avx512_kind kind, const blm_avx512_panel *w,
+                                             const blm_avx512_two_mins *mins,
+                                             const blm_avx512_tokens *x, size_t i, uint32_t t,
+                                             __m512 *c)
 {
+    const int32_t all = x->sum[t][i];
+    const int32_t first = kind.halved ? blm_avx512_sum_q16(x->q[t] + i * 32) : all;
+    const __m512 a = _mm512_cvtepi32_ps(_mm512_set1_epi32(first));
+    const __m512 b = _mm512_cvtepi32_ps(_mm512_set1_epi32(all - first));
     BLM_AVX512_UNROLL
-    for (uint32_t t = 0; t < tokens; t++) {
-        int32_t first = blm_avx512_sum_q16(x->q[t] + i * 32), second = x->sum[t][i] - first;
-        __m512 a = _mm512_set1_ps((float)first * x->scale[t][i]);
-        __m512 b = _mm512_set1_ps((float)second * x->scale[t][i]);
+    for (uint32_t h = 0; h < 2; h++) {
+        const float *min = kind.halved ? mins->min[0][h] : w->more[h];
+        c[h] = _mm512_fnmadd_ps(_mm512_loadu_ps(min), a, c[h]);
+        if (kind.halved) c[h] = _mm512_fnmadd_ps(_mm512_loadu_ps(mins->min[1][h]), b, c[h]);
+    }
+}
+
+/* The integer sums of part `part` of block i of a row, which is *w of the panel, with `tokens`
+ * tokens. A part is what shares a scale: the block, or half of it. */
+BLM_AVX512_INLINE void blm_avx512_part_sums(blm_avx512_kind kind, int32_t zero,
+                                            const blm_avx512_panel *w,
+                                            const blm_avx512_tokens *x, size_t i,
+                                            uint32_t tokens, uint32_t part, __m512i (*n)[2])
+{
+    const uint32_t groups = kind.halved ? 4 : 8;
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++)
+        n[t][0] = n[t][1] = _mm512_set1_epi32(blm_avx512_offset(kind, zero, x, t, i, part));
+    BLM_AVX512_UNROLL
+    for (uint32_t g = part * groups; g < (part + 1) * groups; g++) {
+        __m512i a = _mm512_loadu_si512(w->q[g][0]), b = _mm512_loadu_si512(w->q[g][1]);
         BLM_AVX512_UNROLL
-        for (uint32_t h = 0; h < 2; h++) {
-            sum[h][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(mins->min[0][h]), a, sum[h][t]);
-            sum[h][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(mins->min[1][h]), b, sum[h][t]);
+        for (uint32_t t = 0; t < tokens; t++) {
+            __m512i v = blm_avx512_spread4(x->q[t] + i * 32 + g * 4);
+            n[t][0] = _mm512_dpbusd_epi32(n[t][0], a, v);
+            n[t][1] = _mm512_dpbusd_epi32(n[t][1], b, v);
         }
     }
 }
 
-/* Block i of a row, which is *w of the panel, with `tokens` tokens. A part is what shares a
- * scale: the block, or half of it. */
+/* Block i of a row, which is *w of the panel, with `tokens` tokens. */
 BLM_AVX512_INLINE void blm_avx512_block(blm_avx512_kind kind, int32_t zero,
                                         const blm_avx512_panel *w,
                                         const blm_avx512_two_mins *mins,
                                         const blm_avx512_tokens *x, size_t i, uint32_t tokens,
-                                        __m512 sum[2][8])
+                                        __m512 (*sum)[2])
 {
-    const uint32_t parts = kind.halved ? 2 : 1, groups = 8 / parts;
+    const uint32_t parts = kind.halved ? 2 : 1;
+    __m512 c[BLM_AVX512_TOKENS][2];
     BLM_AVX512_UNROLL
     for (uint32_t part = 0; part < parts; part++) {
-        __m512i n[2][BLM_AVX512_TOKENS];
-        BLM_AVX512_UNROLL
-        for (uint32_t t = 0; t < tokens; t++) {
-            int32_t offset = blm_avx512_offset(kind, zero, x, t, i, part);
-            n[0][t] = n[1][t] = _mm512_set1_epi32(offset);
-        }
-        BLM_AVX512_UNROLL
-        for (uint32_t g = part * groups; g < (part + 1) * groups; g++) {
-            __m512i a = _mm512_loadu_si512(w->q[g][0]), b = _mm512_loadu_si512(w->q[g][1]);
-            BLM_AVX512_UNROLL
-            for (uint32_t t = 0; t < tokens; t++) {
-                __m512i v = blm_avx512_spread4(x->q[t] + i * 32 + g * 4);
-                n[0][t] = _mm512_dpbusd_epi32(n[0][t], a, v);
-                n[1][t] = _mm512_dpbusd_epi32(n[1][t], b, v);
-            }
-        }
+        __m512i n[BLM_AVX512_TOKENS][2];
+        blm_avx512_part_sums(kind, zero, w, x, i, tokens, part, n);
         BLM_AVX512_UNROLL
         for (uint32_t h = 0; h < 2; h++) {
-            __m512 scale = _mm512_loadu_ps(part ? w->more[h] : w->scale[h]);
+            const __m512 scale = _mm512_loadu_ps(part ? w->more[h] : w->scale[h]);
             BLM_AVX512_UNROLL
-            for (uint32_t t = 0; t < tokens; t++) {
-                __m512 x_scale = _mm512_set1_ps(x->scale[t][i]);
-                sum[h][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(n[h][t]),
-                                            _mm512_mul_ps(scale, x_scale), sum[h][t]);
-            }
+            for (uint32_t t = 0; t < tokens; t++)
+                c[t][h] = blm_avx512_part(part, n[t][h], scale, c[t][h]);
         }
-    }
-    if (!kind.mins) return;
-    if (kind.halved) {
-        blm_avx512_block_mins(mins, x, i, tokens, sum);
-        return;
     }
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        __m512 v = _mm512_cvtepi32_ps(_mm512_set1_epi32(x->sum[t][i]));
-        v = _mm512_mul_ps(v, _mm512_set1_ps(x->scale[t][i]));
-        sum[0][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[0]), v, sum[0][t]);
-        sum[1][t] = _mm512_fnmadd_ps(_mm512_loadu_ps(w->more[1]), v, sum[1][t]);
+        const __m512 scale = _mm512_set1_ps(x->scale[t][i]);
+        if (kind.mins) blm_avx512_block_mins(kind, w, mins, x, i, t, c[t]);
+        sum[t][0] = _mm512_fmadd_ps(c[t][0], scale, sum[t][0]);
+        sum[t][1] = _mm512_fmadd_ps(c[t][1], scale, sum[t][1]);
     }
 }
 
@@ -397,35 +373,47 @@ BLM_AVX512_INLINE blm_avx512_tokens blm_avx512_tokens_at(const blm_acts *x, uint
     return out;
 }
 
-/* Blocks of the panel with `tokens` tokens from t0. The panel's first tile brings the next
- * panel's weights near, block by block. */
+/* Rows r and on of y, `count` of them real: lanes of v and, for 32 rows, of more. */
+BLM_AVX512_INLINE void blm_avx512_get_rows(const float *y, uint64_t count, __m512 *v)
+{
+    v[0] = _mm512_maskz_loadu_ps(blm_avx512_mask(BLM_MIN(count, 16)), y);
+    v[1] = _mm512_setzero_ps();
+    if (count > 16)
+        v[1] = _mm512_maskz_loadu_ps(blm_avx512_mask(BLM_MIN(count - 16, 16)), y + 16);
+}
+
+BLM_AVX512_INLINE void blm_avx512_put_rows(float *y, uint64_t count, const __m512 *v)
+{
+    _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, 16)), v[0]);
+    if (count > 16)
+        _mm512_mask_storeu_ps(y + 16, blm_avx512_mask(BLM_MIN(count - 16, 16)), v[1]);
+}
+
+/* Adds the panel's blocks, with `tokens` tokens from t0, to what the blocks before gave. The
+ * panel's first tile brings the next panel's weights near, block by block. */
 BLM_AVX512_INLINE void blm_avx512_tile(blm_avx512_kind kind, const blm_avx512_work *m,
                                        uint32_t t0, uint32_t tokens)
 {
     const blm_avx512_panel *w = (const blm_avx512_panel *)m->a->scratch;
-    const blm_avx512_two_mins *mins = blm_avx512_mins_of(m->a);
-    blm_avx512_sums *total =
-        (blm_avx512_sums *)(void *)((uint8_t *)m->a->scratch + BLM_MATMUL_PANEL_BYTES) - 1;
+    const blm_avx512_two_mins *mins = blm_avx512_mins_of((blm_avx512_panel *)m->a->scratch);
     const blm_avx512_tokens x = blm_avx512_tokens_at(m->a->x, t0, m->t1, tokens);
     const int32_t zero = (int32_t)blm_avx512_zero(m->a->w->type);
-    __m512 sum[2][8];
-    for (uint32_t p = 0, gone = m->i0; p < BLM_AVX512_STRIPS; p++) {
-        BLM_AVX512_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            sum[0][t] = sum[1][t] = _mm512_setzero_ps();
-        for (uint32_t i = m->i0 + p; i < m->i1; i += BLM_AVX512_STRIPS, w++, mins++, gone++) {
-            if (t0 == m->t0) blm_avx512_panel_ahead(m, gone);
-            blm_avx512_block(kind, zero, w, mins, &x, i, tokens, sum);
-        }
-        blm_avx512_join(p == 0, tokens, total->sum, sum);
-    }
+    const size_t y_stride = m->a->y_stride;
+    float *y = m->a->y + t0 * y_stride + m->r;
+    __m512 sum[BLM_AVX512_TOKENS][2];
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
-        if (t0 + t >= m->t1) break; /* the last token, once more */
-        float *y = m->a->y + (t0 + t) * m->a->y_stride + m->r;
-        blm_avx512_add_to(y, m->count, m->i0 == 0, sum[0][t]);
-        if (m->count > 16) blm_avx512_add_to(y + 16, m->count - 16, m->i0 == 0, sum[1][t]);
+        sum[t][0] = sum[t][1] = _mm512_setzero_ps();
+        if (m->i0 > 0 && t0 + t < m->t1)
+            blm_avx512_get_rows(y + t * y_stride, m->count, sum[t]);
     }
+    for (uint32_t i = m->i0; i < m->i1; i++, w++, mins++) {
+        if (t0 == m->t0) blm_avx512_panel_ahead(m, i);
+        blm_avx512_block(kind, zero, w, mins, &x, i, tokens, sum);
+    }
+    BLM_AVX512_UNROLL
+    for (uint32_t t = 0; t < tokens; t++) /* past the end the last token, once more */
+        if (t0 + t < m->t1) blm_avx512_put_rows(y + t * y_stride, m->count, sum[t]);
 }
 
 /* All tokens of the work, by sixes and fours; in the last step some may be past the end. */
@@ -463,8 +451,8 @@ BLM_AVX512 static void blm_avx512_tiles_halved_mins(const blm_avx512_work *m)
     blm_avx512_tiles((blm_avx512_kind){1, 1}, m);
 }
 
-/* Tokens [t0, t1). Stretches of k are the outer loop: their activations are still near when
- * the next rows come. */
+/* Tokens [t0, t1). Stretches of k, of about the same length, are the outer loop: their
+ * activations are still near when the next rows come. */
 static void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
                              uint32_t t0, uint32_t t1)
 {
@@ -472,18 +460,18 @@ static void blm_avx512_chunk(const blm_matmul_args *a, uint64_t row0, uint64_t r
         {blm_avx512_tiles_plain, blm_avx512_tiles_mins},
         {blm_avx512_tiles_halved, blm_avx512_tiles_halved_mins}};
     const uint32_t type = a->w->type, blocks = a->x->cols / 32;
-    const blm_avx512_stretches s = blm_avx512_stretches_of_blocks(type, blocks);
+    const uint32_t most =
+        type == BLM_Q2_K ? BLM_AVX512_PANEL_BLOCKS_Q2_K : BLM_AVX512_PANEL_BLOCKS;
+    const uint32_t all = (blocks + most - 1) / most;
+    const uint32_t step = ((blocks + 7) / 8 + all - 1) / all * 8;
     blm_avx512_work m = {.a = a, .t0 = t0, .t1 = t1, .eight = blm_avx512_bytes_of_8(type)};
-    for (uint32_t i = 0; i < s.all; i++) {
-        m.i0 = blm_avx512_cut(s, i) * BLM_AVX512_STRIPS;
-        m.i1 = BLM_MIN(blm_avx512_cut(s, i + 1) * BLM_AVX512_STRIPS, blocks);
-        const blm_avx512_filling f = {(blm_avx512_panel *)a->scratch, blm_avx512_mins_of(a),
-                                      m.i1 - m.i0};
+    for (; m.i0 < blocks; m.i0 = m.i1) {
+        m.i1 = BLM_MIN(m.i0 + step, blocks);
         for (m.r = row0; m.r < row1; m.r += 32) {
             const uint8_t *rows[32];
             m.count = row1 - m.r;
             blm_avx512_rows(a, m.r, row1, 32, rows);
-            blm_avx512_fill_panel(type, rows, m.i0, m.i1, &f);
+            blm_avx512_fill_panel(type, rows, m.i0, m.i1, (blm_avx512_panel *)a->scratch);
             tiles[blm_type_is_halved(type)][blm_type_has_min(type)](&m);
         }
     }
@@ -515,6 +503,13 @@ typedef struct blm_avx512_float_work {
     blm_avx512_column *panel;
     float (*total)[8][16];
 } blm_avx512_float_work;
+
+/* The place of column i of n, strip by strip. */
+static inline uint32_t blm_avx512_place(uint32_t n, uint32_t i)
+{
+    const uint32_t strip = i % BLM_AVX512_LANES, longer = n % BLM_AVX512_LANES;
+    return strip * (n / BLM_AVX512_LANES) + BLM_MIN(strip, longer) + i / BLM_AVX512_LANES;
+}
 
 /* The panel's columns of 16 rows, half h of it. */
 BLM_AVX512_INLINE void blm_avx512_fill_float(uint32_t type, const blm_avx512_float_work *m,
@@ -555,11 +550,11 @@ BLM_AVX512_INLINE void blm_avx512_float_tile(const blm_avx512_float_work *m, uin
     BLM_AVX512_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         x[t] = m->a->x->f32 + (t0 + t) * m->a->x->f32_stride + m->k0;
-    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++) {
+    for (uint32_t p = 0; p < BLM_AVX512_LANES; p++) {
         BLM_AVX512_UNROLL
         for (uint32_t t = 0; t < tokens; t++)
             sum[0][t] = sum[1][t] = _mm512_setzero_ps();
-        for (size_t k = p; k < m->count; k += BLM_AVX512_STRIPS, w++) {
+        for (size_t k = p; k < m->count; k += BLM_AVX512_LANES, w++) {
             __m512 v = _mm512_loadu_ps(w->w[0]), last = _mm512_loadu_ps(w->w[1]);
             BLM_AVX512_UNROLL
             for (uint32_t t = 0; t < tokens; t++) {
@@ -601,8 +596,8 @@ BLM_AVX512_INLINE void blm_avx512_float_tokens(const blm_matmul_args *a, uint64_
         m.rows = row1 - m.r;
         blm_avx512_rows(a, m.r, row1, 32, rows);
         for (uint32_t i = 0; i < s.all; i++) {
-            m.k0 = blm_avx512_cut(s, i) * BLM_AVX512_STRIPS;
-            m.count = BLM_MIN(blm_avx512_cut(s, i + 1) * BLM_AVX512_STRIPS, cols) - m.k0;
+            m.k0 = blm_avx512_cut(s, i) * BLM_AVX512_LANES;
+            m.count = BLM_MIN(blm_avx512_cut(s, i + 1) * BLM_AVX512_LANES, cols) - m.k0;
             for (uint32_t h = 0; h < 2; h++)
                 blm_avx512_fill_float(type, &m, rows + 16 * h, h);
             blm_avx512_float_tiles(&m);

@@ -1,6 +1,7 @@
 /* AVX-512 products with one token: decode. Each weight is read once, where it lies, with
  * requests for memory running ahead. Sixteen blocks of 32 at a time come down to sixteen
- * integers, exactly, and from there on lanes are blocks: the strips of avx512.h. Weights are
+ * integers, exactly, and from there on lanes are blocks; what they give with sixteen rows is
+ * turned, so that lanes are rows, and added block by block. Weights are
  * made unsigned, as the dot-product instruction wants its first factor: w = q - zero. The sums
  * of the activations take the zero off again. */
 #include "avx512.h"
@@ -18,10 +19,14 @@ BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
 
 /* ---- Sums of rows ---------------------------------------------------------------------- */
 
-/* Rows that are put together at once, each with its strips, stretch by stretch. */
+/* Rows that are put together at once. */
 enum { BLM_AVX512_ROWS = 16 };
 
-typedef float blm_avx512_strips[BLM_AVX512_ROWS][BLM_AVX512_STRIPS];
+/* The strips of a stretch of float weights. */
+typedef float blm_avx512_strips[BLM_AVX512_ROWS][BLM_AVX512_LANES];
+
+/* What sixteen blocks give with each of the rows. */
+typedef float blm_avx512_given[BLM_AVX512_ROWS][BLM_AVX512_LANES];
 
 /* Turns sixteen rows of sixteen into columns. */
 BLM_AVX512_INLINE void blm_avx512_turn16(float (*rows)[16], __m512 *out)
@@ -56,24 +61,22 @@ BLM_AVX512_INLINE __m512 blm_avx512_sum_rows(blm_avx512_strips *strips, uint32_t
 {
     __m512 all = _mm512_setzero_ps();
     for (uint32_t s = 0; s < stretches; s++) {
-        __m512 strip[BLM_AVX512_STRIPS];
+        __m512 strip[BLM_AVX512_LANES];
         blm_avx512_turn16(strips[s], strip);
         BLM_AVX512_UNROLL
-        for (int p = 1; p < BLM_AVX512_STRIPS; p++)
+        for (int p = 1; p < BLM_AVX512_LANES; p++)
             strip[0] = _mm512_add_ps(strip[0], strip[p]);
         all = s ? _mm512_add_ps(all, strip[0]) : strip[0];
     }
     return all;
 }
 
-/* y of `count` rows. With two rows of activations (int16) the strips of the second lie behind
- * those of the first, and y is the sum of both. */
-BLM_AVX512 static void blm_avx512_put_rows(float *y, uint64_t count, blm_avx512_strips *strips,
-                                           uint32_t stretches, uint32_t acts)
+/* y of `count` rows. */
+BLM_AVX512 static void blm_avx512_put_strips(float *y, uint64_t count,
+                                             blm_avx512_strips *strips, uint32_t stretches)
 {
-    __m512 all = blm_avx512_sum_rows(strips, stretches);
-    if (acts == 2) all = _mm512_add_ps(all, blm_avx512_sum_rows(strips + stretches, stretches));
-    _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, BLM_AVX512_ROWS)), all);
+    _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, BLM_AVX512_ROWS)),
+                          blm_avx512_sum_rows(strips, stretches));
 }
 
 /* ---- Sixteen blocks: activations ------------------------------------------------------- */
@@ -86,16 +89,6 @@ static inline uint32_t blm_avx512_block_of(uint32_t type, uint32_t p)
     if (type == BLM_Q6_K) return p / 8 * 8 + p % 4 * 2 + p / 4 % 2;
     if (type == BLM_Q2_K || type == BLM_Q3_K) return p;
     return p % 4 * 4 + p / 4;
-}
-
-/* The other way round: the lanes of a type's products in the order of strips. */
-BLM_AVX512_INLINE __m512i blm_avx512_lanes_in_order(uint32_t type)
-{
-    uint32_t lane[BLM_AVX512_STRIPS];
-    BLM_AVX512_UNROLL
-    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
-        lane[blm_avx512_block_of(type, p)] = p;
-    return _mm512_loadu_si512(lane);
 }
 
 /* Of what the products of a type make of sixteen blocks, n, four lanes for each of four blocks
@@ -133,12 +126,11 @@ BLM_AVX512_INLINE __m512i blm_avx512_join_halves(__m512i a, __m512i b)
 }
 
 /* Sixteen blocks of activations: q as the products of a type take them; by lane, for first
- * and last halves where these differ, -zero times the sums of q, the scales, and what the
- * mins are to be multiplied with. Lanes after the last block are not real. */
+ * and last halves where these differ, -zero times the sums of q, and what the mins are to be
+ * multiplied with. */
 typedef struct blm_avx512_acts {
     __m512i q[8], offset[2];
-    __m512 scale, mins[2];
-    __mmask16 real;
+    __m512 mins[2];
 } blm_avx512_acts;
 
 /* Puts pieces of 16 activations, which come in order of k, beside each other as the type's
@@ -206,7 +198,7 @@ BLM_AVX512_INLINE __mmask64 blm_avx512_bytes(int64_t n)
 BLM_AVX512_INLINE void blm_avx512_acts_of_16(uint32_t type, const blm_acts *x, uint32_t i,
                                              blm_avx512_acts *out)
 {
-    const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_STRIPS);
+    const uint32_t left = BLM_MIN(x->cols / 32 - i, BLM_AVX512_LANES);
     const int8_t *q = x->q + (size_t)i * 32;
     __m512i v[8], ones[8], n[8], sum[2];
     BLM_AVX512_UNROLL
@@ -221,21 +213,11 @@ BLM_AVX512_INLINE void blm_avx512_acts_of_16(uint32_t type, const blm_acts *x, u
         out->q[g] = v[g];
     blm_avx512_multiply(type, 0, ones, v, n);
     blm_avx512_totals(type, n, sum);
-    int32_t turn[BLM_AVX512_STRIPS];
-    uint32_t real = 0;
-    BLM_AVX512_UNROLL
-    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++) {
-        turn[p] = (int32_t)blm_avx512_block_of(type, p);
-        real |= (uint32_t)((uint32_t)turn[p] < left) << p;
-    }
-    out->real = (__mmask16)real;
-    out->scale = _mm512_permutexvar_ps(
-        _mm512_loadu_si512(turn), _mm512_maskz_loadu_ps(blm_avx512_mask(left), x->scale + i));
     BLM_AVX512_UNROLL
     for (int h = 0; h < 1 + blm_type_is_halved(type); h++) {
         out->offset[h] =
             _mm512_mullo_epi32(sum[h], _mm512_set1_epi32(-(int32_t)blm_avx512_zero(type)));
-        out->mins[h] = _mm512_mul_ps(_mm512_cvtepi32_ps(sum[h]), out->scale);
+        out->mins[h] = _mm512_cvtepi32_ps(sum[h]);
         if (blm_avx512_in_256(type)) /* whose mins are taken off */
             out->mins[h] = _mm512_sub_ps(_mm512_setzero_ps(), out->mins[h]);
     }
@@ -267,7 +249,7 @@ typedef struct blm_avx512_run {
 
 BLM_AVX512_INLINE const uint8_t *blm_avx512_run_at(uint32_t type, blm_avx512_run r, uint32_t i)
 {
-    return r.b + (r.left < BLM_AVX512_STRIPS ? BLM_MIN(i, r.left - 1) : i) *
+    return r.b + (r.left < BLM_AVX512_LANES ? BLM_MIN(i, r.left - 1) : i) *
                      (size_t)blm_type_bytes(type);
 }
 
@@ -421,7 +403,7 @@ BLM_AVX512_INLINE __m512 blm_avx512_lane_halves(uint32_t type, blm_avx512_run r,
 {
     uint64_t four[4] = {0};
     BLM_AVX512_UNROLL
-    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
+    for (uint32_t p = 0; p < BLM_AVX512_LANES; p++)
         four[p / 4] |= (uint64_t)blm_load_u16(
                            blm_avx512_run_at(type, r, blm_avx512_block_of(type, p)) + at)
                        << p % 4 * 16;
@@ -434,7 +416,7 @@ BLM_AVX512_INLINE __m512 blm_avx512_lane_powers(blm_avx512_run r)
 {
     uint32_t four[4] = {0};
     BLM_AVX512_UNROLL
-    for (uint32_t p = 0; p < BLM_AVX512_STRIPS; p++)
+    for (uint32_t p = 0; p < BLM_AVX512_LANES; p++)
         four[p / 4] |=
             (uint32_t)*blm_avx512_run_at(BLM_MXFP4, r, blm_avx512_block_of(BLM_MXFP4, p))
             << p % 4 * 8;
@@ -538,31 +520,30 @@ BLM_AVX512_INLINE void blm_avx512_factors_256(uint32_t type, const uint8_t *b,
 
 /* ---- Rows of quantised weights --------------------------------------------------------- */
 
-/* Sixteen blocks added to the lanes: a run, or the blocks of 256 at b and next. */
-BLM_AVX512_INLINE __m512 blm_avx512_add_products(uint32_t type, const __m512i *n,
-                                                 const __m512 *scale, const __m512 *mins,
-                                                 const blm_avx512_acts *x, __m512 sum)
+/* What sixteen blocks give, by lane: a run, or the blocks of 256 at b and next. */
+BLM_AVX512_INLINE __m512 blm_avx512_products(uint32_t type, const __m512i *n,
+                                             const __m512 *scale, const __m512 *mins,
+                                             const blm_avx512_acts *x)
 {
-    const int parts = blm_type_is_halved(type) ? 2 : 1;
+    const uint32_t parts = blm_type_is_halved(type) ? 2 : 1;
+    __m512 c = _mm512_setzero_ps();
     __m512i total[2];
     blm_avx512_totals(type, n, total);
     BLM_AVX512_UNROLL
-    for (int h = 0; h < parts; h++) {
+    for (uint32_t h = 0; h < parts; h++) {
         if (!blm_type_has_min(type)) total[h] = _mm512_add_epi32(total[h], x->offset[h]);
-        sum = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(total[h]),
-                                    _mm512_mul_ps(scale[h], x->scale), sum, x->real);
+        c = blm_avx512_part(h, total[h], scale[h], c);
     }
     BLM_AVX512_UNROLL
-    for (int h = 0; h < parts; h++)
-        if (blm_type_has_min(type))
-            sum = _mm512_mask3_fmadd_ps(mins[h], x->mins[h], sum, x->real);
-    return sum;
+    for (uint32_t h = 0; h < parts; h++)
+        if (blm_type_has_min(type)) c = _mm512_fmadd_ps(mins[h], x->mins[h], c);
+    return c;
 }
 
 /* Of a run of up to sixteen blocks; with `eight` it has no more than these. */
 BLM_AVX512_INLINE void blm_avx512_step_run(uint32_t type, uint32_t acts, int eight,
                                            blm_avx512_run r, const blm_avx512_acts *x,
-                                           __m512 *sum)
+                                           __m512 *c)
 {
     __m512i w[8], n[4];
     __m512 scale, mins = _mm512_setzero_ps();
@@ -575,14 +556,14 @@ BLM_AVX512_INLINE void blm_avx512_step_run(uint32_t type, uint32_t acts, int eig
     BLM_AVX512_UNROLL
     for (uint32_t d = 0; d < acts; d++) {
         blm_avx512_multiply(type, eight, w, x[d].q, n);
-        sum[d] = blm_avx512_add_products(type, n, &scale, &mins, x + d, sum[d]);
+        c[d] = blm_avx512_products(type, n, &scale, &mins, x + d);
     }
 }
 
 /* Of the blocks of 256 at b and next; with `eight` the second is read in vain. */
 BLM_AVX512_INLINE void blm_avx512_step_256(uint32_t type, uint32_t acts, int eight,
                                            const uint8_t *b, const uint8_t *next,
-                                           const blm_avx512_acts *x, __m512 *sum)
+                                           const blm_avx512_acts *x, __m512 *c)
 {
     __m512i w[8], n[8];
     __m512 scale[2], mins[2];
@@ -592,79 +573,116 @@ BLM_AVX512_INLINE void blm_avx512_step_256(uint32_t type, uint32_t acts, int eig
     BLM_AVX512_UNROLL
     for (uint32_t d = 0; d < acts; d++) {
         blm_avx512_multiply(type, eight, w, x[d].q, n);
-        sum[d] = blm_avx512_add_products(type, n, scale, mins, x + d, sum[d]);
+        c[d] = blm_avx512_products(type, n, scale, mins, x + d);
     }
 }
 
 /* What of a row does not fill sixteen blocks. */
 BLM_AVX512_INLINE void blm_avx512_last_step(uint32_t type, uint32_t acts, const uint8_t *b,
-                                            uint32_t left, const blm_avx512_acts *x,
-                                            __m512 *sum)
+                                            uint32_t left, const blm_avx512_acts *x, __m512 *c)
 {
     const blm_avx512_run r = {b, left};
     if (blm_avx512_in_256(type))
-        blm_avx512_step_256(type, acts, 1, b, b, x, sum);
+        blm_avx512_step_256(type, acts, 1, b, b, x, c);
     else if (left <= 8)
-        blm_avx512_step_run(type, acts, 1, r, x, sum);
+        blm_avx512_step_run(type, acts, 1, r, x, c);
     else
-        blm_avx512_step_run(type, acts, 0, r, x, sum);
+        blm_avx512_step_run(type, acts, 0, r, x, c);
 }
 
 /* A product with one token, whose activations are one row, or two (int16). */
 typedef struct blm_avx512_token {
-    blm_avx512_acts *x;        /* of each sixteen blocks, row beside row */
-    blm_avx512_strips *strips; /* of each stretch, row behind row       */
-    __m512i order;             /* of lanes, as strips follow each other */
-    uint32_t blocks;
-    blm_avx512_stretches s;
+    blm_avx512_acts *x;      /* of each sixteen blocks, row beside row */
+    blm_avx512_given *given; /* the same, with rows of weights         */
+    uint32_t blocks, count;  /* count: of sixteens, the last of which may not be whole */
 } blm_avx512_token;
 
 BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, uint32_t acts,
                                                     const blm_matmul_args *a)
 {
     blm_avx512_token m = {.x = (blm_avx512_acts *)a->scratch, .blocks = a->x->cols / 32};
-    m.order = blm_avx512_lanes_in_order(type);
-    m.s = blm_avx512_stretches_of_blocks(type, m.blocks);
-    m.strips = (blm_avx512_strips *)(void *)(m.x + acts * m.s.count);
-    memset(m.strips, 0, acts * m.s.all * sizeof *m.strips);
+    m.count = (m.blocks + 15) / 16;
+    m.given = (blm_avx512_given *)(void *)(m.x + acts * m.count);
+    memset(m.given, 0, acts * m.count * sizeof *m.given);
     for (uint32_t d = 0; d < acts; d++) {
         blm_acts row = *a->x;
         row.q += d * row.q_stride;
         row.scale += d * row.block_stride;
         row.sum += d * row.block_stride;
-        for (uint32_t i = 0; i < m.s.count; i++)
-            blm_avx512_acts_of_16(type, &row, i * BLM_AVX512_STRIPS, m.x + acts * i + d);
+        for (uint32_t i = 0; i < m.count; i++)
+            blm_avx512_acts_of_16(type, &row, i * BLM_AVX512_LANES, m.x + acts * i + d);
     }
     return m;
 }
 
-/* The strips of row r of those at hand. */
+/* What sixteen blocks i of row r of those at hand give. */
+BLM_AVX512_INLINE void blm_avx512_put_given(const blm_avx512_token *m, uint32_t acts,
+                                            uint32_t i, uint32_t r, const __m512 *c)
+{
+    BLM_AVX512_UNROLL
+    for (uint32_t d = 0; d < acts; d++)
+        _mm512_storeu_ps(m->given[acts * i + d][r], c[d]);
+}
+
+/* Row r of those at hand. */
 BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_avx512_token *m,
                                       const uint8_t *b, uint32_t r)
 {
     const size_t block = blm_type_bytes(type);
-    const size_t bytes = block * (blm_avx512_in_256(type) ? 2 : BLM_AVX512_STRIPS);
-    const uint32_t rest = m->blocks % BLM_AVX512_STRIPS, whole = m->s.count - (rest != 0);
-    for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
-        const uint32_t end = blm_avx512_cut(m->s, s + 1);
-        __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (; i < BLM_MIN(end, whole); i++, b += bytes) {
-            const blm_avx512_run run = {b, BLM_AVX512_STRIPS};
-            blm_avx512_ahead(b, (uint32_t)bytes);
-            if (blm_avx512_in_256(type))
-                blm_avx512_step_256(type, acts, 0, b, b + block, m->x + acts * i, sum);
-            else
-                blm_avx512_step_run(type, acts, 0, run, m->x + acts * i, sum);
-        }
-        if (i < end) {
-            blm_avx512_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_STRIPS));
-            blm_avx512_last_step(type, acts, b, rest, m->x + acts * i++, sum);
-        }
-        BLM_AVX512_UNROLL
-        for (uint32_t d = 0; d < acts; d++)
-            _mm512_storeu_ps(m->strips[d * m->s.all + s][r],
-                             _mm512_permutexvar_ps(m->order, sum[d]));
+    const size_t bytes = block * (blm_avx512_in_256(type) ? 2 : BLM_AVX512_LANES);
+    const uint32_t rest = m->blocks % BLM_AVX512_LANES;
+    __m512 c[2];
+    uint32_t i = 0;
+    for (; i < m->blocks / BLM_AVX512_LANES; i++, b += bytes) {
+        const blm_avx512_run run = {b, BLM_AVX512_LANES};
+        blm_avx512_ahead(b, (uint32_t)bytes);
+        if (blm_avx512_in_256(type))
+            blm_avx512_step_256(type, acts, 0, b, b + block, m->x + acts * i, c);
+        else
+            blm_avx512_step_run(type, acts, 0, run, m->x + acts * i, c);
+        blm_avx512_put_given(m, acts, i, r, c);
     }
+    if (!rest) return;
+    blm_avx512_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_LANES));
+    blm_avx512_last_step(type, acts, b, rest, m->x + acts * i, c);
+    blm_avx512_put_given(m, acts, i, r, c);
+}
+
+/* Adds the first `left` of sixteen blocks to the sums of rows, in order, each times the scale of
+ * its activations. */
+BLM_AVX512_INLINE __m512 blm_avx512_add_given(uint32_t type, blm_avx512_given rows,
+                                              const float *scale, uint32_t left, __m512 sum)
+{
+    uint32_t lane[BLM_AVX512_LANES];
+    __m512 c[BLM_AVX512_LANES];
+    blm_avx512_turn16(rows, c);
+    BLM_AVX512_UNROLL
+    for (uint32_t p = 0; p < BLM_AVX512_LANES; p++)
+        lane[blm_avx512_block_of(type, p)] = p;
+    BLM_AVX512_UNROLL
+    for (uint32_t b = 0; b < BLM_AVX512_LANES; b++)
+        if (b < left) sum = _mm512_fmadd_ps(c[lane[b]], _mm512_set1_ps(scale[b]), sum);
+    return sum;
+}
+
+/* y of `count` rows. With two rows of activations the sum of both. */
+BLM_AVX512_INLINE void blm_avx512_put_sums(uint32_t type, uint32_t acts,
+                                           const blm_avx512_token *m, const blm_acts *x,
+                                           float *y, uint64_t count)
+{
+    const uint32_t whole = m->blocks / BLM_AVX512_LANES, rest = m->blocks % BLM_AVX512_LANES;
+    blm_avx512_given *given = m->given;
+    __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    for (uint32_t d = 0; d < acts; d++) {
+        const float *scale = x->scale + d * x->block_stride;
+        for (uint32_t i = 0; i < whole; i++, scale += BLM_AVX512_LANES)
+            sum[d] = blm_avx512_add_given(type, given[acts * i + d], scale, BLM_AVX512_LANES,
+                                          sum[d]);
+        if (rest)
+            sum[d] = blm_avx512_add_given(type, given[acts * whole + d], scale, rest, sum[d]);
+    }
+    if (acts == 2) sum[0] = _mm512_add_ps(sum[0], sum[1]);
+    _mm512_mask_storeu_ps(y, blm_avx512_mask(BLM_MIN(count, BLM_AVX512_ROWS)), sum[0]);
 }
 
 BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t row0,
@@ -674,14 +692,14 @@ BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t r
     for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
         for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++)
             blm_avx512_row(type, acts, &m, a->w->data + (r + i) * a->w->row_bytes, i);
-        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all, acts);
+        blm_avx512_put_sums(type, acts, &m, a->x, a->y + r, row1 - r);
     }
 }
 
 /* ---- Q4_0 with free permutations of bytes ---------------------------------------------- */
 
 /* Sixteen blocks of Q4_0, in four groups of four: 288 bytes, which take five loads. */
-enum { BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_STRIPS };
+enum { BLM_AVX512_Q4_0_BYTES = 18 * BLM_AVX512_LANES };
 
 /* The first n bytes at p, at most 64, and zeros. They straddle cache lines: the empty assembly
  * keeps gcc from reading them again for every use. */
@@ -722,14 +740,15 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_group(const __m512i *v, int g, __m51
 /* Sixteen blocks, or the first `bytes`, added to the lanes of each row of activations. What a
  * block gives with a group lies in four lanes side by side, each at most 8 * 15 * 127: lanes
  * are added in pairs as int16, which they fit. */
-BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_step(uint32_t acts, const uint8_t *b, int64_t bytes,
-                                                 const blm_avx512_acts *x, __m512 *sum)
+BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_step(uint32_t acts, const uint8_t *at,
+                                                 int64_t bytes, const blm_avx512_acts *x,
+                                                 __m512 *c)
 {
     const __m512i one = _mm512_set1_epi16(1), zero = _mm512_setzero_si512();
     __m512i v[5], n[2][4];
     BLM_AVX512_UNROLL
     for (int i = 0; i < 5; i++)
-        v[i] = blm_avx512_load_once(b + i * 64, bytes - i * 64);
+        v[i] = blm_avx512_load_once(at + i * 64, bytes - i * 64);
     BLM_AVX512_UNROLL
     for (int g = 0; g < 4; g++) {
         __m512i w[2];
@@ -744,10 +763,9 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_step(uint32_t acts, const uint8_t *b
     BLM_AVX512_UNROLL
     for (uint32_t d = 0; d < acts; d++) {
         __m512i a = _mm512_madd_epi16(_mm512_packs_epi32(n[d][0], n[d][1]), one);
-        __m512i c = _mm512_madd_epi16(_mm512_packs_epi32(n[d][2], n[d][3]), one);
-        a = _mm512_dpwssd_epi32(x[d].offset[0], _mm512_packs_epi32(a, c), one);
-        sum[d] = _mm512_mask3_fmadd_ps(_mm512_cvtepi32_ps(a),
-                                       _mm512_mul_ps(factors, x[d].scale), sum[d], x[d].real);
+        __m512i b = _mm512_madd_epi16(_mm512_packs_epi32(n[d][2], n[d][3]), one);
+        a = _mm512_dpwssd_epi32(x[d].offset[0], _mm512_packs_epi32(a, b), one);
+        c[d] = blm_avx512_part(0, a, factors, factors);
     }
 }
 
@@ -755,23 +773,17 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_
                                                 const uint8_t *b, const uint8_t *end,
                                                 uint32_t r)
 {
-    for (uint32_t s = 0, i = 0; s < m->s.all; s++) {
-        __m512 sum[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-        for (; i < blm_avx512_cut(m->s, s + 1); i++, b += BLM_AVX512_Q4_0_BYTES) {
-            const blm_avx512_acts *x = m->x + acts * i;
-            if (end - b < BLM_AVX512_Q4_0_BYTES) {
-                blm_avx512_ahead(b, (uint32_t)(end - b));
-                blm_avx512_q4_0_step(acts, b, end - b, x, sum);
-                continue;
-            }
-            blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
-            blm_avx512_q4_0_step(acts, b, BLM_AVX512_Q4_0_BYTES, x, sum);
-        }
-        BLM_AVX512_UNROLL
-        for (uint32_t d = 0; d < acts; d++)
-            _mm512_storeu_ps(m->strips[d * m->s.all + s][r],
-                             _mm512_permutexvar_ps(m->order, sum[d]));
+    __m512 c[2];
+    uint32_t i = 0;
+    for (; end - b >= BLM_AVX512_Q4_0_BYTES; i++, b += BLM_AVX512_Q4_0_BYTES) {
+        blm_avx512_ahead(b, BLM_AVX512_Q4_0_BYTES);
+        blm_avx512_q4_0_step(acts, b, BLM_AVX512_Q4_0_BYTES, m->x + acts * i, c);
+        blm_avx512_put_given(m, acts, i, r, c);
     }
+    if (b == end) return;
+    blm_avx512_ahead(b, (uint32_t)(end - b));
+    blm_avx512_q4_0_step(acts, b, end - b, m->x + acts * i, c);
+    blm_avx512_put_given(m, acts, i, r, c);
 }
 
 BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_token(const blm_matmul_args *a, uint64_t row0,
@@ -783,7 +795,7 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_token(const blm_matmul_args *a, uint
             const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
             blm_avx512_q4_0_row(acts, &m, row, row + a->w->row_bytes, i);
         }
-        blm_avx512_put_rows(a->y + r, row1 - r, m.strips, m.s.all, acts);
+        blm_avx512_put_sums(BLM_Q4_0, acts, &m, a->x, a->y + r, row1 - r);
     }
 }
 
@@ -837,7 +849,7 @@ BLM_AVX512_INLINE void blm_avx512_float_one(const blm_matmul_args *a, uint64_t r
             const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
             blm_avx512_float_row(type, row, a->x->f32, a->x->cols, s, strips, i);
         }
-        blm_avx512_put_rows(a->y + r, row1 - r, strips, s.all, 1);
+        blm_avx512_put_strips(a->y + r, row1 - r, strips, s.all);
     }
 }
 

@@ -130,7 +130,11 @@ typedef struct blm_kernels {
     const char *name;     /* of the best instruction set in use: "scalar" ... "amx" */
     uint32_t panel_bytes; /* scratch that matmul unpacks panels into; 0: none does  */
 
-    /* Products, by the weights' type, of x's q, scale and sum with x->bits 8. For F32, F16
+    /* Products, by the weights' type, of x's q, scale and sum with x->bits 8. A block of 32 of
+     * a row gives one number: scale times its integer sum, rounded, and where halves have
+     * scales of their own, or there are mins, the sum with each of these products, rounded. A
+     * row's sum begins with 0 and goes from its first block to its last, each times the
+     * scale of its activations, rounded once. So do those of all sets but neon and scalar. For F32, F16
      * and BF16 weights they read x->f32 and any cols will do; for the others cols is a
      * multiple of the type's block.
      * matmul_bf16 reads x->f32 alone, whatever the weights, and rounds both factors to bf16
