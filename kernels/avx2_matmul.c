@@ -3,9 +3,8 @@
  * token: each weight is read once, where it lies, and the products of eight blocks of 32 come
  * down to eight integers, whose lanes are blocks.
  *
- * Both give the same bits. Blocks are dealt out to eight strips, block i to strip i % 8; a
- * strip's sum goes from its first block to its last, and the eight are added one after the
- * other. With one token strips are lanes, with many they follow each other. */
+ * Both give the same bits: see kernels.h. With one token what eight blocks give with eight rows
+ * is turned, so that lanes are rows. */
 #include "avx2.h"
 #include "blocks.h"
 
@@ -245,19 +244,15 @@ BLM_AVX2_INLINE uint32_t blm_avx2_block_bytes(uint32_t type)
 
 /* ---- What a block adds ------------------------------------------------------------------- */
 
-enum { BLM_AVX2_STRIPS = 8 };
-
-/* Activations: their scale, their sum, and that of the first 16 of 32. */
+/* Sums of activations: of 32, and of the first 16 of them. */
 typedef struct blm_avx2_acts {
-    __m256 scale, sum, first;
+    __m256 sum, first;
 } blm_avx2_acts;
 
-/* What blocks add to eight sums, of eight rows or of eight blocks of a row: over both halves
- * scale x integer sum (a, and where halves differ b), minus min x activation sum, all times
- * the activations' scale. */
-BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, __m256i b,
-                                          const __m256 *scale, const __m256 *min,
-                                          blm_avx2_acts x)
+/* What blocks give, of eight rows or eight blocks of a row: over both halves scale x integer sum
+ * (a, and where halves differ b), minus min x activation sum. */
+BLM_AVX2_INLINE __m256 blm_avx2_give(uint32_t type, __m256i a, __m256i b, const __m256 *scale,
+                                     const __m256 *min, blm_avx2_acts x)
 {
     __m256 y = _mm256_cvtepi32_ps(a);
     if (type == BLM_Q2_K) {
@@ -269,7 +264,7 @@ BLM_AVX2_INLINE __m256 blm_avx2_block_end(uint32_t type, __m256 sum, __m256i a, 
         y = _mm256_mul_ps(y, scale[0]);
     }
     if (blm_type_is_halved(type)) y = _mm256_fmadd_ps(_mm256_cvtepi32_ps(b), scale[1], y);
-    return _mm256_fmadd_ps(y, x.scale, sum);
+    return y;
 }
 
 /* The sum of 16 activations. */
@@ -325,18 +320,10 @@ BLM_AVX2_INLINE void blm_avx2_panel_scales(uint32_t type, const uint8_t *const *
     }
 }
 
-/* The place of block i of n in a panel, in which blocks lie strip by strip. */
-static inline uint32_t blm_avx2_place(uint32_t n, uint32_t i)
-{
-    const uint32_t strip = i % BLM_AVX2_STRIPS, longer = n % BLM_AVX2_STRIPS;
-    return strip * (n / BLM_AVX2_STRIPS) + BLM_MIN(strip, longer) + i / BLM_AVX2_STRIPS;
-}
-
 BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
-                                    blm_avx2_panel8 *all)
+                                    blm_avx2_panel8 *panel)
 {
-    for (uint32_t i = 0; i < blocks; i++) {
-        blm_avx2_panel8 *panel = all + blm_avx2_place(blocks, i);
+    for (uint32_t i = 0; i < blocks; i++, panel++) {
         __m256i v[8];
         BLM_AVX2_UNROLL
         for (int r = 0; r < 8; r++)
@@ -434,38 +421,23 @@ BLM_AVX2_INLINE void blm_avx2_panel_block(uint32_t type, const blm_avx2_panel8 *
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++) {
         const size_t at = (t0 + t) * x->block_stride + i;
-        blm_avx2_acts acts = {_mm256_set1_ps(x->scale[at]), _mm256_set1_ps((float)x->sum[at]),
-                              _mm256_setzero_ps()};
+        blm_avx2_acts acts = {_mm256_set1_ps((float)x->sum[at]), _mm256_setzero_ps()};
         if (type == BLM_Q2_K) acts.first = _mm256_set1_ps((float)blm_avx2_first8(q[t]));
-        sum[t] = blm_avx2_block_end(type, sum[t], a[t], b[t], scale, min, acts);
+        sum[t] = _mm256_fmadd_ps(blm_avx2_give(type, a[t], b[t], scale, min, acts),
+                                 _mm256_set1_ps(x->scale[at]), sum[t]);
     }
 }
 
 /* Eight rows of the panel with `tokens` (at most 4) tokens from t0. */
-BLM_AVX2_INLINE void blm_avx2_panel_tile(uint32_t type, const blm_avx2_panel8 *w,
-                                         const blm_acts *x, uint32_t t0, uint32_t tokens,
-                                         __m256 *total)
-{
-    for (uint32_t p = 0; p < BLM_AVX2_STRIPS; p++) {
-        __m256 sum[4];
-        BLM_AVX2_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            sum[t] = _mm256_setzero_ps();
-        for (uint32_t i = p; i < x->cols / 32; i += BLM_AVX2_STRIPS, w++)
-            blm_avx2_panel_block(type, w, x, t0, tokens, i, sum);
-        BLM_AVX2_UNROLL
-        for (uint32_t t = 0; t < tokens; t++)
-            total[t] = p ? _mm256_add_ps(total[t], sum[t]) : sum[t];
-    }
-}
-
 BLM_AVX2_INLINE void blm_avx2_panel_tokens(const blm_matmul_args *a, uint64_t r, uint32_t count,
                                            uint32_t type, uint32_t t0, uint32_t tokens)
 {
+    const blm_avx2_panel8 *w = (const blm_avx2_panel8 *)a->scratch;
+    const __m256i mask = blm_avx2_mask(count);
     __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
                      _mm256_setzero_ps()}; /* or gcc -Os takes them for unset */
-    __m256i mask = blm_avx2_mask(count);
-    blm_avx2_panel_tile(type, (const blm_avx2_panel8 *)a->scratch, a->x, t0, tokens, sum);
+    for (uint32_t i = 0; i < a->x->cols / 32; i++, w++)
+        blm_avx2_panel_block(type, w, a->x, t0, tokens, i, sum);
     BLM_AVX2_UNROLL
     for (uint32_t t = 0; t < tokens; t++)
         _mm256_maskstore_ps(a->y + (t0 + t) * a->y_stride + r, mask, sum[t]);
@@ -607,18 +579,6 @@ BLM_AVX2_INLINE void blm_avx2_256_scales(uint32_t type, const uint8_t *b, __m256
         min[1] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, _mm_srli_si128(mins, 8)));
 }
 
-/* Products of a run become part of the strips. */
-BLM_AVX2_INLINE __m256 blm_avx2_add_run(uint32_t type, blm_avx2_run r, const __m256i *v,
-                                        const __m256 *scale, const __m256 *min,
-                                        const blm_avx2_acts *x, __m256 sum)
-{
-    __m256i a, b;
-    blm_avx2_totals(type, v, &a, &b);
-    __m256 more = blm_avx2_block_end(type, sum, a, b, scale, min, *x);
-    if (r.left == 8) return more;
-    return _mm256_blendv_ps(sum, more, _mm256_castsi256_ps(blm_avx2_mask(r.left)));
-}
-
 BLM_AVX2_INLINE void blm_avx2_any_scales(uint32_t type, blm_avx2_run r, __m256 *scale,
                                          __m256 *min)
 {
@@ -628,91 +588,68 @@ BLM_AVX2_INLINE void blm_avx2_any_scales(uint32_t type, blm_avx2_run r, __m256 *
         blm_avx2_run_scales(type, r, scale, min);
 }
 
-/* Adds a run to the strips. */
-BLM_AVX2_INLINE __m256 blm_avx2_step(uint32_t type, blm_avx2_run r, const int8_t *q,
-                                     const blm_avx2_acts *x, __m256 sum)
-{
-    __m256i v[8];
-    __m256 scale[2], min[2];
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        v[j] = _mm256_setzero_si256();
-        if (j < r.left)
-            v[j] = blm_avx2_products(type, blm_avx2_unpack(type, r.row, r.i + j),
-                                     blm_avx2_load(q + j * 32));
-    }
-    blm_avx2_any_scales(type, r, scale, min);
-    return blm_avx2_add_run(type, r, v, scale, min, x, sum);
-}
+/* What eight blocks give with each of eight rows. */
+typedef __m256i blm_avx2_given[8];
 
-/* The same for a token of two rows of activations (int16): weights are unpacked once. */
-BLM_AVX2_INLINE void blm_avx2_step_pair(uint32_t type, blm_avx2_run r, const int8_t *q,
-                                        const int8_t *rest, const blm_avx2_acts *x,
-                                        const blm_avx2_acts *rest_x, __m256 *sum)
+/* A product with one token, whose activations are one row, or two (int16). */
+typedef struct blm_avx2_token {
+    const blm_acts *acts;
+    blm_avx2_acts *x;      /* of each eight blocks, row beside row */
+    blm_avx2_given *given; /* the same, with rows of weights       */
+    uint32_t blocks;
+} blm_avx2_token;
+
+/* A run with `rows` rows of activations, for which weights are unpacked once: row r of those
+ * at hand. */
+BLM_AVX2_INLINE void blm_avx2_step(uint32_t type, uint32_t rows, const blm_avx2_token *m,
+                                   blm_avx2_run run, uint32_t r)
 {
-    __m256i v[8], w[8];
+    const uint32_t at = run.i / 8 * rows;
+    __m256i w[8], v[8], a, b;
     __m256 scale[2], min[2];
     BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++) {
-        v[j] = w[j] = _mm256_setzero_si256();
-        if (j >= r.left) continue;
-        w[j] = blm_avx2_unpack(type, r.row, r.i + j);
-        v[j] = blm_avx2_products(type, w[j], blm_avx2_load(q + j * 32));
+    for (uint32_t d = 0; d < rows; d++) {
+        const int8_t *q = m->acts->q + d * m->acts->q_stride + (size_t)run.i * 32;
+        BLM_AVX2_UNROLL
+        for (uint32_t j = 0; j < 8; j++) {
+            v[j] = _mm256_setzero_si256();
+            if (d == 0) w[j] = v[j];
+            if (j >= run.left) continue;
+            if (d == 0) w[j] = blm_avx2_unpack(type, run.row, run.i + j);
+            v[j] = blm_avx2_products(type, w[j], blm_avx2_load(q + j * 32));
+        }
+        if (d == 0) blm_avx2_any_scales(type, run, scale, min);
+        blm_avx2_totals(type, v, &a, &b);
+        m->given[at + d][r] =
+            _mm256_castps_si256(blm_avx2_give(type, a, b, scale, min, m->x[at + d]));
     }
-    blm_avx2_any_scales(type, r, scale, min);
-    sum[0] = blm_avx2_add_run(type, r, v, scale, min, x, sum[0]);
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++)
-        if (j < r.left) v[j] = blm_avx2_products(type, w[j], blm_avx2_load(rest + j * 32));
-    sum[1] = blm_avx2_add_run(type, r, v, scale, min, rest_x, sum[1]);
 }
 
 /* How far ahead of the weights memory is asked for, in bytes. */
 enum { BLM_AVX2_STREAM_AHEAD = 7168 };
 
-/* The strips of one row. */
-BLM_AVX2_INLINE __m256 blm_avx2_row_strips(uint32_t type, const uint8_t *row,
-                                           const blm_acts *acts, const blm_avx2_acts *x)
+/* Row r of those at hand. */
+BLM_AVX2_INLINE void blm_avx2_row(uint32_t type, uint32_t rows, const blm_avx2_token *m,
+                                  const uint8_t *row, uint32_t r)
 {
-    const uint32_t blocks = acts->cols / 32, eight = blm_avx2_block_bytes(type) * 8;
-    __m256 sum = _mm256_setzero_ps();
-    uint32_t i = 0;
-    for (; i + 8 <= blocks; i += 8, x++) {
-        blm_avx2_run r = {row, i, 8};
-        blm_avx2_ahead(row, (uint64_t)(i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
-        sum = blm_avx2_step(type, r, acts->q + (size_t)i * 32, x, sum);
+    const uint32_t eight = blm_avx2_block_bytes(type) * 8;
+    blm_avx2_run run = {row, 0, 8};
+    for (; run.i + 8 <= m->blocks; run.i += 8) {
+        blm_avx2_ahead(row, (uint64_t)(run.i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
+        blm_avx2_step(type, rows, m, run, r);
     }
-    if (i == blocks || blm_avx2_in_256(type)) return sum;
-    blm_avx2_run r = {row, i, blocks - i};
-    return blm_avx2_step(type, r, acts->q + (size_t)i * 32, x, sum);
+    run.left = m->blocks - run.i;
+    if (run.left && !blm_avx2_in_256(type)) blm_avx2_step(type, rows, m, run, r);
 }
 
-/* The strips of one row with each row of a token's activations. */
-BLM_AVX2_INLINE void blm_avx2_pair_strips(uint32_t type, const uint8_t *row,
-                                          const blm_acts *acts, const blm_avx2_acts *x,
-                                          const blm_avx2_acts *rest_x, __m256 *sum)
-{
-    const uint32_t blocks = acts->cols / 32, eight = blm_avx2_block_bytes(type) * 8;
-    const int8_t *q = acts->q, *rest = q + acts->q_stride;
-    uint32_t i = 0;
-    for (; i + 8 <= blocks; i += 8, q += 256, rest += 256, x++, rest_x++) {
-        blm_avx2_run r = {row, i, 8};
-        blm_avx2_ahead(row, (uint64_t)(i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
-        blm_avx2_step_pair(type, r, q, rest, x, rest_x, sum);
-    }
-    if (i == blocks || blm_avx2_in_256(type)) return;
-    blm_avx2_run r = {row, i, blocks - i};
-    blm_avx2_step_pair(type, r, q, rest, x, rest_x, sum);
-}
-
-/* The activations' scales and sums, by eight blocks. */
-BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, blm_avx2_acts *x)
+/* The activations' sums, by eight blocks; every `step`-th of x. */
+BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, uint32_t step,
+                                        blm_avx2_acts *x)
 {
     const uint32_t blocks = acts->cols / 32;
-    for (uint32_t i = 0; i < blocks; i += 8, x++) {
+    for (uint32_t i = 0; i < blocks; i += 8, x += step) {
         const __m256i mask = blm_avx2_mask(BLM_MIN(blocks - i, 8));
         float first[8] = {0};
-        x->scale = _mm256_maskload_ps(acts->scale + i, mask);
         x->sum = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acts->sum + i, mask));
         for (uint32_t j = 0; j < 8 && type == BLM_Q2_K; j++)
             first[j] = (float)blm_avx2_first8(acts->q + (size_t)(i + j) * 32);
@@ -720,58 +657,61 @@ BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, blm
     }
 }
 
-/* The sums of eight rows out of their strips. */
-BLM_AVX2_INLINE __m256 blm_avx2_add_strips(__m256i *strips)
+BLM_AVX2_INLINE blm_avx2_token blm_avx2_begin(uint32_t type, uint32_t rows,
+                                              const blm_matmul_args *a)
 {
-    blm_avx2_transpose(strips);
-    __m256 y = _mm256_castsi256_ps(strips[0]);
+    blm_avx2_token m = {a->x, (blm_avx2_acts *)a->scratch, NULL, a->x->cols / 32};
+    const size_t count = (size_t)((m.blocks + 7) / 8) * rows;
+    blm_acts row = *a->x;
+    for (uint32_t d = 0; d < rows; d++) {
+        blm_avx2_take_acts(type, &row, rows, m.x + d);
+        row.q += row.q_stride, row.sum += row.block_stride;
+    }
+    m.given = (blm_avx2_given *)(void *)(m.x + count);
+    memset(m.given, 0, count * sizeof *m.given);
+    return m;
+}
+
+/* Adds the first `left` of eight blocks to the sums of rows, in order, each times the scale of
+ * its activations. */
+BLM_AVX2_INLINE __m256 blm_avx2_add_given(__m256i *given, const float *scale, uint32_t left,
+                                          __m256 sum)
+{
+    __m256i c[8];
     BLM_AVX2_UNROLL
-    for (int p = 1; p < BLM_AVX2_STRIPS; p++)
-        y = _mm256_add_ps(y, _mm256_castsi256_ps(strips[p]));
-    return y;
+    for (uint32_t j = 0; j < 8; j++)
+        c[j] = given[j];
+    blm_avx2_transpose(c);
+    BLM_AVX2_UNROLL
+    for (uint32_t j = 0; j < 8; j++)
+        if (j < left)
+            sum = _mm256_fmadd_ps(_mm256_castsi256_ps(c[j]), _mm256_set1_ps(scale[j]), sum);
+    return sum;
+}
+
+/* The sums of the rows at hand; with two rows of activations of both. */
+BLM_AVX2_INLINE __m256 blm_avx2_sums(uint32_t rows, const blm_avx2_token *m)
+{
+    const uint32_t whole = m->blocks / 8, rest = m->blocks % 8;
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (uint32_t d = 0; d < rows; d++) {
+        const float *scale = m->acts->scale + d * m->acts->block_stride;
+        for (uint32_t i = 0; i < whole; i++, scale += 8)
+            sum[d] = blm_avx2_add_given(m->given[i * rows + d], scale, 8, sum[d]);
+        if (rest) sum[d] = blm_avx2_add_given(m->given[whole * rows + d], scale, rest, sum[d]);
+    }
+    return rows == 2 ? _mm256_add_ps(sum[0], sum[1]) : sum[0];
 }
 
 BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t type)
+                                        uint32_t type, uint32_t rows)
 {
-    blm_avx2_acts *x = (blm_avx2_acts *)a->scratch;
-    blm_avx2_take_acts(type, a->x, x);
+    const blm_avx2_token m = blm_avx2_begin(type, rows, a);
     for (uint64_t r = row0; r < row1; r += 8) {
         const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
-        __m256i strips[8];
-        for (uint32_t i = 0; i < 8; i++)
-            strips[i] = _mm256_setzero_si256();
         for (uint32_t i = 0; i < count; i++)
-            strips[i] = _mm256_castps_si256(
-                blm_avx2_row_strips(type, a->w->data + (r + i) * a->w->row_bytes, a->x, x));
-        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), blm_avx2_add_strips(strips));
-    }
-}
-
-/* One token of int16 activations: two rows of int8, whose products are added. */
-BLM_AVX2_INLINE void blm_avx2_one_pair(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                       uint32_t type)
-{
-    blm_avx2_acts *x = (blm_avx2_acts *)a->scratch, *rest_x = x + (a->x->cols + 255) / 256;
-    blm_acts rest = *a->x;
-    rest.q += rest.q_stride, rest.scale += rest.block_stride, rest.sum += rest.block_stride;
-    blm_avx2_take_acts(type, a->x, x);
-    blm_avx2_take_acts(type, &rest, rest_x);
-    for (uint64_t r = row0; r < row1; r += 8) {
-        const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
-        __m256i strips[2][8];
-        for (uint32_t i = 0; i < 8; i++)
-            strips[0][i] = strips[1][i] = _mm256_setzero_si256();
-        for (uint32_t i = 0; i < count; i++) {
-            __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-            blm_avx2_pair_strips(type, a->w->data + (r + i) * a->w->row_bytes, a->x, x, rest_x,
-                                 sum);
-            strips[0][i] = _mm256_castps_si256(sum[0]);
-            strips[1][i] = _mm256_castps_si256(sum[1]);
-        }
-        __m256 y =
-            _mm256_add_ps(blm_avx2_add_strips(strips[0]), blm_avx2_add_strips(strips[1]));
-        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), y);
+            blm_avx2_row(type, rows, &m, a->w->data + (r + i) * a->w->row_bytes, i);
+        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), blm_avx2_sums(rows, &m));
     }
 }
 
@@ -779,7 +719,7 @@ BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, ui
                                      uint32_t type)
 {
     if (a->x->tokens == 1)
-        blm_avx2_one_token(a, row0, row1, type);
+        blm_avx2_one_token(a, row0, row1, type, 1);
     else
         blm_avx2_tokens(a, row0, row1, type);
 }
@@ -794,7 +734,7 @@ BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, ui
     }                                                                                          \
     BLM_AVX2 void blm_avx2_pair_##name(const blm_matmul_args *a, uint64_t row0, uint64_t row1) \
     {                                                                                          \
-        blm_avx2_one_pair(a, row0, row1, number);                                              \
+        blm_avx2_one_token(a, row0, row1, number, 2);                                          \
     }
 BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 #undef BLM_AVX2_TYPE
