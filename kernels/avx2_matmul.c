@@ -629,8 +629,8 @@ BLM_AVX2_INLINE void blm_avx2_step(uint32_t type, uint32_t rows, const blm_avx2_
 enum { BLM_AVX2_STREAM_AHEAD = 7168 };
 
 /* Row r of those at hand. */
-BLM_AVX2_INLINE void blm_avx2_row(uint32_t type, uint32_t rows, const blm_avx2_token *m,
-                                  const uint8_t *row, uint32_t r)
+BLM_AVX2_INLINE void blm_avx2_row_given(uint32_t type, uint32_t rows, const blm_avx2_token *m,
+                                        const uint8_t *row, uint32_t r)
 {
     const uint32_t eight = blm_avx2_block_bytes(type) * 8;
     blm_avx2_run run = {row, 0, 8};
@@ -710,7 +710,7 @@ BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0,
     for (uint64_t r = row0; r < row1; r += 8) {
         const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
         for (uint32_t i = 0; i < count; i++)
-            blm_avx2_row(type, rows, &m, a->w->data + (r + i) * a->w->row_bytes, i);
+            blm_avx2_row_given(type, rows, &m, a->w->data + (r + i) * a->w->row_bytes, i);
         _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), blm_avx2_sums(rows, &m));
     }
 }
