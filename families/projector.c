@@ -19,6 +19,8 @@ static const char *const blm_markup_omni[BLM_MARKUP_TEXTS] = {
     "<|vision_bos|>", "<|vision_eos|>", "", "", "", ""};
 static const char *const blm_markup_gemma3[BLM_MARKUP_TEXTS] = {
     "\n\n<start_of_image>", "<end_of_image>\n\n", "", "", "", ""};
+static const char *const blm_markup_janus[BLM_MARKUP_TEXTS] = {
+    "<begin_of_image>", "<end_of_image>", "", "", "", ""};
 
 static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]",  "", "", "",
                                                                  "", "[IMG_BREAK]"};
@@ -29,6 +31,7 @@ static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]"
     .patch_norm = "mm.input_norm", .merge = BLM_MERGE_CHANNELS, .scale = 1,                    \
     .scale_key = ".spatial_merge_size", .merger = "mm.patch_merger", .first = "mm.1",          \
     .second = "mm.2", .projector_gelu = BLM_GELU_ERF
+
 #define BLM_QWEN_MERGER(type, texts)                                                           \
     .name = type, .rope = BLM_TURN_HALVES, .dynamic = 1, .scale = 2,                           \
     .scale_key = ".spatial_merge_size", .first = "mm.0", .second = "mm.2",                     \
@@ -94,6 +97,14 @@ static const blm_projector_row blm_projector_table[] = {
                               .markup = blm_markup_gemma3},
     [BLM_PROJECTOR_PIXTRAL] = {BLM_PIXTRAL_TOWER("pixtral"), .markup = blm_markup_pixtral},
     [BLM_PROJECTOR_LIGHTONOCR] = {BLM_PIXTRAL_TOWER("lightonocr")},
+    [BLM_PROJECTOR_JANUS] = {.name = "janus_pro",
+                             .gelu = BLM_GELU_ERF,
+                             .scale = 1,
+                             .first = "mm.0",
+                             .second = "mm.1",
+                             .projector_gelu = BLM_GELU_ERF,
+                             .markup = blm_markup_janus,
+                             .breaks_line = 1},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)

@@ -300,6 +300,19 @@ static const blm_chat_template blm_chat_templates[] = {
                  {"Assistant:", " ", "{eos}", BLM_TRIM_NOTHING}},
     },
     {
+        .name = "janus",
+        .note = "a system text stands in for the default one, not behind it",
+        .start = "{bos}",
+        .system_default =
+            "You are a helpful language and vision assistant. You are able to understand the "
+            "visual content that the user provides, and assist the user with a variety of "
+            "tasks "
+            "using natural language.",
+        .role = {{"", NULL, "\n\n", BLM_TRIM_NOTHING},
+                 {"<|User|>: ", NULL, "\n\n", BLM_TRIM_TURN},
+                 {"<|Assistant|>:", " ", "{eos}", BLM_TRIM_TURN}},
+    },
+    {
         .name = "deepseek-r1",
         .note = BLM_NOTE_THOUGHTS,
         .start = "{bos}",
@@ -416,6 +429,7 @@ static const struct {
     {"llama-3.1", {"<|start_header_id|>", "Cutting Knowledge Date"}, NULL},
     {"llama-3", {"<|start_header_id|>", "<|end_header_id|>"}, NULL},
     {"deepseek", {"'Assistant: ' + message['content'] + eos_token"}, NULL},
+    {"janus", {"<|User|>: ", "<|Assistant|>:"}, NULL},
     {"deepseek-r1", {"<\357\275\234Assistant\357\275\234><think>\\n'"}, NULL},
     {"deepseek-r1-plain",
      {"<\357\275\234User\357\275\234>", "<\357\275\234Assistant\357\275\234>"},

@@ -69,6 +69,8 @@ static const blm_tile_family blm_tile_families[] = {
      0, 0},
     {"pixtral", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 1, 0, 0,
      0},
+    {"janus_pro", 0, 0, 0, BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN, BLM_FILTER_BICUBIC, 1, 0, 0,
+     0, 0, 0},
     {"lightonocr", 0, 0, 0, BLM_TILES_DYNAMIC, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 0, 0, 1, 0,
      0, 0},
     {"mlp", 0, 0, 1, BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD, BLM_FILTER_BICUBIC, 0, 0, 0, 0, 0,

@@ -18,6 +18,7 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_GEMMA3,
     BLM_PROJECTOR_PIXTRAL,
     BLM_PROJECTOR_LIGHTONOCR,
+    BLM_PROJECTOR_JANUS,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 

@@ -388,6 +388,7 @@ static const struct vision_kind {
     {"gemma3", "mm.soft_emb_norm", "mm.input_projection", NULL, 'r', 0, 0, 0, 4},
     {"pixtral", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
     {"lightonocr", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
+    {"janus_pro", NULL, "mm.0", "mm.1", 'r', 0, 1, 1, 1},
 };
 
 /* [in][out] in the file becomes [out][in]. */

@@ -128,6 +128,8 @@ static void three_turns_render_as_the_models_saw_them(void **state)
          "{bos}Be brief.<\357\275\234User\357\275\234> Hi\n<\357\275\234Assistant\357\275\234>"
          "Yo. <|im_end|><\357\275\234User\357\275\234>Why?<\357\275\234Assistant\357\275\234>"
          "<think>\n"},
+        {"janus", "{bos}Be brief.\n\n<|User|>: Hi\n\n<|Assistant|>: Yo.<|im_end|>"
+                  "<|User|>: Why?\n\n<|Assistant|>:"},
         {"llama-3.1", "{bos}<|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge "
                       "Date: December 2023\nToday Date: 26 Jul 2024\n\nBe brief.<|eot_id|>"
                       "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
@@ -260,6 +262,7 @@ static void templates_are_recognised_by_what_is_in_them(void **state)
         {"{{ \"Please ensure responses are professional, accurate, and safe.\" }}"
          "<|start_of_role|>",
          "granite-4"},
+        {"<|User|>: {{text}}<|Assistant|>:{% if loop.last %} {%endif%}", "janus"},
         {"{{'<\357\275\234User\357\275\234>' + m}}{{'<\357\275\234Assistant\357\275\234>"
          "<think>\\n'}}",
          "deepseek-r1"},

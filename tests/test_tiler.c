@@ -638,6 +638,14 @@ static void families_have_their_authors_preprocessing(void **state)
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_STRETCH);
     assert_int_equal(r.filter, BLM_FILTER_BILINEAR);
+    test_begin(&f, "janus_pro", 384); /* 600 * 384 / 1023 is 225.2, 3 * 384 / 1000 is 1.2 */
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_PAD_DOWN);
+    bluelm_tile_grid g = test_choose(&r, 1023, 600, UINT32_MAX);
+    assert_true(g.resized_width_px == 384 && g.resized_height_px == 225);
+    assert_true(g.offset_x_px == 0 && g.offset_y_px == 79);
+    g = test_choose(&r, 3, 1000, UINT32_MAX);
+    assert_true(g.resized_width_px == 14 && g.resized_height_px == 384 && g.offset_x_px == 185);
     test_begin(&f, "internvl", 448);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_INTERNVL && r.max_local_tiles == 12);

@@ -694,6 +694,7 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_GEMMA3, "\n\n<start_of_image>", "<end_of_image>\n\n", "", ""},
         {TINY_PIXTRAL, "", "[IMG_END]", "", ""},
         {TINY_LIGHTONOCR, "", "", "", ""},
+        {TINY_JANUS, "<begin_of_image>", "<end_of_image>", "", ""},
     };
     static char own[] = "[IMG]";
     size_t i;

@@ -39,6 +39,7 @@ static const struct tower_kind {
     {"gemma3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"pixtral", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
     {"lightonocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
+    {"janus_pro", "projector.scale_factor", NULL, "mm.0", "mm.1", 1, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
 static uint32_t merge_of(const tiny_vision_config *c)
@@ -206,6 +207,7 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
     case TINY_QWEN25VL:
     case TINY_QWEN25O:
     case TINY_QWEN3VL:
+    case TINY_JANUS:
         if (kind->norm != NULL) layer_norm(w, kind->norm, in);
         linear(w, kind->first, c->type, in, hidden);
         linear(w, kind->second, c->type, hidden, c->n_embd);

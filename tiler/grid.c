@@ -396,6 +396,19 @@ static void blm_tile_place_padded(const blm_tile_rule *r, uint32_t width, uint32
     grid->offset_y_px = (canvas_h - grid->resized_height_px) / 2;
 }
 
+/* The same on a square canvas as Janus's processor has it: the shorter side is cut to whole
+ * pixels, 14 at least. */
+static void blm_tile_place_down(uint32_t width, uint32_t height, bluelm_tile_grid *grid)
+{
+    uint32_t side = grid->resized_width_px, longer = BLM_MAX(width, height);
+    uint32_t *shorter = width < height ? &grid->resized_width_px : &grid->resized_height_px;
+    double share = blm_exact((double)BLM_MIN(width, height) / (double)longer);
+    uint32_t fitted = (uint32_t)blm_exact(share * (double)side);
+    *shorter = BLM_MIN(BLM_MAX(fitted, 14u), side);
+    grid->offset_x_px = (side - grid->resized_width_px) / 2;
+    grid->offset_y_px = (side - grid->resized_height_px) / 2;
+}
+
 /* Where a picture ends up that is padded to a square first: what it touches of one axis. */
 static void blm_tile_place_in_square(uint32_t side, uint32_t square, uint32_t *offset,
                                      uint32_t *length)
@@ -411,6 +424,7 @@ static void blm_tile_place(const blm_tile_rule *r, uint32_t width, uint32_t heig
     grid->resized_width_px = grid->columns * grid->tile_width_px;
     grid->resized_height_px = grid->rows * grid->tile_height_px;
     if (r->fit == BLM_FIT_PAD) blm_tile_place_padded(r, width, height, grid);
+    if (r->fit == BLM_FIT_PAD_DOWN) blm_tile_place_down(width, height, grid);
     if (r->fit == BLM_FIT_PAD_SQUARE) {
         uint32_t square = BLM_MAX(width, height);
         blm_tile_place_in_square(width, square, &grid->offset_x_px, &grid->resized_width_px);

@@ -25,9 +25,10 @@ enum { BLM_THUMBNAIL_NONE = 0, BLM_THUMBNAIL_FIRST = 1, BLM_THUMBNAIL_LAST = 2 }
 
 /* How a picture comes onto its canvas. */
 enum {
-    BLM_FIT_PAD = 0,       /* keeps its ratio, padding around it                         */
-    BLM_FIT_STRETCH = 1,   /* fills it                                                   */
-    BLM_FIT_PAD_SQUARE = 2 /* is padded to a square first, which is then resized         */
+    BLM_FIT_PAD = 0,        /* keeps its ratio, padding around it                         */
+    BLM_FIT_STRETCH = 1,    /* fills it                                                   */
+    BLM_FIT_PAD_SQUARE = 2, /* is padded to a square first, which is then resized         */
+    BLM_FIT_PAD_DOWN = 3    /* as BLM_FIT_PAD, the shorter side rounded down, 14 at least */
 };
 enum { BLM_FILTER_BICUBIC = 0, BLM_FILTER_BILINEAR = 1, BLM_FILTER_LANCZOS = 2 };
 
