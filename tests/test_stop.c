@@ -17,7 +17,7 @@ static const char *stopped(const char *const *stops, size_t count, const char *t
                            int *found)
 {
     static char out[2000], buffer[1000];
-    blm_stops s;
+    blm_stops s = {0};
     size_t used = 0, bytes = strlen(text);
     assert_int_equal(blm_stops_set(&s, stops, count, NULL), BLUELM_OK);
     for (size_t i = 0; i < bytes && !s.held.found; i += cut) {
@@ -146,6 +146,23 @@ static int answer(const char *const *stops, size_t count, uint32_t step, char ou
     return a.end_reason;
 }
 
+/* What may have begun one of the old strings is text still, and may begin one of the new. */
+static void text_that_is_held_outlives_its_strings(void **state)
+{
+    static const char *const old[] = {"abcd"}, *const now[] = {"cx"};
+    char buffer[BLM_STOP_BYTES + 1 + 8];
+    blm_stops s = {0};
+    (void)state;
+    assert_int_equal(blm_stops_set(&s, old, 1, NULL), BLUELM_OK);
+    memcpy(buffer + BLM_STOP_BYTES + 1, "-abc", 4);
+    assert_int_equal(blm_stops_push(&s, buffer + BLM_STOP_BYTES + 1, 4, buffer), 1);
+    assert_int_equal(blm_stops_set(&s, now, 1, NULL), BLUELM_OK);
+    memcpy(buffer + BLM_STOP_BYTES + 1, "d", 1);
+    assert_int_equal(blm_stops_push(&s, buffer + BLM_STOP_BYTES + 1, 1, buffer), 4);
+    assert_memory_equal(buffer, "abcd", 4);
+    assert_int_equal(s.held.found, 0);
+}
+
 static void an_answer_ends_at_a_stop_string(void **state)
 {
     const char *const end[] = {"e#!"}, *const accent[] = {"\303\251"}, *const never[] = {"x!"};
@@ -169,6 +186,7 @@ int main(void)
         cmocka_unit_test(text_ends_before_the_first_stop_string),
         cmocka_unit_test(random_text_ends_where_a_search_of_it_all_says),
         cmocka_unit_test(wrong_stop_strings_are_refused_and_the_old_ones_stay),
+        cmocka_unit_test(text_that_is_held_outlives_its_strings),
         cmocka_unit_test(an_answer_ends_at_a_stop_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,8 @@ BLM_PRIVATE int blm_stops_set(blm_stops *s, const char *const *strings, size_t c
         int bytes = blm_stop_check(strings[i], err);
         if (bytes < 0) return bytes;
     }
-    memset(s, 0, sizeof *s);
+    memset(s->text, 0, sizeof s->text);
+    memset(s->bytes, 0, sizeof s->bytes);
     for (size_t i = 0; i < count; i++) {
         s->bytes[i] = (uint8_t)blm_text_bytes(strings[i]);
         memcpy(s->text[i], strings[i], s->bytes[i]);

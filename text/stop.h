@@ -22,7 +22,7 @@ typedef struct blm_stops {
     blm_stop_held held;
 } blm_stops;
 
-/* Replaces the strings, each 0-terminated. On an error nothing changes.
+/* Replaces the strings, each 0-terminated; what is held stays. On an error nothing changes.
  * Errors: BLUELM_E_ARG (more than BLM_STOP_COUNT; one that is empty, longer than
  * BLM_STOP_BYTES or no UTF-8). */
 BLM_PRIVATE int blm_stops_set(blm_stops *s, const char *const *strings, size_t count,
