@@ -11,8 +11,16 @@
 /* How far ahead of the weights memory is asked for, in bytes. */
 enum { BLM_AVX512_STREAM_AHEAD = 7168 };
 
-/* Asks for `bytes` of what follows b at that distance. */
+/* Asks for `bytes` of what follows b at that distance: known ones, and those of a row's end. */
 BLM_AVX512_INLINE void blm_avx512_ahead(const uint8_t *b, uint32_t bytes)
+{
+    const uint8_t *p = (const uint8_t *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD);
+    BLM_AVX512_UNROLL
+    for (uint32_t at = 0; at < bytes; at += 64)
+        blm_avx512_ask((const void *)((uintptr_t)p + at), 1);
+}
+
+BLM_AVX512_INLINE void blm_avx512_end_ahead(const uint8_t *b, uint32_t bytes)
 {
     blm_avx512_ask((const void *)((uintptr_t)b + BLM_AVX512_STREAM_AHEAD), bytes);
 }
@@ -643,7 +651,7 @@ BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_av
         blm_avx512_put_given(m, acts, i, r, c);
     }
     if (!rest) return;
-    blm_avx512_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_LANES));
+    blm_avx512_end_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_LANES));
     blm_avx512_last_step(type, acts, b, rest, m->x + acts * i, c);
     blm_avx512_put_given(m, acts, i, r, c);
 }
@@ -781,7 +789,7 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_
         blm_avx512_put_given(m, acts, i, r, c);
     }
     if (b == end) return;
-    blm_avx512_ahead(b, (uint32_t)(end - b));
+    blm_avx512_end_ahead(b, (uint32_t)(end - b));
     blm_avx512_q4_0_step(acts, b, end - b, m->x + acts * i, c);
     blm_avx512_put_given(m, acts, i, r, c);
 }
