@@ -209,6 +209,29 @@ static void parts_of_the_plan_sum_to_its_total(void **state)
     aid_model_free(&m);
 }
 
+/* Little above what each part takes of a small model with scalar kernels: what is more is taken
+ * unseen, and whoever needs it says so here. */
+static void memory_is_no_more_than_is_known(void **state)
+{
+    (void)state;
+    aid_model m = aid_model_default();
+    bluelm_config c = test_config();
+    bluelm_memory need;
+    c.cpu_mask = BLUELM_CPU_NONE;
+    assert_int_equal(bluelm_plan(&m.weights, &c, &need, NULL), 0);
+    assert_in_range(need.engine_bytes, 1, 18000);
+    assert_in_range(need.weights_view_bytes, 1, 2000);
+    assert_in_range(need.tokenizer_bytes, 1, 20000);
+    assert_in_range(need.kv_cache_bytes, 1, 36864);
+    assert_in_range(need.image_tokens_bytes, 1, 8704);
+    assert_in_range(need.sampling_bytes, 1, 4700);
+    assert_in_range(need.marks_bytes, 1, 1800);
+    assert_in_range(need.vision_phase_bytes, 1, 96000);
+    assert_in_range(need.language_phase_bytes, 1, 270000);
+    assert_in_range(need.image_decode_bytes, 1, 325000);
+    aid_model_free(&m);
+}
+
 /* ---- Budgets --------------------------------------------------------------------------- */
 
 typedef struct test_cap {
@@ -405,6 +428,7 @@ int main(void)
         cmocka_unit_test(scalar_kernels_plan_no_panels),
         cmocka_unit_test(arena_of_every_size_below_the_plan_fails_cleanly),
         cmocka_unit_test(parts_of_the_plan_sum_to_its_total),
+        cmocka_unit_test(memory_is_no_more_than_is_known),
         cmocka_unit_test(each_budget_holds_at_need_and_fails_at_one_byte_less),
         cmocka_unit_test(field_outside_its_limit_is_refused_by_name),
         cmocka_unit_test(alpha_outside_zero_to_one_is_refused),
