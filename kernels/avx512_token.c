@@ -249,14 +249,16 @@ BLM_AVX512_INLINE __m512i blm_avx512_bytes32(const uint8_t *b, const uint8_t *ne
 }
 
 /* Blocks of 32 in a row: where the first of them is, and how many there are. In place of one
- * past the end the last one is read, in vain. */
+ * past the end the last one is read, in vain. Or blocks of several rows, that far from b. */
 typedef struct blm_avx512_run {
     const uint8_t *b;
     uint32_t left;
+    const size_t *at;
 } blm_avx512_run;
 
 BLM_AVX512_INLINE const uint8_t *blm_avx512_run_at(uint32_t type, blm_avx512_run r, uint32_t i)
 {
+    if (r.at) return r.b + r.at[i];
     return r.b + (r.left < BLM_AVX512_LANES ? BLM_MIN(i, r.left - 1) : i) *
                      (size_t)blm_type_bytes(type);
 }
@@ -548,22 +550,20 @@ BLM_AVX512_INLINE __m512 blm_avx512_products(uint32_t type, const __m512i *n,
     return c;
 }
 
-/* Of a run of up to sixteen blocks; with `eight` it has no more than these. */
-BLM_AVX512_INLINE void blm_avx512_step_run(uint32_t type, uint32_t acts, int eight,
-                                           blm_avx512_run r, const blm_avx512_acts *x,
-                                           __m512 *c)
+/* Of a run of up to sixteen blocks. */
+BLM_AVX512_INLINE void blm_avx512_step_run(uint32_t type, uint32_t acts, blm_avx512_run r,
+                                           const blm_avx512_acts *x, __m512 *c)
 {
     __m512i w[8], n[4];
     __m512 scale, mins = _mm512_setzero_ps();
-    const uint32_t fours = eight ? 2 : 4;
     BLM_AVX512_UNROLL
-    for (uint32_t g = 0; g < fours; g++)
+    for (uint32_t g = 0; g < 4; g++)
         blm_avx512_unpack_run(type, r, 4 * g, w + 2 * g);
     scale = type == BLM_MXFP4 ? blm_avx512_lane_powers(r) : blm_avx512_lane_halves(type, r, 0);
     if (blm_type_has_min(type)) mins = blm_avx512_lane_halves(type, r, 2);
     BLM_AVX512_UNROLL
     for (uint32_t d = 0; d < acts; d++) {
-        blm_avx512_multiply(type, eight, w, x[d].q, n);
+        blm_avx512_multiply(type, 0, w, x[d].q, n);
         c[d] = blm_avx512_products(type, n, &scale, &mins, x + d);
     }
 }
@@ -585,17 +585,38 @@ BLM_AVX512_INLINE void blm_avx512_step_256(uint32_t type, uint32_t acts, int eig
     }
 }
 
-/* What of a row does not fill sixteen blocks. */
-BLM_AVX512_INLINE void blm_avx512_last_step(uint32_t type, uint32_t acts, const uint8_t *b,
-                                            uint32_t left, const blm_avx512_acts *x, __m512 *c)
+/* The ends of rows, up to eight blocks that do not fill sixteen: a step takes those of several
+ * rows, which follow each other. */
+typedef struct blm_avx512_ends {
+    uint32_t rest, rows;               /* blocks of a row; rows of a step, or 0: no ends */
+    size_t at[BLM_AVX512_LANES];       /* of a step's blocks, from the first row's       */
+    int32_t from[8][BLM_AVX512_LANES]; /* of a block of rows, among what steps give      */
+} blm_avx512_ends;
+
+/* Places of the blocks of a step of which `rows` rows are real: in place of others the last. */
+static void blm_avx512_places(uint32_t type, uint32_t rest, uint64_t rows, size_t row_bytes,
+                              size_t *at)
 {
-    const blm_avx512_run r = {b, left};
-    if (blm_avx512_in_256(type))
-        blm_avx512_step_256(type, acts, 1, b, b, x, c);
-    else if (left <= 8)
-        blm_avx512_step_run(type, acts, 1, r, x, c);
-    else
-        blm_avx512_step_run(type, acts, 0, r, x, c);
+    for (uint32_t i = 0; i < BLM_AVX512_LANES; i++)
+        at[i] = (size_t)BLM_MIN(i / rest, rows - 1) * row_bytes +
+                i % rest * (size_t)blm_type_bytes(type);
+}
+
+BLM_AVX512_INLINE void blm_avx512_take_ends(uint32_t type, const blm_matmul_args *a,
+                                            blm_avx512_ends *e)
+{
+    uint32_t lane[BLM_AVX512_LANES];
+    e->rest = a->x->cols / 32 % BLM_AVX512_LANES;
+    e->rows = 0;
+    if (e->rest == 0 || e->rest > 8 || blm_avx512_in_256(type)) return;
+    e->rows = BLM_AVX512_LANES / e->rest;
+    blm_avx512_places(type, e->rest, e->rows, (size_t)a->w->row_bytes, e->at);
+    for (uint32_t p = 0; p < BLM_AVX512_LANES; p++)
+        lane[blm_avx512_block_of(type, p)] = p;
+    for (uint32_t b = 0; b < e->rest; b++)
+        for (uint32_t r = 0; r < BLM_AVX512_ROWS; r++)
+            e->from[b][r] =
+                (int32_t)(r / e->rows * BLM_AVX512_LANES + lane[r % e->rows * e->rest + b]);
 }
 
 /* A product with one token, whose activations are one row, or two (int16). */
@@ -603,14 +624,29 @@ typedef struct blm_avx512_token {
     blm_avx512_acts *x;      /* of each sixteen blocks, row beside row */
     blm_avx512_given *given; /* the same, with rows of weights         */
     uint32_t blocks, count;  /* count: of sixteens, the last of which may not be whole */
+    const blm_avx512_ends *ends;
 } blm_avx512_token;
 
+/* The last blocks of a token, once for each row of a step. */
+BLM_AVX512_INLINE void blm_avx512_acts_of_ends(uint32_t type, const blm_acts *row,
+                                               const blm_avx512_ends *e, blm_avx512_acts *out)
+{
+    int8_t q[BLM_AVX512_LANES * 32] = {0};
+    const blm_acts again = {.cols = sizeof q, .q = q};
+    const int8_t *end = row->q + row->cols - e->rest * 32;
+    for (uint32_t i = 0; i < e->rows; i++)
+        memcpy(q + i * e->rest * 32, end, e->rest * 32);
+    blm_avx512_acts_of_16(type, &again, 0, out);
+}
+
 BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, uint32_t acts,
-                                                    const blm_matmul_args *a)
+                                                    const blm_matmul_args *a,
+                                                    const blm_avx512_ends *ends)
 {
     blm_avx512_token m = {.x = (blm_avx512_acts *)a->scratch, .blocks = a->x->cols / 32};
     m.count = (m.blocks + 15) / 16;
     m.given = (blm_avx512_given *)(void *)(m.x + acts * m.count);
+    m.ends = ends;
     memset(m.given, 0, acts * m.count * sizeof *m.given);
     for (uint32_t d = 0; d < acts; d++) {
         blm_acts row = *a->x;
@@ -619,6 +655,8 @@ BLM_AVX512_INLINE blm_avx512_token blm_avx512_begin(uint32_t type, uint32_t acts
         row.sum += d * row.block_stride;
         for (uint32_t i = 0; i < m.count; i++)
             blm_avx512_acts_of_16(type, &row, i * BLM_AVX512_LANES, m.x + acts * i + d);
+        if (ends->rows)
+            blm_avx512_acts_of_ends(type, &row, ends, m.x + acts * (m.count - 1) + d);
     }
     return m;
 }
@@ -642,18 +680,46 @@ BLM_AVX512_INLINE void blm_avx512_row(uint32_t type, uint32_t acts, const blm_av
     __m512 c[2];
     uint32_t i = 0;
     for (; i < m->blocks / BLM_AVX512_LANES; i++, b += bytes) {
-        const blm_avx512_run run = {b, BLM_AVX512_LANES};
+        const blm_avx512_run run = {b, BLM_AVX512_LANES, NULL};
         blm_avx512_ahead(b, (uint32_t)bytes);
         if (blm_avx512_in_256(type))
             blm_avx512_step_256(type, acts, 0, b, b + block, m->x + acts * i, c);
         else
-            blm_avx512_step_run(type, acts, 0, run, m->x + acts * i, c);
+            blm_avx512_step_run(type, acts, run, m->x + acts * i, c);
         blm_avx512_put_given(m, acts, i, r, c);
     }
     if (!rest) return;
     blm_avx512_end_ahead(b, (uint32_t)(rest * bytes / BLM_AVX512_LANES));
-    blm_avx512_last_step(type, acts, b, rest, m->x + acts * i, c);
+    if (m->ends->rows) return; /* later, several at once */
+    const blm_avx512_run run = {b, rest, NULL};
+    if (blm_avx512_in_256(type))
+        blm_avx512_step_256(type, acts, 1, b, b, m->x + acts * i, c);
+    else
+        blm_avx512_step_run(type, acts, run, m->x + acts * i, c);
     blm_avx512_put_given(m, acts, i, r, c);
+}
+
+/* The ends of `count` rows from r. */
+BLM_AVX512_INLINE void blm_avx512_end_rows(uint32_t type, uint32_t acts,
+                                           const blm_avx512_token *m, const blm_matmul_args *a,
+                                           uint64_t r, uint64_t count)
+{
+    const uint32_t whole = m->blocks / BLM_AVX512_LANES, step = m->ends->rows;
+    const size_t row_bytes = (size_t)a->w->row_bytes;
+    const uint8_t *b =
+        a->w->data + r * row_bytes + (size_t)whole * BLM_AVX512_LANES * blm_type_bytes(type);
+    size_t at[BLM_AVX512_LANES];
+    for (uint32_t i = 0; i * step < count; i++, b += step * row_bytes) {
+        const uint64_t left = count - i * step;
+        blm_avx512_run run = {b, BLM_AVX512_LANES, m->ends->at};
+        __m512 c[2];
+        if (left < step) {
+            blm_avx512_places(type, m->ends->rest, left, row_bytes, at);
+            run.at = at;
+        }
+        blm_avx512_step_run(type, acts, run, m->x + acts * whole, c);
+        blm_avx512_put_given(m, acts, whole, i, c);
+    }
 }
 
 /* Adds the first `left` of sixteen blocks to the sums of rows, in order, each times the scale of
@@ -673,6 +739,18 @@ BLM_AVX512_INLINE __m512 blm_avx512_add_given(uint32_t type, blm_avx512_given ro
     return sum;
 }
 
+/* The same of the ends of rows. */
+BLM_AVX512_INLINE __m512 blm_avx512_add_ends(const blm_avx512_ends *e, blm_avx512_given steps,
+                                             const float *scale, __m512 sum)
+{
+    for (uint32_t b = 0; b < e->rest; b++) {
+        const __m512i from = _mm512_loadu_si512(e->from[b]);
+        sum =
+            _mm512_fmadd_ps(_mm512_i32gather_ps(from, steps, 4), _mm512_set1_ps(scale[b]), sum);
+    }
+    return sum;
+}
+
 /* y of `count` rows. With two rows of activations the sum of both. */
 BLM_AVX512_INLINE void blm_avx512_put_sums(uint32_t type, uint32_t acts,
                                            const blm_avx512_token *m, const blm_acts *x,
@@ -686,7 +764,9 @@ BLM_AVX512_INLINE void blm_avx512_put_sums(uint32_t type, uint32_t acts,
         for (uint32_t i = 0; i < whole; i++, scale += BLM_AVX512_LANES)
             sum[d] = blm_avx512_add_given(type, given[acts * i + d], scale, BLM_AVX512_LANES,
                                           sum[d]);
-        if (rest)
+        if (m->ends->rows)
+            sum[d] = blm_avx512_add_ends(m->ends, given[acts * whole + d], scale, sum[d]);
+        else if (rest)
             sum[d] = blm_avx512_add_given(type, given[acts * whole + d], scale, rest, sum[d]);
     }
     if (acts == 2) sum[0] = _mm512_add_ps(sum[0], sum[1]);
@@ -696,11 +776,15 @@ BLM_AVX512_INLINE void blm_avx512_put_sums(uint32_t type, uint32_t acts,
 BLM_AVX512_INLINE void blm_avx512_one_token(const blm_matmul_args *a, uint64_t row0,
                                             uint64_t row1, uint32_t type, uint32_t acts)
 {
-    const blm_avx512_token m = blm_avx512_begin(type, acts, a);
+    blm_avx512_ends ends;
+    blm_avx512_take_ends(type, a, &ends);
+    const blm_avx512_token m = blm_avx512_begin(type, acts, a, &ends);
     for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
-        for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++)
+        const uint64_t count = BLM_MIN(row1 - r, BLM_AVX512_ROWS);
+        for (uint32_t i = 0; i < count; i++)
             blm_avx512_row(type, acts, &m, a->w->data + (r + i) * a->w->row_bytes, i);
-        blm_avx512_put_sums(type, acts, &m, a->x, a->y + r, row1 - r);
+        if (ends.rows) blm_avx512_end_rows(type, acts, &m, a, r, count);
+        blm_avx512_put_sums(type, acts, &m, a->x, a->y + r, count);
     }
 }
 
@@ -797,7 +881,8 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_row(uint32_t acts, const blm_avx512_
 BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_token(const blm_matmul_args *a, uint64_t row0,
                                                   uint64_t row1, uint32_t acts)
 {
-    const blm_avx512_token m = blm_avx512_begin(BLM_Q4_0, acts, a);
+    const blm_avx512_ends none = {0};
+    const blm_avx512_token m = blm_avx512_begin(BLM_Q4_0, acts, a, &none);
     for (uint64_t r = row0; r < row1; r += BLM_AVX512_ROWS) {
         for (uint32_t i = 0; i < BLM_MIN(row1 - r, BLM_AVX512_ROWS); i++) {
             const uint8_t *row = a->w->data + (r + i) * a->w->row_bytes;
