@@ -163,7 +163,7 @@ bench: deps $(BUILD)/bench ## time 3 B models on 1 and 2 threads, 10 minutes, 5 
 	@$(BUILD)/bench $(BUILD)/models $(ARGS)
 
 models: deps $(BUILD)/bench ## write docs/models.md: what runs, in how much memory
-	@$(BUILD)/bench $(BUILD)/models --models >$(BUILD)/models.md && cp $(BUILD)/models.md docs/models.md
+	@$(BUILD)/bench $(BUILD)/models --models --speeds docs/models.csv >$(BUILD)/models.md && cp $(BUILD)/models.md docs/models.md
 
 bench-peer: deps $(BUILD)/bench ## prefill and decode in turns with llama.cpp from the npm registry (ARGS=--help)
 	@tools/bench_peer $(BUILD) $(ARGS)

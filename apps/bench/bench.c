@@ -6,7 +6,7 @@
  *   bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]
  *                                         obeys tools/bench_peer; see bench_serve
  *   bench DIR --write-models [--family NAME]    writes the files and prints their names
- *   bench DIR --models                          prints docs/models.md
+ *   bench DIR --models [--speeds FILE]          prints docs/models.md
  *
  * DIR keeps the model files (5 GB of the default family) from run to run. Figures are medians of runs in which the
  * numbers of threads take turns; a share is of the median of the limit, measured before and

@@ -16,7 +16,8 @@ typedef struct bench_options {
     uint32_t runs, cpu_mask;
     uint32_t context_tokens, picture_w, picture_h;
     const char *cpus; /* for bluelm_posix_pool_start_on */
-    const char *only; /* scenes whose names hold this   */
+    const char *only;   /* scenes whose names hold this   */
+    const char *speeds; /* what tools/model_speeds.py wrote, for --models */
     int json, read;   /* read: bluelm_posix_read, not _map */
     int pictures;     /* --mmproj was given, which --serve takes for a wish */
     enum bench_job { BENCH_TIME, BENCH_SERVE, BENCH_WRITE, BENCH_MODELS } job;

@@ -44,6 +44,27 @@ static void bench_close_hollow(const bench_pair_files *p)
     unlink(p->mmproj);
 }
 
+/* A family's line of the file of speeds: name,prefill,decode,picture,machine. */
+static int bench_find_speed(const char *path, const char *name, double speed[3])
+{
+    char line[256], found[32];
+    int ok = 0;
+    FILE *f = path ? fopen(path, "r") : NULL;
+    if (path && !f) bench_die(path, NULL);
+    while (f && !ok && fgets(line, sizeof line, f))
+        ok = sscanf(line, "%31[^,],%lf,%lf,%lf", found, speed, speed + 1, speed + 2) == 4 &&
+             !strcmp(found, name);
+    if (f) fclose(f);
+    return ok;
+}
+
+static void bench_print_speed(const bench_options *o, const bench_family *f)
+{
+    double speed[3];
+    if (bench_find_speed(o->speeds, f->name, speed))
+        printf("%.0f, %.3g, %.3g s", speed[0], speed[1], speed[2]);
+}
+
 static void bench_print_model(const bench_options *o, const bench_family *f)
 {
     bench_pair_files p = {0};
@@ -63,12 +84,13 @@ static void bench_print_model(const bench_options *o, const bench_family *f)
            mmproj);
     if (code < 0) {
         bluelm_error_text(&err, text, sizeof text);
-        printf("not yet: %s | | | |\n", text);
+        printf("not yet: %s | | | | |\n", text);
     } else {
-        printf("%.0f | %.1f | %u tile%s, %u tokens%s | %s |\n",
-               (double)need.weights_bytes / 1e6, (double)need.total_bytes / 1e6,
-               (unsigned)grid.tiles, grid.tiles == 1 ? "" : "s", (unsigned)grid.tokens,
-               grid.reduced ? " (more in a larger context)" : "", f->departs);
+        printf("%.0f | %.1f | %u tile%s, %u tokens%s | ", (double)need.weights_bytes / 1e6,
+               (double)need.total_bytes / 1e6, (unsigned)grid.tiles, grid.tiles == 1 ? "" : "s",
+               (unsigned)grid.tokens, grid.reduced ? " (more in a larger context)" : "");
+        bench_print_speed(o, f);
+        printf(" | %s |\n", f->departs);
     }
     bench_close_hollow(&p);
 }
@@ -86,9 +108,12 @@ void bench_print_models(const bench_options *o)
         "`tests/test_families.c` and `test_towers.c`\nallow, and print: logits of float files "
         "8e-4, of files in parts of 4 to 8 bit 3e-2, with `--act int16` 1e-3; image tokens "
         "2e-6\n(DeepStack 3e-4), 2e-2 and 3e-4.\n\n"
+        "Speed, where it was measured (`tools/model_speeds.py`, one thread of the machine of "
+        "docs/performance.md): tokens a second\nin prefill, of 128 tokens, and in decoding; "
+        "seconds to encode all tiles of a picture of 1024x768 (BlueLM-V-3B: 768x1536).\n\n"
         "| model | architecture | projector | files | weights, MB | arena, MB | a picture | "
-        "departs from its authors |\n"
-        "|---|---|---|---|---|---|---|---|\n",
+        "speed | departs from its authors |\n"
+        "|---|---|---|---|---|---|---|---|---|\n",
         CATALOGUE_CONTEXT, CATALOGUE_WIDTH, CATALOGUE_HEIGHT);
     for (uint32_t i = 0; (f = bench_family_at(i)); i++)
         if (f->title) bench_print_model(o, f);

@@ -13,7 +13,7 @@ static void bench_usage(void)
         "[--weights map|read]\n             [--only TEXT] [--small]\n"
         "       bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]\n"
         "       bench DIR --write-models [--family NAME]\n"
-        "       bench DIR --models\n"
+        "       bench DIR --models [--speeds FILE]\n"
         "families:",
         stderr);
     for (uint32_t i = 0; (f = bench_family_at(i)); i++)
@@ -87,6 +87,8 @@ static void bench_parse_value(bench_options *o, const char *name, char *value)
         o->cpus = value;
     else if (!strcmp(name, "--only"))
         o->only = value;
+    else if (!strcmp(name, "--speeds"))
+        o->speeds = value;
     else if (!strcmp(name, "--weights") && (!strcmp(value, "map") || !strcmp(value, "read")))
         o->read = value[0] == 'r';
     else if (!strcmp(name, "--family"))
