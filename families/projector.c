@@ -27,13 +27,13 @@ static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]"
 
 #define BLM_PIXTRAL_TOWER(type)                                                                \
     .name = type, .norm = BLM_NORM_RMS, .gelu = BLM_GELU_ERF, .positions = BLM_POSITIONS_NONE, \
-    .rope = BLM_TURN_NEIGHBOURS, .dynamic = 1, .longest_edge = 1,                              \
+    .rope = BLM_VISION_ROPE_NEIGHBOURS, .dynamic = 1, .longest_edge = 1,                       \
     .patch_norm = "mm.input_norm", .merge = BLM_MERGE_CHANNELS, .scale = 1,                    \
     .scale_key = ".spatial_merge_size", .merger = "mm.patch_merger", .first = "mm.1",          \
     .second = "mm.2", .projector_gelu = BLM_GELU_ERF
 
 #define BLM_QWEN_MERGER(type, texts)                                                           \
-    .name = type, .rope = BLM_TURN_HALVES, .dynamic = 1, .scale = 2,                           \
+    .name = type, .rope = BLM_VISION_ROPE_HALVES, .dynamic = 1, .scale = 2,                    \
     .scale_key = ".spatial_merge_size", .first = "mm.0", .second = "mm.2",                     \
     .projector_gelu = BLM_GELU_ERF, .markup = texts
 

@@ -28,7 +28,7 @@ typedef struct blm_projector_row {
     uint32_t norm;          /* of the tower: BLM_NORM_*                                       */
     uint32_t gelu;          /* what clip.use_gelu means: the tanh or the erf form             */
     uint32_t positions;     /* BLM_POSITIONS_*                                                */
-    uint32_t rope;          /* BLM_TURN_*                                                  */
+    uint32_t rope;          /* BLM_VISION_ROPE_*                                          */
     uint32_t dynamic;       /* 1: takes any size                                           */
     uint32_t longest_edge;  /* 1: image_size is the longest edge of any picture            */
     const char *patch_norm; /* of the last block's patches; NULL: v.post_ln, if it is there */

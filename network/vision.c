@@ -56,7 +56,7 @@ static void blm_vision_take_tiles(blm_vision_work *w, blm_arena *arena, const bl
 /* Floats of a coordinate's rotations. */
 static uint32_t blm_vision_rotation_floats(const blm_vision *m)
 {
-    return m->head_dim / 4 * (m->rope == BLM_TURN_NEIGHBOURS ? 4 : 2);
+    return m->head_dim / 4 * (m->rope == BLM_VISION_ROPE_NEIGHBOURS ? 4 : 2);
 }
 
 /* A coordinate goes up to max_patches / scale, as the other side has `scale` patches at least,
@@ -379,7 +379,7 @@ static void blm_vision_rotate_patch(const blm_vision_batch *b, uint32_t column, 
     const blm_vision *m = b->model;
     const blm_vision_work *w = b->work;
     uint32_t quarter = m->head_dim / 4, floats = blm_vision_rotation_floats(m);
-    const int halves = m->rope == BLM_TURN_HALVES;
+    const int halves = m->rope == BLM_VISION_ROPE_HALVES;
     const float *y = w->rotations + (size_t)line * floats;
     const float *x = w->rotations + (size_t)(column + 1) * floats - 2 * quarter;
     size_t at = (m->class_token + blm_patch_row(&b->grid, column, line)) * m->width;

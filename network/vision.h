@@ -33,9 +33,9 @@ enum {
 
 /* Which values of a head rotate together by a patch's row and column. */
 enum {
-    BLM_TURN_NONE = 0,
-    BLM_TURN_HALVES = 1,    /* i and i + half of them, rows and columns alike fast      */
-    BLM_TURN_NEIGHBOURS = 2 /* 2i and 2i + 1, columns half a step slower (Pixtral)      */
+    BLM_VISION_ROPE_NONE = 0,
+    BLM_VISION_ROPE_HALVES = 1,    /* i and i + half of them, rows and columns alike     */
+    BLM_VISION_ROPE_NEIGHBOURS = 2 /* 2i and 2i + 1, columns half a step slower: Pixtral */
 };
 
 typedef struct blm_vision {
@@ -47,7 +47,7 @@ typedef struct blm_vision {
     uint32_t class_token;    /* 1: CLIP's class embedding goes before the patches        */
     uint32_t activation;     /* of the feed-forward part: BLM_GELU_TANH ..               */
     uint32_t window;         /* side of a window in patches, or 0                        */
-    uint32_t rope;           /* BLM_TURN_*: of queries and keys                          */
+    uint32_t rope;           /* BLM_VISION_ROPE_*: of queries and keys                   */
     uint32_t positions;      /* BLM_POSITIONS_*                                          */
     uint32_t positions_side; /* of the table that is stretched                      */
     uint32_t gated;          /* 1: a layer has a gate                               */
