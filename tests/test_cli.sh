@@ -195,7 +195,7 @@ same "--stop" "$($run --image demo/images/tall.png -p 'What colour is the diamon
 expect 1 'stop string.*0 is below the least 1' $run -p hello --stop ""
 same "pictures by commas" "$($run --image $picture,demo/images/tall.png -p "$question")" \
     "$($run --image $picture --image demo/images/tall.png -p "$question")"
-expect 0 . $run --raw -p "How many" -n 3
+expect 0 . $run --raw -p "a red" -n 3
 $run --raw -p "How many" -n 3 --image $picture >"$out/stdout" 2>"$out/stderr"
 same "--raw takes pictures" $? 0
 
