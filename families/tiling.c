@@ -311,7 +311,7 @@ static int blm_tile_read_internvl(blm_tile_rule *r, const blm_gguf *g, bluelm_er
 static int blm_tile_read_align(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
 {
     static const char key[] = "clip.vision.patch_size";
-    blm_projector_type type;
+    blm_projector_type type = BLM_PROJECTOR_MLP;
     int status = blm_projector_find(g, &type, err);
     if (status < 0) return status;
     const blm_projector_row *row = blm_projector_row_of(type);
