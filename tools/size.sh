@@ -62,7 +62,7 @@ processors=$(getconf _NPROCESSORS_ONLN)
 
 printf '%-14s %8s %6s %6s %7s  %s\n' processor code data bss stack 'left out'
 size=size
-row x86-64 716800 8192 '' gcc
+row x86-64 761856 8192 '' gcc
 row x86-64 166912 5120 "$scalar" gcc
 row x86-64 140288 5120 "$small" gcc
 row x86-64 91136 3328 "$words" gcc
