@@ -108,9 +108,10 @@ void bench_print_models(const bench_options *o)
         "`tests/test_families.c` and `test_towers.c`\nallow, and print: logits of float files "
         "8e-4, of files in parts of 4 to 8 bit 3e-2, with `--act int16` 1e-3; image tokens "
         "2e-6\n(DeepStack 3e-4), 2e-2 and 3e-4.\n\n"
-        "Speed, where it was measured (`tools/model_speeds.py`, one thread of the machine of "
-        "docs/performance.md): tokens a second\nin prefill, of 128 tokens, and in decoding; "
-        "seconds to encode all tiles of a picture of 1024x768 (BlueLM-V-3B: 768x1536).\n\n"
+        "Speed, where it was measured (one thread of the machine of docs/performance.md; "
+        "`tools/model_speeds.py` or `tools/bench_peer`): tokens a\nsecond in prefill, of 128 "
+        "tokens, and in decoding; seconds to encode all tiles of a picture of 1024x768 "
+        "(BlueLM-V-3B: 768x1536).\n\n"
         "| model | architecture | projector | files | weights, MB | arena, MB | a picture | "
         "speed | departs from its authors |\n"
         "|---|---|---|---|---|---|---|---|---|\n",
