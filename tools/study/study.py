@@ -183,7 +183,7 @@ def picture_set():
 
 
 def caption(rows):
-    return "%d questions about the %s pictures of `make eval`.\n\n" % (max(r["asked"] for r in rows), rows[0]["set"])
+    return "%d questions of `make eval`, its set `%s`.\n\n" % (max(r["asked"] for r in rows), rows[0]["set"])
 
 
 def questions(count):
