@@ -205,7 +205,7 @@ typedef struct bluelm_memory {
     uint64_t image_decode_bytes;   /* reading a picture: its canvases, rows, resizers     */
     uint64_t overlay_bytes;        /* the largest of the three                            */
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
-    uint64_t weights_bytes;   /* the two files, used where they lie; not in total   */
+    uint64_t weights_bytes;        /* the two files, used where they lie; not in total    */
     uint32_t context_tokens, chunk_tokens, workers, activation_bits; /* as configured */
     uint32_t max_tiles, tiles_per_batch, vision_activation_bits; /* 0 without an mmproj */
     uint32_t tokens_per_tile, tile_px;           /* tile_px: side of a tile           */

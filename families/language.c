@@ -15,8 +15,8 @@ typedef struct blm_architecture {
     blm_sections sections;
     blm_mixer mixer;         /* of the layers that have no attention                    */
     uint32_t global_every;   /* windowed: but every Nth layer; 0: all are               */
-    uint32_t rests_every;    /* RoPE turns nothing in every Nth layer; 0: in none       */
-    unsigned halves : 1;     /* RoPE turns (i, i + n/2), else (2i, 2i + 1)              */
+    uint32_t rests_every;    /* RoPE rotates nothing in every Nth layer; 0: in none       */
+    unsigned halves : 1;     /* RoPE rotates (i, i + n/2), else (2i, 2i + 1)              */
     unsigned head_norms : 1; /* of each head's query and key                            */
     unsigned sandwich : 1;   /* norms behind the mixer and the feed-forward             */
     unsigned gelu : 1;       /* in place of SiLU                                        */

@@ -306,8 +306,7 @@ static const blm_chat_template blm_chat_templates[] = {
         .system_default =
             "You are a helpful language and vision assistant. You are able to understand the "
             "visual content that the user provides, and assist the user with a variety of "
-            "tasks "
-            "using natural language.",
+            "tasks using natural language.",
         .role = {{"", NULL, "\n\n", BLM_TRIM_NOTHING},
                  {"<|User|>: ", NULL, "\n\n", BLM_TRIM_TURN},
                  {"<|Assistant|>:", " ", "{eos}", BLM_TRIM_TURN}},

@@ -187,7 +187,7 @@ BLM_AVX512_INLINE __m512 blm_avx512_row_scales(const uint8_t *scale, size_t stri
 BLM_AVX512_INLINE void blm_avx512_weigh(blm_avx512_group *g, uint32_t t, uint32_t j0)
 {
     const __m512 lowest = _mm512_set1_ps(-__builtin_inff());
-    const blm_avx512_span seen = blm_avx512_span_of(g->a, g->first + t, j0);
+    const blm_attend_span seen = blm_avx512_span_of(g->a, g->first + t, j0);
     __m512 s[BLM_AVX512_KEYS / 16], most = _mm512_set1_ps(g->most[t]);
     __m512 sum = _mm512_setzero_ps();
     BLM_AVX512_UNROLL
@@ -435,8 +435,8 @@ BLM_AVX512_INLINE void blm_avx512_attend_group(const blm_attend_args *a, uint32_
     const int more = first + count < a->queries || !a->k_next;
     const uint8_t *k_next = more ? a->k : a->k_next, *v_next = more ? a->v : a->v_next;
     blm_avx512_group g = {.a = a, .first = first, .count = count};
-    const uint32_t end = a->keys + (first + count - 1) * a->keys_step;
-    g.begin = (a->skip + first * a->skip_step) / BLM_AVX512_KEYS * BLM_AVX512_KEYS;
+    const uint32_t end = blm_attend_sees(a, first + count - 1).end;
+    g.begin = blm_attend_sees(a, first).from / BLM_AVX512_KEYS * BLM_AVX512_KEYS;
     if (type == BLM_AVX512_INT8) {
         g.q = (int16_t *)(void *)a->scratch;
         g.q_stride = (a->head_dim + 31) / 32 * 32;

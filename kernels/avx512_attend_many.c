@@ -272,8 +272,8 @@ BLM_AVX512 static void blm_avx512_tile4(const blm_avx512_many *m, uint32_t t)
         blm_avx512_ask(m->a->out + (m->first + t + 4 + i) * m->a->out_stride,
                        head_dim * sizeof(float));
     blm_avx512_scores4(m, t, s);
-    const blm_avx512_span first = blm_avx512_span_of(m->a, m->first + t, m->begin);
-    const blm_avx512_span last = blm_avx512_span_of(m->a, m->first + t + count - 1, m->begin);
+    const blm_attend_span first = blm_avx512_span_of(m->a, m->first + t, m->begin);
+    const blm_attend_span last = blm_avx512_span_of(m->a, m->first + t + count - 1, m->begin);
     if (first.end < BLM_AVX512_BLOCK || last.from) blm_avx512_hide(m, t, s);
     blm_avx512_weigh4(m, t, s, &w);
     for (uint32_t d = 0, chunks; d < head_dim; d += chunks * 16) {
@@ -322,8 +322,8 @@ BLM_AVX512 static void blm_avx512_block_ahead4(const blm_avx512_many *m, uint32_
 static void blm_avx512_attend_pass(blm_avx512_many *m)
 {
     const blm_attend_args *a = m->a;
-    const uint32_t end = a->keys + (m->first + m->count - 1) * a->keys_step;
-    const uint32_t skip = a->skip + m->first * a->skip_step;
+    const uint32_t end = blm_attend_sees(a, m->first + m->count - 1).end;
+    const uint32_t skip = blm_attend_sees(a, m->first).from;
     blm_avx512_query_panel(m);
     for (uint32_t keys, j = skip / BLM_AVX512_BLOCK * BLM_AVX512_BLOCK; j < end; j += keys) {
         keys = BLM_MIN(end - j, BLM_AVX512_BLOCK);
@@ -336,7 +336,7 @@ static void blm_avx512_attend_pass(blm_avx512_many *m)
         for (uint32_t t = 0; t < m->count; t += BLM_AVX512_TILE) {
             uint32_t last = m->first + BLM_MIN(t + BLM_AVX512_TILE, m->count) - 1;
             blm_avx512_block_ahead4(m, j + keys, end, t);
-            const blm_avx512_span sees = {blm_avx512_span_of(a, m->first + t, j).from,
+            const blm_attend_span sees = {blm_avx512_span_of(a, m->first + t, j).from,
                                           blm_avx512_span_of(a, last, j).end};
             if (sees.from < sees.end) blm_avx512_tile4(m, t); /* else they see none of it */
         }

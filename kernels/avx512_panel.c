@@ -1,7 +1,7 @@
 /* AVX-512 products with several tokens: prefill, vision. 32 rows of a stretch of k are
  * unpacked into the worker's scratch as a panel, its lanes are rows, and all tokens pass
- * over it, block after block; nothing is added across lanes. Weights are made unsigned: w = q - zero; the sums
- * of the activations take the zero off again. */
+ * over it, block after block; nothing is added across lanes. Weights are made unsigned:
+ * w = q - zero; the sums of the activations take the zero off again. */
 #include "avx512_unpack.h"
 
 #ifdef BLM_HAVE_X86
@@ -102,8 +102,8 @@ BLM_AVX512_INLINE void blm_avx512_fill_q4_k(uint32_t type, const uint8_t *const 
     }
 }
 
-/* Four blocks of 32 of Q6_K whose low bits begin at byte `low` and whose high pairs
- * at byte `high` of 16 rows: see scalar.c. */
+/* Four blocks of 32 of Q6_K whose low bits begin at byte `low` and whose high pairs begin at
+ * byte `high` of 16 rows: see scalar.c. */
 BLM_AVX512_INLINE void blm_avx512_fill_q6_k_half(const uint8_t *const *rows, size_t low,
                                                  size_t high, uint32_t h,
                                                  blm_avx512_panel *panel)
@@ -373,7 +373,7 @@ BLM_AVX512_INLINE blm_avx512_tokens blm_avx512_tokens_at(const blm_acts *x, uint
     return out;
 }
 
-/* Rows r and on of y, `count` of them real: lanes of v and, for 32 rows, of more. */
+/* Up to 32 rows of y as two vectors, `count` of them real. */
 BLM_AVX512_INLINE void blm_avx512_get_rows(const float *y, uint64_t count, __m512 *v)
 {
     v[0] = _mm512_maskz_loadu_ps(blm_avx512_mask(BLM_MIN(count, 16)), y);

@@ -1,9 +1,9 @@
 /* AVX-512 products with one token: decode. Each weight is read once, where it lies, with
  * requests for memory running ahead. Sixteen blocks of 32 at a time come down to sixteen
  * integers, exactly, and from there on lanes are blocks; what they give with sixteen rows is
- * turned, so that lanes are rows, and added block by block. Weights are
- * made unsigned, as the dot-product instruction wants its first factor: w = q - zero. The sums
- * of the activations take the zero off again. */
+ * turned, so that lanes are rows, and added block by block. Weights are made unsigned, as the
+ * dot-product instruction wants its first factor: w = q - zero. The sums of the activations
+ * take the zero off again. */
 #include "avx512.h"
 
 #ifdef BLM_HAVE_X86
@@ -829,7 +829,7 @@ BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_group(const __m512i *v, int g, __m51
     w[1] = blm_avx512_high_nibbles(both);
 }
 
-/* Sixteen blocks, or the first `bytes`, added to the lanes of each row of activations. What a
+/* What sixteen blocks, or the first `bytes`, give with each row of activations. What a
  * block gives with a group lies in four lanes side by side, each at most 8 * 15 * 127: lanes
  * are added in pairs as int16, which they fit. */
 BLM_AVX512_VBMI_INLINE void blm_avx512_q4_0_step(uint32_t acts, const uint8_t *at,

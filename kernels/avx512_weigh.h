@@ -88,23 +88,17 @@ static inline uint32_t blm_avx512_key_of(uint32_t vector, uint32_t lane)
  * yet leaves all as it is. */
 #define BLM_AVX512_NO_SCORE -3e38f
 
-/* Keys [from, end) of a block of 64 that a query sees. */
-typedef struct blm_avx512_span {
-    uint32_t from, end;
-} blm_avx512_span;
-
-/* What query i of all sees of the block at `begin`. */
-static inline blm_avx512_span blm_avx512_span_of(const blm_attend_args *a, uint32_t i,
+/* What query i sees of the block of 64 keys at `begin`, counted from there. */
+static inline blm_attend_span blm_avx512_span_of(const blm_attend_args *a, uint32_t i,
                                                  uint32_t begin)
 {
-    const uint32_t skip = a->skip + i * a->skip_step, keys = a->keys + i * a->keys_step;
-    blm_avx512_span s = {skip > begin ? BLM_MIN(skip - begin, BLM_AVX512_BLOCK) : 0,
-                         keys > begin ? BLM_MIN(keys - begin, BLM_AVX512_BLOCK) : 0};
-    return s;
+    const blm_attend_span all = blm_attend_sees(a, i);
+    return (blm_attend_span){all.from > begin ? BLM_MIN(all.from - begin, BLM_AVX512_BLOCK) : 0,
+                             all.end > begin ? BLM_MIN(all.end - begin, BLM_AVX512_BLOCK) : 0};
 }
 
 /* Scores s of a query: those of keys that it does not see become -infinity. */
-BLM_AVX512_INLINE void blm_avx512_hide_others(blm_avx512_span seen, __m512 *s)
+BLM_AVX512_INLINE void blm_avx512_hide_others(blm_attend_span seen, __m512 *s)
 {
     const __m512i lane =
         _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);

@@ -87,7 +87,7 @@ static inline BLM_UNUSED uint64_t blm_matmul_scratch_bytes(uint64_t panel_bytes,
 }
 
 /* Attention of one head for some queries over one run of keys and values.
- * out[i] = sum_j softmax_j(q[i] . k[j]) v[j]   for skip + i * skip_step <= j < keys + i * keys_step
+ * out[i] = sum_j softmax_j(q[i] . k[j]) v[j], skip + i * skip_step <= j < keys + i * keys_step
  * A key or value row is head_dim values: f32 or f16, or int8 with one f16 scale. Sums go by
  * blocks of BLM_ATTEND_BLOCK keys from row 0 on: whoever wants the same bits for a query among
  * others has row 0 lie where blocks begin. Every query sees a key; rows that are skipped may be
@@ -110,6 +110,39 @@ typedef struct blm_attend_args {
     float *out;                     /* [queries][head_dim]                                  */
     size_t out_stride;              /* floats from query to query                           */
 } blm_attend_args;
+
+/* Keys [from, end): none where from is not below end. */
+typedef struct blm_attend_span {
+    uint32_t from, end;
+} blm_attend_span;
+
+/* What query i sees. */
+static inline BLM_UNUSED blm_attend_span blm_attend_sees(const blm_attend_args *a, uint32_t i)
+{
+    return (blm_attend_span){a->skip + i * a->skip_step, a->keys + i * a->keys_step};
+}
+
+/* What all of queries [i, i + count) see. */
+static inline BLM_UNUSED blm_attend_span blm_attend_shared(const blm_attend_args *a, uint32_t i,
+                                                           uint32_t count)
+{
+    return (blm_attend_span){blm_attend_sees(a, i + count - 1).from, blm_attend_sees(a, i).end};
+}
+
+/* What a query sees besides that, before or behind it. */
+static inline BLM_UNUSED blm_attend_span blm_attend_own(blm_attend_span sees,
+                                                        blm_attend_span shared, int behind)
+{
+    if (behind) return (blm_attend_span){BLM_MAX(shared.from, shared.end), sees.end};
+    return (blm_attend_span){sees.from, BLM_MIN(shared.from, sees.end)};
+}
+
+static inline BLM_UNUSED void blm_attend_clear(const blm_attend_args *a, uint32_t i,
+                                               uint32_t count)
+{
+    for (uint32_t t = 0; t < count; t++)
+        memset(a->out + (i + t) * a->out_stride, 0, a->head_dim * sizeof *a->out);
+}
 
 typedef void (*blm_attend_fn)(const blm_attend_args *a);
 
@@ -134,8 +167,8 @@ typedef struct blm_kernels {
      * a row gives one number: scale times its integer sum, rounded, and where halves have
      * scales of their own, or there are mins, the sum with each of these products, rounded. A
      * row's sum begins with 0 and goes from its first block to its last, each times the
-     * scale of its activations, rounded once. So do those of all sets but neon and scalar. For F32, F16
-     * and BF16 weights they read x->f32 and any cols will do; for the others cols is a
+     * scale of its activations, rounded once. So do those of all sets but neon and scalar. For
+     * F32, F16 and BF16 weights they read x->f32 and any cols will do; for the others cols is a
      * multiple of the type's block.
      * matmul_bf16 reads x->f32 alone, whatever the weights, and rounds both factors to bf16
      * (to nearest even): an error of up to 2^-7 of sum |w x| beside that of the sum. A set

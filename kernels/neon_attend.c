@@ -138,42 +138,34 @@ BLM_NEON_INLINE void blm_neon_values(const blm_attend_args *a, uint32_t type, ui
         blm_neon_value_tile(a, type, i, queries, j0, j1, d, a->head_dim - d, p, stride, begun);
 }
 
-static void blm_neon_clear(const blm_attend_args *a, uint32_t i, uint32_t queries)
-{
-    for (uint32_t t = 0; t < queries; t++)
-        memset(a->out + (i + t) * a->out_stride, 0, a->head_dim * sizeof *a->out);
-}
-
 /* Queries [i, i + queries). Where each begins or ends one key behind the one before, the keys
  * that all see are taken together, and each query's own ones before and after them. */
 BLM_NEON_INLINE void blm_neon_attend_group(const blm_attend_args *a, uint32_t type, uint32_t i,
                                            uint32_t queries)
 {
-    const uint32_t ends = a->keys + i * a->keys_step, begins = a->skip + i * a->skip_step;
-    const uint32_t most = ends + (queries - 1) * a->keys_step;
-    const uint32_t both = begins + (queries - 1) * a->skip_step;
+    const blm_attend_span shared = blm_attend_shared(a, i, queries);
+    const uint32_t most = blm_attend_sees(a, i + queries - 1).end;
     const size_t stride = ((size_t)most + 3) / 4 * 4;
-    for (uint32_t j = begins / 4 * 4; j < most; j += 4)
+    for (uint32_t j = blm_attend_sees(a, i).from / 4 * 4; j < most; j += 4)
         blm_neon_score_tile(a, type, i, queries, j, most - 1, stride);
     for (uint32_t t = 0; t < queries; t++) {
-        const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
+        const blm_attend_span sees = blm_attend_sees(a, i + t);
         float *p = a->scratch + t * stride;
-        blm_neon_softmax(p + skip, keys - skip);
-        for (uint32_t j = skip; type == BLM_NEON_INT8 && j < keys; j++)
+        blm_neon_softmax(p + sees.from, sees.end - sees.from);
+        for (uint32_t j = sees.from; type == BLM_NEON_INT8 && j < sees.end; j++)
             p[j] *= blm_neon_f16(a->v_scale + j * a->v_scale_stride);
     }
-    if (a->skip_step) blm_neon_clear(a, i, queries);
-    for (uint32_t behind = 0; behind < 2; behind++) {
+    if (a->skip_step) blm_attend_clear(a, i, queries);
+    for (int behind = 0; behind < 2; behind++) {
         for (uint32_t t = 0; t < queries && queries > 1; t++) {
-            const uint32_t skip = begins + t * a->skip_step, keys = ends + t * a->keys_step;
-            const uint32_t from = behind ? BLM_MAX(both, ends) : skip;
-            const uint32_t to = behind ? keys : BLM_MIN(both, keys);
-            if (from < to)
-                blm_neon_values(a, type, i + t, 1, from, to, a->scratch + t * stride, stride,
-                                1);
+            const blm_attend_span own =
+                blm_attend_own(blm_attend_sees(a, i + t), shared, behind);
+            if (own.from < own.end)
+                blm_neon_values(a, type, i + t, 1, own.from, own.end, a->scratch + t * stride,
+                                stride, 1);
         }
-        if (!behind && both < ends)
-            blm_neon_values(a, type, i, queries, both, ends, a->scratch, stride,
+        if (!behind && shared.from < shared.end)
+            blm_neon_values(a, type, i, queries, shared.from, shared.end, a->scratch, stride,
                             a->skip_step != 0);
     }
 }

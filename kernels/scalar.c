@@ -608,17 +608,17 @@ static void blm_scalar_attend(const blm_attend_args *a, blm_scalar_row_dot_fn do
                               blm_scalar_row_axpy_fn axpy, int scaled)
 {
     for (uint32_t i = 0; i < a->queries; i++) {
-        uint32_t keys = a->keys + i * a->keys_step, skip = a->skip + i * a->skip_step;
+        const blm_attend_span sees = blm_attend_sees(a, i);
         const float *q = a->q + i * a->q_stride;
         float *out = a->out + i * a->out_stride, *p = a->scratch;
-        for (uint32_t j = skip; j < keys; j++) {
+        for (uint32_t j = sees.from; j < sees.end; j++) {
             p[j] = dot(q, a->k + j * a->k_stride, a->head_dim);
             if (scaled) p[j] *= blm_scalar_load_f16(a->k_scale + j * a->k_scale_stride);
         }
-        blm_scalar_softmax(p + skip, keys - skip);
+        blm_scalar_softmax(p + sees.from, sees.end - sees.from);
         for (uint32_t d = 0; d < a->head_dim; d++)
             out[d] = 0;
-        for (uint32_t j = skip; j < keys; j++) {
+        for (uint32_t j = sees.from; j < sees.end; j++) {
             if (scaled) p[j] *= blm_scalar_load_f16(a->v_scale + j * a->v_scale_stride);
             axpy(out, p[j], a->v + j * a->v_stride, a->head_dim);
         }

@@ -461,17 +461,17 @@ BLM_SSE41_INLINE void blm_sse41_softmax(float *p, uint32_t n)
 BLM_SSE41_INLINE void blm_sse41_attend(uint32_t type, const blm_attend_args *a)
 {
     for (uint32_t i = 0; i < a->queries; i++) {
-        uint32_t keys = a->keys + i * a->keys_step, skip = a->skip + i * a->skip_step;
+        const blm_attend_span sees = blm_attend_sees(a, i);
         const float *q = a->q + i * a->q_stride;
         float *out = a->out + i * a->out_stride, *p = a->scratch;
-        for (uint32_t j = skip; j < keys; j++) {
+        for (uint32_t j = sees.from; j < sees.end; j++) {
             p[j] = blm_sse41_row_dot(type, q, a->k + j * a->k_stride, a->head_dim);
             if (type == BLM_SSE41_INT8)
                 p[j] *= blm_f32_of_f16(blm_load_u16(a->k_scale + j * a->k_scale_stride));
         }
-        blm_sse41_softmax(p + skip, keys - skip);
+        blm_sse41_softmax(p + sees.from, sees.end - sees.from);
         memset(out, 0, a->head_dim * sizeof *out);
-        for (uint32_t j = skip; j < keys; j++) {
+        for (uint32_t j = sees.from; j < sees.end; j++) {
             if (type == BLM_SSE41_INT8)
                 p[j] *= blm_f32_of_f16(blm_load_u16(a->v_scale + j * a->v_scale_stride));
             blm_sse41_row_axpy(type, out, p[j], a->v + j * a->v_stride, a->head_dim);

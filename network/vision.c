@@ -371,7 +371,7 @@ static void blm_vision_scale_queries(void *arg, uint32_t part)
         q[i] *= scale;
 }
 
-/* Turns the heads of one patch's query and key: the first quarter of the pairs by its row, the
+/* Rotates the heads of one patch's query and key: the first quarter of the pairs by its row, the
  * second by its column. */
 static void blm_vision_rotate_patch(const blm_vision_batch *b, uint32_t column, uint32_t line,
                                     float *rotation)

@@ -61,6 +61,16 @@ static int test_plan(const aid_model *m, bluelm_error *err)
 
 /* ---- Keys beside each other ------------------------------------------------------------- */
 
+static void assert_refused(const tiny_vision_config *vision, const char *subject)
+{
+    const tiny_llm_config llm = test_llm("llama");
+    bluelm_error err;
+    aid_model m = aid_model_make(&llm, vision);
+    assert_int_equal(test_plan(&m, &err), BLUELM_E_UNSUPPORTED);
+    assert_string_equal(err.subject, subject);
+    aid_model_free(&m);
+}
+
 /* Rules of pictures of their own size would hand an encoder that takes one size alone more
  * patches than it has memory for. */
 static void rule_that_the_encoder_cannot_follow_is_refused(void **state)
@@ -76,15 +86,10 @@ static void rule_that_the_encoder_cannot_follow_is_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const tiny_llm_config llm = test_llm("llama");
         test_extra extra = cases[i].extra;
         tiny_vision_config vision = test_vision(cases[i].projector, &extra);
-        bluelm_error err;
         vision.clip = cases[i].clip;
-        aid_model m = aid_model_make(&llm, &vision);
-        assert_int_equal(test_plan(&m, &err), BLUELM_E_UNSUPPORTED);
-        assert_string_equal(err.subject, "mmproj: pixels that sides are multiples of");
-        aid_model_free(&m);
+        assert_refused(&vision, "mmproj: pixels that sides are multiples of");
     }
 }
 
@@ -92,29 +97,19 @@ static void rule_that_the_encoder_cannot_follow_is_refused(void **state)
 static void joined_tiles_without_a_token_for_rows_are_refused(void **state)
 {
     (void)state;
-    const tiny_llm_config llm = test_llm("llama");
     test_extra extra = {.rule = "llava-next", .newline = 32};
     tiny_vision_config vision = test_vision(TINY_LFM2, &extra);
-    bluelm_error err;
     vision.merge = 1;
-    aid_model m = aid_model_make(&llm, &vision);
-    assert_int_equal(test_plan(&m, &err), BLUELM_E_UNSUPPORTED);
-    assert_string_equal(err.subject, "mmproj: image_newline with this projector");
-    aid_model_free(&m);
+    assert_refused(&vision, "mmproj: image_newline with this projector");
 }
 
 /* A class embedding has a position, which a tower without learned positions has not. */
 static void class_embedding_without_positions_is_refused(void **state)
 {
     (void)state;
-    const tiny_llm_config llm = test_llm("llama");
     tiny_vision_config vision = test_vision(TINY_QWEN2VL, &(test_extra){0});
-    bluelm_error err;
     vision.clip = 1;
-    aid_model m = aid_model_make(&llm, &vision);
-    assert_int_equal(test_plan(&m, &err), BLUELM_E_UNSUPPORTED);
-    assert_string_equal(err.subject, "mmproj: v.class_embd with this projector");
-    aid_model_free(&m);
+    assert_refused(&vision, "mmproj: v.class_embd with this projector");
 }
 
 /* Of a picture that is one tile there may be as many tokens as a tile has, not as a whole grid:

@@ -44,7 +44,7 @@ static void bench_close_hollow(const bench_pair_files *p)
     unlink(p->mmproj);
 }
 
-/* A family's line of the file of speeds: name,prefill,decode,picture,machine. */
+/* A family's line of the file of speeds: name,prefill,decode,picture. */
 static int bench_find_speed(const char *path, const char *name, double speed[3])
 {
     char line[256], found[32];
