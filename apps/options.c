@@ -132,7 +132,7 @@ static const app_option app_table[] = {
     {"--act", APP_NAME, APP_ENGINES, AT(config.activation_type), "-,int8,int16", 0, 0,
      "the language model's activations (int8)"},
     {"--vision-act", APP_NAME, APP_PICTURES, AT(config.vision_activation_type), "-,int8,int16",
-     0, 0, "the vision encoder's activations (int8)"},
+     0, 0, "the vision encoder's activations (int8, f32 in a float file; int8: there too)"},
     {"--arena", APP_BYTES, APP_ENGINES & ~APP_PLAN, AT(arena_bytes), "BYTES", ANY_U32,
      "all memory there is; K, M, G too (what the plan needs)"},
     {"--kv-budget", APP_BYTES, APP_ENGINES, AT(config.max_kv_cache_bytes), "BYTES", 0, 0,

@@ -60,8 +60,8 @@ typedef struct blm_tensor {
     const uint8_t *data; /* in the file, any alignment; NULL: the tensor is absent */
     uint32_t type;       /* BLM_F32 ..                                             */
     uint16_t n_dims;
-    uint16_t narrow; /* 1: float values that int8 activations meet as Q8_0     */
-    uint64_t ne[2];  /* values of a row; rows, those of further dimensions too */
+    uint16_t rounded; /* 1: float values that int8 activations meet as Q8_0     */
+    uint64_t ne[2];   /* values of a row; rows, those of further dimensions too */
     uint64_t row_bytes;
 } blm_tensor;
 

@@ -26,8 +26,8 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
             0 ||
         (code = blm_config_field(&c->activation_type, BLUELM_ACT_INT8, BLUELM_ACT_INT16,
                                  "activation_type", err)) < 0 ||
-        (code = blm_config_field(&c->vision_activation_type, BLUELM_ACT_INT8, BLUELM_ACT_INT16,
-                                 "vision_activation_type", err)) < 0 ||
+        (code = blm_config_field(&c->vision_activation_type, BLUELM_ACT_DEFAULT,
+                                 BLUELM_ACT_INT16, "vision_activation_type", err)) < 0 ||
         (code = blm_config_field(&c->tile_rule, 0, BLUELM_TILES_SINGLE, "tile_rule", err)) <
             0 ||
         (code = blm_config_field(&c->workers, 1, 64, "workers", err)) < 0 ||

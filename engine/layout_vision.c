@@ -57,11 +57,12 @@ static int blm_layout_check_rule(const blm_layout *l, bluelm_error *err)
 /* Not within its caller: the reader takes room on the stack. */
 BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
 {
+    const int round_floats = l->config.vision_activation_type == BLUELM_ACT_INT8;
     blm_gguf g;
     int code;
     if ((code = blm_gguf_open(&g, l->weights->mmproj, l->weights->mmproj_bytes, "mmproj",
                               err)) < 0 ||
-        (code = blm_vision_open(&l->vision, &g, l->arena, err)) < 0 ||
+        (code = blm_vision_open(&l->vision, &g, round_floats, l->arena, err)) < 0 ||
         (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
                                    err)) < 0 ||
         (code = blm_layout_check_rule(l, err)) < 0)

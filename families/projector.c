@@ -149,7 +149,7 @@ static int blm_projector_layer(const blm_tensor_place *at, const char *name, uin
     return blm_tensor_maybe_vector(at, of_bias.text, matrix->ne[1], bias, err);
 }
 
-/* Sets the widths that follow from the matrices, and marks the narrow ones. */
+/* Sets the widths that follow from the matrices, and marks those that are rounded. */
 static int blm_projector_widths(blm_projector *p, bluelm_error *err)
 {
     blm_tensor *matrices[3] = {&p->first};
@@ -162,7 +162,7 @@ static int blm_projector_widths(blm_projector *p, bluelm_error *err)
     p->n_embd = (uint32_t)last;
     if (two) matrices[count++] = &p->second;
     if (p->joined) matrices[count++] = &p->merger;
-    p->narrow_cols = p->transposed ? 0 : blm_linear_narrow(matrices, count);
+    p->rounded_cols = p->transposed ? 0 : blm_linear_round(matrices, count, p->round_floats);
     return BLUELM_OK;
 }
 
@@ -240,6 +240,7 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     uint32_t side = m->tile_px / m->patch_px;
     int code;
     p->name = row->name;
+    p->round_floats = m->round_floats;
     p->merge = row->merge;
     p->activation =
         !row->gelu_px || row->gelu_px == m->tile_px ? row->projector_gelu : BLM_GELU_TANH;

@@ -358,7 +358,8 @@ static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_n
         (code = blm_tensor_maybe_vector(&at, "ls2.weight", w, &l->scale2, err)) < 0 ||
         (code = blm_vision_feed_forward_read(l, m, &at, err)) < 0)
         return code;
-    m->narrow_cols = BLM_MAX(m->narrow_cols, blm_linear_narrow(matrices, l->gate.data ? 7 : 6));
+    m->rounded_cols = BLM_MAX(
+        m->rounded_cols, blm_linear_round(matrices, l->gate.data ? 7 : 6, m->round_floats));
     return BLUELM_OK;
 }
 
@@ -408,7 +409,7 @@ BLM_COLD static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g,
         if (code < 0 || (code = blm_deepstack_open(&p, &m->projector, g, i, eps, err)) < 0)
             return code;
         m->deepstack_hidden = BLM_MAX(m->deepstack_hidden, p.hidden);
-        m->deepstack_narrow_cols = BLM_MAX(m->deepstack_narrow_cols, p.narrow_cols);
+        m->deepstack_rounded_cols = BLM_MAX(m->deepstack_rounded_cols, p.rounded_cols);
         if (m->deepstack) m->deepstack[m->deepstack_count] = p;
         m->deepstack_count++;
         if (m->layers) m->layers[i].deepstack = m->deepstack_count;
@@ -471,8 +472,8 @@ static int blm_vision_is_one(const blm_gguf *g, bluelm_error *err)
     return BLUELM_OK;
 }
 
-BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
-                                bluelm_error *err)
+BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, int round_floats,
+                                blm_arena *arena, bluelm_error *err)
 {
     const blm_tensor_place at = {g, "", BLM_NO_LAYER};
     blm_projector_type type = BLM_PROJECTOR_MLP;
@@ -480,6 +481,7 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *are
     uint32_t pattern;
     int code;
     memset(m, 0, sizeof *m);
+    m->round_floats = round_floats;
     if ((code = blm_vision_is_one(g, err)) < 0) return code;
     if ((code = blm_projector_find(g, &type, err)) < 0) return code;
     const blm_projector_row *row = blm_projector_row_of(type);

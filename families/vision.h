@@ -73,9 +73,10 @@ BLM_PRIVATE int blm_projector_find(const blm_gguf *g, blm_projector_type *type,
  * or 0. */
 BLM_PRIVATE int blm_vision_newline(const blm_gguf *g, blm_tensor *out, bluelm_error *err);
 
-/* Reads the mmproj's keys and tensors; tables come from the arena. */
-BLM_PRIVATE BLM_COLD int blm_vision_open(blm_vision *m, const blm_gguf *g, blm_arena *arena,
-                                         bluelm_error *err);
+/* Reads the mmproj's keys and tensors; tables come from the arena. With round_floats int8
+ * activations meet float matrices as Q8_0. */
+BLM_PRIVATE BLM_COLD int blm_vision_open(blm_vision *m, const blm_gguf *g, int round_floats,
+                                         blm_arena *arena, bluelm_error *err);
 
 /* Reads the projector of a tower whose own fields are filled in; scale is set before. */
 BLM_PRIVATE BLM_COLD int blm_projector_open(blm_projector *p, const blm_vision *m,

@@ -755,7 +755,7 @@ BLM_COLD static int blm_gguf_view(const blm_gguf *g, uint64_t at, blm_tensor *ou
     out->data = blm_gguf_byte(g, g->data_at + info.offset);
     out->type = info.type;
     out->n_dims = (uint16_t)(info.ne[3] > 1 ? 4 : info.ne[2] > 1 ? 3 : info.ne[1] > 1 ? 2 : 1);
-    out->narrow = 0;
+    out->rounded = 0;
     out->ne[0] = info.ne[0];
     out->ne[1] = info.ne[1] * info.ne[2] * info.ne[3];
     out->row_bytes = row_bytes;

@@ -3,11 +3,11 @@
 /* Rows a worker takes at a time: whole panels for every instruction set. */
 #define BLM_ROW_STEP 16
 
-/* Rows of a narrow matrix that are Q8_0 at a time: one panel; blocks that are made so at a
+/* Rows of a rounded matrix that are Q8_0 at a time: one panel; blocks that are made so at a
  * time, on the stack. */
-#define BLM_NARROW_ROWS   32
-#define BLM_NARROW_BLOCKS 4
-#define BLM_Q8_0_BYTES    34 /* of a block of 32 */
+#define BLM_ROUNDED_ROWS   32
+#define BLM_ROUNDED_BLOCKS 4
+#define BLM_Q8_0_BYTES     34 /* of a block of 32 */
 
 typedef struct blm_linear_job {
     const blm_linear *linear;
@@ -18,7 +18,7 @@ typedef struct blm_linear_job {
     int bf16; /* both factors are rounded to bf16: nothing is quantised */
 } blm_linear_job;
 
-BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count)
+BLM_PRIVATE uint32_t blm_linear_round(blm_tensor *const *matrices, uint32_t count, int all)
 {
     uint64_t cols = 0;
     int quantised = 0;
@@ -26,9 +26,9 @@ BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t cou
         quantised |= !blm_type_is_float(matrices[i]->type);
     for (uint32_t i = 0; i < count; i++) {
         blm_tensor *w = matrices[i];
-        w->narrow =
-            (uint16_t)(quantised && blm_type_is_float(w->type) && w->ne[0] % BLM_BLOCK != 0);
-        if (w->narrow) cols = BLM_MAX(cols, w->ne[0]);
+        w->rounded = (uint16_t)(blm_type_is_float(w->type) &&
+                                (all || (quantised && w->ne[0] % BLM_BLOCK != 0)));
+        if (w->rounded) cols = BLM_MAX(cols, w->ne[0]);
     }
     return (uint32_t)cols;
 }
@@ -46,15 +46,15 @@ static uint64_t blm_linear_q8_0_bytes(uint64_t cols)
 
 BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
                                  uint32_t bits, uint32_t max_tokens, uint32_t max_cols,
-                                 uint32_t narrow_cols)
+                                 uint32_t rounded_cols)
 {
-    uint64_t narrow_bytes =
-        bits == 8 ? BLM_NARROW_ROWS * blm_linear_q8_0_bytes(narrow_cols) : 0;
+    uint64_t rounded_bytes =
+        bits == 8 ? BLM_ROUNDED_ROWS * blm_linear_q8_0_bytes(rounded_cols) : 0;
     blm_acts_take(&l->acts, arena, max_tokens, max_cols, bits);
     l->may_round = 0;
     l->product_bytes =
         blm_linear_align(blm_matmul_scratch_bytes(c->kernels.panel_bytes, max_cols, bits));
-    l->scratch_bytes = l->product_bytes + blm_linear_align(narrow_bytes);
+    l->scratch_bytes = l->product_bytes + blm_linear_align(rounded_bytes);
     l->scratch = (uint8_t *)blm_arena_take(arena, c->workers.count, l->scratch_bytes);
 }
 
@@ -72,12 +72,12 @@ static void blm_linear_row_to_q8_0(const blm_kernels *k, const blm_tensor *w, ui
 {
     const uint8_t *in = w->data + row * w->row_bytes;
     uint64_t value_bytes = w->row_bytes / w->ne[0];
-    for (uint64_t at = 0; at < w->ne[0]; at += BLM_NARROW_BLOCKS * BLM_BLOCK) {
-        uint32_t n = (uint32_t)BLM_MIN(w->ne[0] - at, BLM_NARROW_BLOCKS * BLM_BLOCK);
+    for (uint64_t at = 0; at < w->ne[0]; at += BLM_ROUNDED_BLOCKS * BLM_BLOCK) {
+        uint32_t n = (uint32_t)BLM_MIN(w->ne[0] - at, BLM_ROUNDED_BLOCKS * BLM_BLOCK);
         uint32_t blocks = (n + BLM_BLOCK - 1) / BLM_BLOCK;
-        float x[BLM_NARROW_BLOCKS * BLM_BLOCK], scale[BLM_NARROW_BLOCKS];
-        int8_t q[BLM_NARROW_BLOCKS * BLM_BLOCK];
-        int32_t sum[BLM_NARROW_BLOCKS];
+        float x[BLM_ROUNDED_BLOCKS * BLM_BLOCK], scale[BLM_ROUNDED_BLOCKS];
+        int8_t q[BLM_ROUNDED_BLOCKS * BLM_BLOCK];
+        int32_t sum[BLM_ROUNDED_BLOCKS];
         for (uint32_t i = n; i < blocks * BLM_BLOCK; i++)
             x[i] = 0;
         k->dequantize[w->type](in + at * value_bytes, x, n);
@@ -89,13 +89,13 @@ static void blm_linear_row_to_q8_0(const blm_kernels *k, const blm_tensor *w, ui
     }
 }
 
-/* A product with rows [first, end) of a narrow matrix, made Q8_0 a few at a time. */
-static void blm_linear_narrow_rows(const blm_kernels *k, const blm_matmul_args *narrow,
-                                   uint8_t *rows, uint64_t first, uint64_t end)
+/* A product with rows [first, end) of a rounded matrix, made Q8_0 a few at a time. */
+static void blm_linear_rounded_rows(const blm_kernels *k, const blm_matmul_args *floats,
+                                    uint8_t *rows, uint64_t first, uint64_t end)
 {
-    blm_acts x = *narrow->x;
-    blm_tensor w = *narrow->w;
-    blm_matmul_args args = *narrow;
+    blm_acts x = *floats->x;
+    blm_tensor w = *floats->w;
+    blm_matmul_args args = *floats;
     x.cols = (x.cols + BLM_BLOCK - 1) / BLM_BLOCK * BLM_BLOCK;
     w.data = rows;
     w.type = BLM_Q8_0;
@@ -103,18 +103,18 @@ static void blm_linear_narrow_rows(const blm_kernels *k, const blm_matmul_args *
     w.ne[0] = x.cols;
     args.w = &w;
     args.x = &x;
-    for (uint64_t r = first; r < end; r += BLM_NARROW_ROWS) {
-        w.ne[1] = BLM_MIN(end - r, BLM_NARROW_ROWS);
+    for (uint64_t r = first; r < end; r += BLM_ROUNDED_ROWS) {
+        w.ne[1] = BLM_MIN(end - r, BLM_ROUNDED_ROWS);
         for (uint64_t i = 0; i < w.ne[1]; i++)
-            blm_linear_row_to_q8_0(k, narrow->w, r + i, rows + i * w.row_bytes);
-        args.y = narrow->y + r;
+            blm_linear_row_to_q8_0(k, floats->w, r + i, rows + i * w.row_bytes);
+        args.y = floats->y + r;
         k->matmul8[BLM_Q8_0](&args, 0, w.ne[1]);
     }
 }
 
-static int blm_linear_is_narrow(const blm_tensor *w, uint32_t activation_bits)
+static int blm_linear_is_rounded(const blm_tensor *w, uint32_t activation_bits)
 {
-    return w->narrow && activation_bits == 8;
+    return w->rounded && activation_bits == 8;
 }
 
 static void blm_linear_product_rows(const blm_linear_job *job, const blm_product *p,
@@ -130,8 +130,8 @@ static void blm_linear_product_rows(const blm_linear_job *job, const blm_product
         .w = p->w, .x = &job->acts, .y = p->y, .y_stride = p->y_stride, .scratch = scratch};
     if (job->bf16)
         k->matmul_bf16[p->w->type](&args, first, end);
-    else if (blm_linear_is_narrow(p->w, job->acts.bits))
-        blm_linear_narrow_rows(k, &args, scratch + job->linear->product_bytes, first, end);
+    else if (blm_linear_is_rounded(p->w, job->acts.bits))
+        blm_linear_rounded_rows(k, &args, scratch + job->linear->product_bytes, first, end);
     else if (job->linear->acts.bits == 16)
         blm_matmul16(k, &args, first, end);
     else
@@ -158,7 +158,7 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
     job.bf16 = l->may_round && l->acts.bits == 8 && c->kernels.matmul_bf16[BLM_F32] != NULL;
     for (uint32_t i = 0; i < count && !job.bf16; i++)
         quantised |= !blm_type_is_float(products[i].w->type) ||
-                     blm_linear_is_narrow(products[i].w, l->acts.bits);
+                     blm_linear_is_rounded(products[i].w, l->acts.bits);
     job.acts.f32 = x;
     job.acts.f32_stride = x_stride;
     job.acts.tokens = tokens;

@@ -30,18 +30,18 @@ typedef struct blm_product {
     size_t y_stride;
 } blm_product;
 
-/* Marks as narrow, among matrices of one part of a network, those that a quantised file left
- * in floats because their rows do not fill blocks: int8 activations meet them as Q8_0, made
- * on the way in. Where no matrix is quantised, none is marked. Returns the most columns of
- * a matrix marked, 0 without. */
-BLM_PRIVATE uint32_t blm_linear_narrow(blm_tensor *const *matrices, uint32_t count);
+/* Marks as rounded, among matrices of one part of a network, the floats that int8 activations
+ * meet as Q8_0, made on the way in: with `all` every one, else those that a quantised part
+ * has because their rows do not fill blocks. Returns the most columns of a matrix marked, 0
+ * without. */
+BLM_PRIVATE uint32_t blm_linear_round(blm_tensor *const *matrices, uint32_t count, int all);
 
 /*   bits         of the activations
  *   max_cols     of any matrix
- *   narrow_cols  of any matrix marked as narrow, or 0 */
+ *   rounded_cols of any matrix marked as rounded, or 0 */
 BLM_PRIVATE void blm_linear_take(blm_linear *l, blm_arena *arena, const blm_compute *c,
                                  uint32_t bits, uint32_t max_tokens, uint32_t max_cols,
-                                 uint32_t narrow_cols);
+                                 uint32_t rounded_cols);
 
 /* y = x w^T + bias for each product.
  *   x  [tokens][cols] f32, rows x_stride floats apart; no y may overlap it */

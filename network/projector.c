@@ -41,7 +41,7 @@ BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                           BLM_PROJECTOR_PART * sizeof(float));
     else
         blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, tokens,
-                        BLM_MAX(p->joined, BLM_MAX(p->merged, p->hidden)), p->narrow_cols);
+                        BLM_MAX(p->joined, BLM_MAX(p->merged, p->hidden)), p->rounded_cols);
     w->linear.may_round = 1;
 }
 

@@ -50,7 +50,8 @@ typedef struct blm_projector {
     blm_tensor first, second;        /* [hidden][merged], or [n_embd][merged] alone;
                                         [n_embd][hidden], or data NULL                     */
     blm_vector merger_bias, first_bias, second_bias;
-    uint32_t narrow_cols; /* most columns of a matrix marked as narrow          */
+    int round_floats;      /* as the tower's                                                */
+    uint32_t rounded_cols; /* most columns of a matrix marked as rounded         */
 } blm_projector;
 
 typedef struct blm_projector_work {

@@ -35,7 +35,7 @@ static void blm_vision_take_projector(blm_vision_work *w, blm_arena *arena, cons
 {
     blm_projector widest = m->projector;
     widest.hidden = BLM_MAX(widest.hidden, m->deepstack_hidden);
-    widest.narrow_cols = BLM_MAX(widest.narrow_cols, m->deepstack_narrow_cols);
+    widest.rounded_cols = BLM_MAX(widest.rounded_cols, m->deepstack_rounded_cols);
     blm_projector_take(&w->projector, arena, &widest, c, tokens, m->row_floats);
 }
 
@@ -89,7 +89,7 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->out = (float *)blm_arena_take(arena, rows, row_bytes);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
     blm_linear_take(&w->linear, arena, c, c->vision_activation_bits, rows,
-                    BLM_MAX(wide, m->ffn), m->narrow_cols);
+                    BLM_MAX(wide, m->ffn), m->rounded_cols);
     w->linear.may_round = 1;
 
     blm_overlay_open(&overlay, arena);
@@ -448,7 +448,7 @@ static void blm_vision_attend(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
     const blm_vision *m = b->model;
-    const int rounded = !blm_type_is_float(b->layer->q.type);
+    const int rounded = m->round_floats || !blm_type_is_float(b->layer->q.type);
     const blm_attend_fn attend =
         rounded ? b->compute->kernels.attend_i16 : b->compute->kernels.attend_f32;
     uint64_t first, end;

@@ -51,7 +51,8 @@ typedef struct blm_vision {
     uint32_t positions;      /* BLM_POSITIONS_*                                          */
     uint32_t positions_side; /* of the table that is stretched                      */
     uint32_t gated;          /* 1: a layer has a gate                               */
-    uint32_t narrow_cols;    /* most columns of a block's matrix marked as narrow        */
+    int round_floats;        /* int8 activations meet float matrices as Q8_0                  */
+    uint32_t rounded_cols;   /* most columns of a block's matrix marked as rounded       */
     float mean[3], std[3];
     blm_tensor patch_embd;    /* [width][3 patch patch]                                  */
     blm_vector patch_bias;    /* [width]                                                 */
@@ -65,8 +66,8 @@ typedef struct blm_vision {
     blm_projector projector;
     blm_projector *deepstack; /* [deepstack_count]                                    */
     uint32_t deepstack_count;
-    uint32_t deepstack_hidden; /* the widest hidden part and narrow matrix of them    */
-    uint32_t deepstack_narrow_cols;
+    uint32_t deepstack_hidden; /* the widest hidden part and rounded matrix of them   */
+    uint32_t deepstack_rounded_cols;
     uint32_t row_floats; /* of a token: n_embd * (1 + deepstack_count)           */
     blm_tensor newline;  /* [n_embd]: a token between the rows of joined tiles; or NULL data */
 } blm_vision;

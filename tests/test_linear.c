@@ -86,7 +86,7 @@ static void free_layer(layer *l)
 
 typedef struct way {
     uint32_t cpu_mask, workers, bits;
-    int narrow;
+    int rounded;
 } way;
 
 /* The layer's output, in an arena of exactly what its scratch takes. */
@@ -94,7 +94,7 @@ static float *run_layer(const layer *l, const way *how)
 {
     float *y = malloc(TOKENS * ROWS * sizeof *y);
     blm_product product = {&l->w, &l->bias, y, ROWS};
-    uint32_t narrow_cols = how->narrow ? COLS : 0;
+    uint32_t rounded_cols = how->rounded ? COLS : 0;
     blm_compute c;
     blm_linear linear;
     blm_arena arena;
@@ -104,11 +104,11 @@ static float *run_layer(const layer *l, const way *how)
     c.workers.port = backward_port();
     c.workers.count = how->workers;
     blm_arena_start(&arena, NULL, UINT64_MAX);
-    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, narrow_cols);
+    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, rounded_cols);
     block = malloc((size_t)arena.wanted + BLM_ARENA_MARGIN);
     assert_true(y != NULL && block != NULL);
     blm_arena_start(&arena, block, arena.wanted + BLM_ARENA_MARGIN);
-    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, narrow_cols);
+    blm_linear_take(&linear, &arena, &c, how->bits, TOKENS, COLS, rounded_cols);
     assert_true(blm_arena_ok(&arena));
     blm_linear_run(&linear, &c, l->x, COLS, TOKENS, COLS, &product, 1);
     blm_arena_release(&arena);
@@ -123,7 +123,7 @@ static void check_way(const layer *l, const way *how, double least, double most)
     double error = relative_error(y, l->want, TOKENS * ROWS);
     size_t i;
     print_message("  %s, %2u-bit activations, kernels %x: %.2g\n",
-                  how->narrow ? "narrow" : "as it is", (unsigned)how->bits,
+                  how->rounded ? "rounded" : "as it is", (unsigned)how->bits,
                   (unsigned)how->cpu_mask, error);
     assert_true(error >= least && error <= most);
     for (i = 0; i < 3; i++) {
@@ -148,36 +148,39 @@ static void floats_run_in_8_bits_only_where_marked_and_with_int8_activations(voi
         for (j = 0; j < 3; j++) {
             way how = {masks[j], 1, 8, 0};
             check_way(&l, &how, 0, 1e-6);
-            how.narrow = 1;
-            l.w.narrow = 1;
+            how.rounded = 1;
+            l.w.rounded = 1;
             check_way(&l, &how, 3e-3, 1.5e-2);
             how.bits = 16;
             check_way(&l, &how, 0, 1e-6);
-            l.w.narrow = 0;
+            l.w.rounded = 0;
         }
         free_layer(&l);
     }
 }
 
-static void only_what_a_quantised_part_left_in_floats_is_marked(void **state)
+static void what_a_quantised_part_left_in_floats_is_marked_or_every_float(void **state)
 {
     blm_tensor quantised = tensor_of("", BLM_Q8_0, 1152, 4304);
     blm_tensor odd = tensor_of("", BLM_F16, 4304, 1152), more = odd;
     blm_tensor even = tensor_of("", BLM_F16, 1152, 1152);
     blm_tensor *const mixed[] = {&quantised, &even, &odd}, *const floats[] = {&odd, &more};
     (void)state;
-    assert_int_equal(blm_linear_narrow(mixed, 3), 4304);
-    assert_true(odd.narrow);
-    assert_false(even.narrow || quantised.narrow);
-    assert_int_equal(blm_linear_narrow(floats, 2), 0);
-    assert_false(odd.narrow || more.narrow);
+    assert_int_equal(blm_linear_round(mixed, 3, 0), 4304);
+    assert_true(odd.rounded);
+    assert_false(even.rounded || quantised.rounded);
+    assert_int_equal(blm_linear_round(floats, 2, 0), 0);
+    assert_false(odd.rounded || more.rounded);
+    assert_int_equal(blm_linear_round(mixed, 3, 1), 4304);
+    assert_true(odd.rounded && even.rounded);
+    assert_false(quantised.rounded);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(floats_run_in_8_bits_only_where_marked_and_with_int8_activations),
-        cmocka_unit_test(only_what_a_quantised_part_left_in_floats_is_marked),
+        cmocka_unit_test(what_a_quantised_part_left_in_floats_is_marked_or_every_float),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

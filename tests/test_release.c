@@ -282,7 +282,7 @@ static void test_move(const tiny_vision_config *config)
     assert_non_null(other.data);
     blm_arena_start(&arena, memory, sizeof memory);
     assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", NULL), 0);
-    assert_int_equal(blm_vision_open(&m, &g, &arena, NULL), 0);
+    assert_int_equal(blm_vision_open(&m, &g, 0, &arena, NULL), 0);
     uint32_t before = test_model_pointers(&m, &file);
     const uint8_t *patches = m.patch_embd.data;
     assert_true(before > 16 * config->n_layer - 16);
