@@ -93,8 +93,8 @@ typedef struct bluelm_weights {
 enum { BLUELM_KV_DEFAULT = 0, BLUELM_KV_INT8 = 1, BLUELM_KV_F16 = 2 };
 
 /* The fields activation_type and vision_activation_type: what activations become before they
- * meet quantised weights. Float weights meet f32 activations; those of the mmproj, where INT8 is
- * asked for by name, become Q8_0 on their way in: then an F16 file is as fast as an 8-bit one. */
+ * meet quantised weights. Float weights meet f32 activations; those of the mmproj, with INT8
+ * asked for by name, become Q8_0 on their way in: an F16 file, as fast as an 8-bit one. */
 enum {
     BLUELM_ACT_DEFAULT = 0, BLUELM_ACT_INT8 = 1, /* int8 blocks of 32, one scale each */
     BLUELM_ACT_INT16 = 2 /* two of them: the value, and what rounding left of it */
@@ -208,7 +208,7 @@ typedef struct bluelm_memory {
     uint64_t total_bytes;          /* the arena: any address, this many bytes             */
     uint64_t weights_bytes;        /* the two files, used where they lie; not in total    */
     uint32_t context_tokens, chunk_tokens, workers, activation_bits; /* as configured */
-    uint32_t max_tiles, tiles_per_batch, vision_activation_bits; /* 0 without an mmproj */
+    uint32_t max_tiles, tiles_per_batch, vision_activation_bits; /* 32: f32; 0: no mmproj */
     uint32_t tokens_per_tile, tile_px;           /* tile_px: side of a tile           */
 } bluelm_memory;
 

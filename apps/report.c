@@ -37,6 +37,7 @@ void app_print_memory(const bluelm_memory *m)
                 m->tile_px, m->tokens_per_tile, m->tiles_per_batch);
     fprintf(app_out(), "\nactivations of %u bits", m->activation_bits);
     if (m->max_tiles) fprintf(app_out(), ", of %u in the encoder", m->vision_activation_bits);
+    if (m->vision_activation_bits == 32) fprintf(app_out(), " (faster with --vision-act int8)");
     fprintf(app_out(), "\n");
 }
 

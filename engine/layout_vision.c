@@ -89,7 +89,10 @@ BLM_PRIVATE BLM_COLD int blm_layout_open_vision(blm_layout *l, bluelm_error *err
     l->config.tiles_per_batch = BLM_MIN(l->config.tiles_per_batch, l->config.max_tiles);
     l->memory.max_tiles = l->config.max_tiles;
     l->memory.tiles_per_batch = l->config.tiles_per_batch;
-    l->memory.vision_activation_bits = blm_activation_bits(l->config.vision_activation_type);
+    l->memory.vision_activation_bits =
+        l->vision.quantised || l->vision.round_floats
+            ? blm_activation_bits(l->config.vision_activation_type)
+            : 32;
     l->memory.tokens_per_tile = l->vision.projector.tokens;
     l->memory.tile_px = l->vision.tile_px;
     return BLUELM_OK;

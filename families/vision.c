@@ -358,6 +358,7 @@ static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_n
         (code = blm_tensor_maybe_vector(&at, "ls2.weight", w, &l->scale2, err)) < 0 ||
         (code = blm_vision_feed_forward_read(l, m, &at, err)) < 0)
         return code;
+    m->quantised |= !blm_type_is_float(l->q.type);
     m->rounded_cols = BLM_MAX(
         m->rounded_cols, blm_linear_round(matrices, l->gate.data ? 7 : 6, m->round_floats));
     return BLUELM_OK;

@@ -51,6 +51,7 @@ typedef struct blm_vision {
     uint32_t positions;      /* BLM_POSITIONS_*                                          */
     uint32_t positions_side; /* of the table that is stretched                      */
     uint32_t gated;          /* 1: a layer has a gate                               */
+    int quantised;           /* a block has matrices that are no floats                       */
     int round_floats;        /* int8 activations meet float matrices as Q8_0                  */
     uint32_t rounded_cols;   /* most columns of a block's matrix marked as rounded       */
     float mean[3], std[3];

@@ -95,6 +95,24 @@ static void arena_of_exactly_the_plan_succeeds_at_every_alignment(void **state)
     aid_model_free(&m);
 }
 
+/* Float weights meet f32 activations; INT8 asked for by name rounds both. */
+static void a_float_encoder_rounds_only_when_asked_by_name(void **state)
+{
+    static const uint32_t types[] = {BLUELM_ACT_DEFAULT, BLUELM_ACT_INT16, BLUELM_ACT_INT8};
+    static const uint32_t bits[] = {32, 32, 8};
+    (void)state;
+    aid_model m = aid_model_default();
+    for (size_t i = 0; i < 3; i++) {
+        bluelm_config c = test_config();
+        bluelm_memory need;
+        c.vision_activation_type = types[i];
+        assert_int_equal(bluelm_plan(&m.weights, &c, &need, NULL), 0);
+        assert_int_equal(need.vision_activation_bits, bits[i]);
+        test_exact(&m, &c, i, 1);
+    }
+    aid_model_free(&m);
+}
+
 static void plan_is_exact_for_every_shape_of_engine(void **state)
 {
     (void)state;
@@ -424,6 +442,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arena_of_exactly_the_plan_succeeds_at_every_alignment),
+        cmocka_unit_test(a_float_encoder_rounds_only_when_asked_by_name),
         cmocka_unit_test(plan_is_exact_for_every_shape_of_engine),
         cmocka_unit_test(scalar_kernels_plan_no_panels),
         cmocka_unit_test(arena_of_every_size_below_the_plan_fails_cleanly),
