@@ -93,12 +93,10 @@ typedef struct bluelm_weights {
 enum { BLUELM_KV_DEFAULT = 0, BLUELM_KV_INT8 = 1, BLUELM_KV_F16 = 2 };
 
 /* The fields activation_type and vision_activation_type: what activations become before they
- * meet quantised weights. Float weights meet f32 activations; those of the mmproj, with INT8
- * asked for by name, become Q8_0 on their way in: an F16 file, as fast as an 8-bit one. */
-enum {
-    BLUELM_ACT_DEFAULT = 0, BLUELM_ACT_INT8 = 1, /* int8 blocks of 32, one scale each */
-    BLUELM_ACT_INT16 = 2 /* two of them: the value, and what rounding left of it */
-};
+ * meet quantised weights. INT8: blocks of 32, one scale each; INT16: two of them, the value
+ * and what rounding left of it. Float weights meet f32 activations; those of the mmproj, with
+ * INT8 asked for by name, become Q8_0 on their way in: an F16 file as fast as an 8-bit one. */
+enum { BLUELM_ACT_DEFAULT = 0, BLUELM_ACT_INT8 = 1, BLUELM_ACT_INT16 = 2 };
 
 /* The tile_rule field: how a picture chooses its grid of tiles. */
 enum {
