@@ -196,10 +196,11 @@ static void bench_do_decode_1900(bench_state *s)
     bench_report_row(&steps);
 }
 
-/* Float weights meet float activations. */
+/* Float weights meet float activations, unless int8 was asked for. */
 static enum bench_limit bench_vision_limit(const bench_state *s)
 {
-    return strcmp(s->mmproj, "f16") ? BENCH_INT8 : BENCH_FLOAT;
+    const int floats = !strcmp(s->mmproj, "f16") && s->options->vision_act != BLUELM_ACT_INT8;
+    return floats ? BENCH_FLOAT : BENCH_INT8;
 }
 
 static void bench_do_tile(bench_state *s)

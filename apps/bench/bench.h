@@ -13,13 +13,13 @@ typedef struct bench_options {
     const char *llms[BENCH_MAX_NAMES], *mmprojs[BENCH_MAX_NAMES]; /* pairs, by place     */
     uint32_t pair_count;
     uint32_t threads[BENCH_MAX_SIDES], side_count;
-    uint32_t runs, cpu_mask;
+    uint32_t runs, cpu_mask, act, vision_act; /* the latter BLUELM_ACT_* */
     uint32_t context_tokens, picture_w, picture_h;
-    const char *cpus; /* for bluelm_posix_pool_start_on */
+    const char *cpus;   /* for bluelm_posix_pool_start_on */
     const char *only;   /* scenes whose names hold this   */
     const char *speeds; /* what tools/model_speeds.py wrote, for --models */
-    int json, read;   /* read: bluelm_posix_read, not _map */
-    int pictures;     /* --mmproj was given, which --serve takes for a wish */
+    int json, read;     /* read: bluelm_posix_read, not _map */
+    int pictures;       /* --mmproj was given, which --serve takes for a wish */
     enum bench_job { BENCH_TIME, BENCH_SERVE, BENCH_WRITE, BENCH_MODELS } job;
 } bench_options;
 

@@ -10,7 +10,8 @@ static void bench_usage(void)
     fputs(
         "usage: bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] "
         "[--llm q4_0,q4_k]\n             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] "
-        "[--weights map|read]\n             [--only TEXT] [--small]\n"
+        "[--weights map|read]\n             [--act int8|int16] [--vision-act int8|int16] "
+        "[--only TEXT] [--small]\n"
         "       bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]\n"
         "       bench DIR --write-models [--family NAME]\n"
         "       bench DIR --models [--speeds FILE]\n"
@@ -50,6 +51,13 @@ static void bench_parse_threads(bench_options *o, char *list)
         o->threads[i] = bench_parse_number(names[i], 64);
 }
 
+static uint32_t bench_parse_act(const char *name)
+{
+    if (!strcmp(name, "int8")) return BLUELM_ACT_INT8;
+    if (strcmp(name, "int16")) bench_usage();
+    return BLUELM_ACT_INT16;
+}
+
 static void bench_parse_family(bench_options *o, const char *name)
 {
     o->family = bench_family_named(name);
@@ -83,6 +91,10 @@ static void bench_parse_value(bench_options *o, const char *name, char *value)
         bench_parse_threads(o, value);
     else if (!strcmp(name, "--cpu-mask"))
         o->cpu_mask = bench_parse_number(value, UINT32_MAX);
+    else if (!strcmp(name, "--act"))
+        o->act = bench_parse_act(value);
+    else if (!strcmp(name, "--vision-act"))
+        o->vision_act = bench_parse_act(value);
     else if (!strcmp(name, "--cpus"))
         o->cpus = value;
     else if (!strcmp(name, "--only"))

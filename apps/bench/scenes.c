@@ -82,6 +82,8 @@ static void bench_plan(bench_state *s, bench_side *side)
     side->config.context_tokens = s->options->context_tokens;
     side->config.workers = side->threads;
     side->config.cpu_mask = s->options->cpu_mask;
+    side->config.activation_type = s->options->act;
+    side->config.vision_activation_type = s->options->vision_act;
     side->config.max_image_width_px = 1024;
     if (bluelm_plan(&s->weights, &side->config, &side->memory, &err) < 0)
         bench_die("plan", &err);
