@@ -70,6 +70,16 @@ typedef struct blm_vector {
     const uint8_t *data; /* any alignment; NULL: the vector is absent */
 } blm_vector;
 
+/* Rows [first, first + rows) of a matrix, as they lie in it. */
+static inline BLM_UNUSED blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first,
+                                                    uint64_t rows)
+{
+    blm_tensor part = *w;
+    part.data += (size_t)(first * w->row_bytes);
+    part.ne[1] = rows;
+    return part;
+}
+
 static inline BLM_UNUSED int blm_type_is_float(uint32_t type)
 {
 #define BLM_TYPE_CASE(name, number, values, bytes) case number:

@@ -5,6 +5,7 @@
 #define BLM_MAX_WIDTH  65536u
 #define BLM_MAX_LAYERS 1024u
 #define BLM_MAX_HEAD   1024u
+#define BLM_MAX_FFN    (16 * BLM_MAX_WIDTH)
 
 /* ---- The families ---------------------------------------------------------------------- */
 
@@ -24,7 +25,11 @@ typedef struct blm_architecture {
     unsigned root_scale : 1; /* embeddings of tokens times sqrt(n_embd)                 */
     unsigned scales : 1;     /* embedding, residual, attention and logit scales are keys */
     unsigned windowed : 1;   /* where the file has a sliding_window                     */
+    unsigned local_rope : 1; /* windowed layers have a base of RoPE of their own        */
     unsigned two_way : 1;    /* the tokens of a picture see each other                  */
+    unsigned unscaled : 1;   /* attention: queries are not divided                      */
+    unsigned value_norm : 1; /* of each head's value, without weights                   */
+    unsigned own : 1;        /* layers have embeddings of their own, where the file has */
 } blm_architecture;
 
 static const blm_architecture blm_architectures[] = {
@@ -58,7 +63,19 @@ static const blm_architecture blm_architectures[] = {
      .root_scale = 1,
      .windowed = 1,
      .global_every = 6,
+     .local_rope = 1,
      .two_way = 1},
+    {.name = "gemma4",
+     .halves = 1,
+     .head_norms = 1,
+     .sandwich = 1,
+     .gelu = 1,
+     .root_scale = 1,
+     .windowed = 1,
+     .local_rope = 1,
+     .unscaled = 1,
+     .value_norm = 1,
+     .own = 1},
     {.name = "phi3", .halves = 1, .windowed = 1},
     {.name = "granite", .scales = 1},
 };
@@ -76,7 +93,8 @@ typedef struct blm_per_layer {
 typedef struct blm_language_file {
     const blm_gguf *g;
     const blm_architecture *row;
-    blm_per_layer kv_heads, recurrent, windowed;
+    blm_per_layer kv_heads, recurrent, windowed, ffn;
+    uint32_t n_sharing;  /* last layers that store no keys and values */
     uint32_t full_every; /* delta net: every Nth layer is attention */
 } blm_language_file;
 
@@ -145,6 +163,16 @@ static uint32_t blm_per_layer_at(const blm_per_layer *p, uint32_t layer)
     return p->bytes == 1 ? *at : blm_load_u32(at);
 }
 
+/* A number that must be the one that is run. */
+BLM_COLD static int blm_language_only(const blm_language_file *f, const char *name,
+                                      uint32_t allowed, bluelm_error *err)
+{
+    uint32_t value = allowed;
+    int code = blm_language_u32(f, name, 0, UINT32_MAX, &value, err);
+    if (code < 0 || value == allowed) return code;
+    return blm_language_fail(f, BLUELM_E_UNSUPPORTED, name, "", allowed, value, err);
+}
+
 BLM_COLD static int blm_language_row(blm_language_file *f, bluelm_error *err)
 {
     blm_string name = {"", 0};
@@ -192,6 +220,29 @@ static int blm_language_kv_heads(blm_language *m, blm_language_file *f, bluelm_e
     return BLUELM_OK;
 }
 
+/* Values of a head that RoPE turns: a number of pairs, all of the head without a key. */
+static int blm_language_rotates(const blm_language_file *f, const char *name, uint32_t head_dim,
+                                uint32_t *n_rot, bluelm_error *err)
+{
+    *n_rot = head_dim;
+    int code = blm_language_u32(f, name, 2, head_dim, n_rot, err);
+    if (code < 0 || *n_rot % 2 == 0) return code;
+    return blm_language_fail(f, BLUELM_E_FORMAT, name, " is odd", *n_rot + 1, *n_rot, err);
+}
+
+/* Heads of windowed layers may be smaller. */
+static int blm_language_local_heads(blm_language *m, const blm_language_file *f,
+                                    bluelm_error *err)
+{
+    int code = blm_language_u32(f, ".attention.key_length_swa", 1, m->head_dim,
+                                &m->window_head_dim, err);
+    if (code < 0 || m->window_head_dim == m->head_dim) return code;
+    code = blm_language_only(f, ".attention.value_length_swa", m->window_head_dim, err);
+    if (code < 0) return code;
+    return blm_language_rotates(f, ".rope.dimension_count_swa",
+                                BLM_MIN(m->window_head_dim, m->n_rot), &m->window_n_rot, err);
+}
+
 static int blm_language_heads(blm_language *m, blm_language_file *f, bluelm_error *err)
 {
     int code;
@@ -203,12 +254,27 @@ static int blm_language_heads(blm_language *m, blm_language_file *f, bluelm_erro
     if (m->n_head % m->n_head_kv || m->head_dim == 0 || m->head_dim > BLM_MAX_HEAD)
         return blm_fail(err, BLUELM_E_FORMAT, "llm: head_count does not fit", m->n_head,
                         m->head_dim ? m->n_head_kv : 0, 0);
-    m->n_rot = m->head_dim;
-    code = blm_language_u32(f, ".rope.dimension_count", 2, m->head_dim, &m->n_rot, err);
-    if (code == BLUELM_OK && m->n_rot % 2)
-        code = blm_fail(err, BLUELM_E_FORMAT, "llm: rope.dimension_count is odd", m->n_rot + 1,
-                        m->n_rot, 0);
-    return code;
+    code = blm_language_rotates(f, ".rope.dimension_count", m->head_dim, &m->n_rot, err);
+    if (code < 0) return code;
+    m->window_head_dim = m->head_dim;
+    m->window_n_rot = m->n_rot;
+    return f->row->local_rope ? blm_language_local_heads(m, f, err) : BLUELM_OK;
+}
+
+/* The width of the feed-forward part, or of each layer's. */
+static int blm_language_ffn(blm_language *m, blm_language_file *f, bluelm_error *err)
+{
+    static const char name[] = ".feed_forward_length";
+    int code = blm_language_per_layer(f, name, m->n_layer, 1, BLM_MAX_FFN, &f->ffn, err);
+    if (code < 0) return code;
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        uint32_t width = blm_per_layer_at(&f->ffn, i);
+        if (width < 1 || width > BLM_MAX_FFN)
+            return blm_language_fail(f, BLUELM_E_FORMAT, name, width ? "" : " is missing",
+                                     width ? BLM_MAX_FFN : 1, width, err);
+        m->n_ff = BLM_MAX(m->n_ff, width);
+    }
+    return BLUELM_OK;
 }
 
 BLM_COLD static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_error *err)
@@ -220,8 +286,7 @@ BLM_COLD static int blm_language_sizes(blm_language *m, blm_language_file *f, bl
     if ((code = blm_key_need_u32(f->g, arch, ".embedding_length", 1, BLM_MAX_WIDTH, &m->n_embd,
                                  err)) < 0 ||
         (code = blm_language_layers(m, f, err)) < 0 ||
-        (code = blm_key_need_u32(f->g, arch, ".feed_forward_length", 1, 16 * BLM_MAX_WIDTH,
-                                 &m->n_ff, err)) < 0 ||
+        (code = blm_language_ffn(m, f, err)) < 0 ||
         (code = blm_key_need_u32(f->g, arch, ".attention.head_count", 1, BLM_MAX_WIDTH,
                                  &m->n_head, err)) < 0 ||
         (code = blm_language_u32(f, ".context_length", 1, UINT32_MAX,
@@ -248,7 +313,8 @@ BLM_COLD static int blm_language_traits(blm_language *m, const blm_language_file
     m->gelu = row->gelu;
     m->image_scale = m->residual_scale = m->logit_scale = 1.0f;
     m->token_scale = row->root_scale ? blm_sqrtf((float)m->n_embd) : 1.0f;
-    m->attention_scale = 1.0f / blm_sqrtf((float)m->head_dim);
+    m->attention_scale = row->unscaled ? 1.0f : 1.0f / blm_sqrtf((float)m->head_dim);
+    m->value_norm = row->value_norm;
     if ((code = blm_language_positive(f, ".final_logit_softcapping", &m->logit_cap, err)) < 0 ||
         (code = blm_language_positive(f, ".attention.temperature_scale", &m->temperature,
                                       err)) < 0 ||
@@ -267,13 +333,17 @@ BLM_COLD static int blm_language_windows(blm_language *m, blm_language_file *f,
                                          bluelm_error *err)
 {
     int code;
+    m->n_storing = m->n_layer;
     if (!f->row->windowed) return BLUELM_OK;
     f->windowed.one = f->row->global_every;
     if ((code = blm_language_u32(f, ".attention.sliding_window", 0, UINT32_MAX, &m->window,
                                  err)) < 0 ||
         (code = blm_language_per_layer(f, ".attention.sliding_window_pattern", m->n_layer, 0,
-                                       BLM_MAX_LAYERS, &f->windowed, err)) < 0)
+                                       BLM_MAX_LAYERS, &f->windowed, err)) < 0 ||
+        (code = blm_language_u32(f, ".attention.shared_kv_layers", 0, m->n_layer - 1,
+                                 &f->n_sharing, err)) < 0)
         return code;
+    m->n_storing = m->n_layer - f->n_sharing;
     return BLUELM_OK;
 }
 
@@ -284,6 +354,13 @@ static int blm_language_is_windowed(const blm_language *m, const blm_language_fi
     uint32_t every = f->windowed.one;
     if (f->windowed.bytes) return blm_per_layer_at(&f->windowed, layer) != 0;
     return every == 0 || (layer + 1) % every != 0;
+}
+
+/* Whether a layer reads keys and values that an earlier one stored. */
+static int blm_language_shares(const blm_language *m, const blm_language_file *f,
+                               uint32_t layer)
+{
+    return layer >= m->n_layer - f->n_sharing;
 }
 
 static int blm_language_rests(const blm_language_file *f, uint32_t layer)
@@ -339,16 +416,6 @@ static blm_mixer blm_language_mixer(const blm_language_file *f, uint32_t layer)
     return attention ? BLM_MIX_ATTENTION : f->row->mixer;
 }
 
-/* A number that must be the one that is run. */
-BLM_COLD static int blm_language_only(const blm_language_file *f, const char *name,
-                                      uint32_t allowed, bluelm_error *err)
-{
-    uint32_t value = allowed;
-    int code = blm_language_u32(f, name, 0, UINT32_MAX, &value, err);
-    if (code < 0 || value == allowed) return code;
-    return blm_language_fail(f, BLUELM_E_UNSUPPORTED, name, "", allowed, value, err);
-}
-
 /* ---- RoPE -------------------------------------------------------------------------------- */
 
 BLM_COLD static int blm_language_rope(blm_language *m, const blm_language_file *f,
@@ -356,7 +423,7 @@ BLM_COLD static int blm_language_rope(blm_language *m, const blm_language_file *
 {
     const blm_rope_kind kind = {
         .arch = f->row->name,
-        .local = m->window && f->row->global_every,
+        .local = m->window && f->row->local_rope,
         .may_rest = f->row->scales,
         .some_rest = f->row->rests_every != 0,
         .sections = f->row->sections,
@@ -389,15 +456,6 @@ BLM_COLD static int blm_language_refuse(const blm_language *m, const blm_languag
 
 /* ---- Layers ------------------------------------------------------------------------------ */
 
-/* Rows [first, first + rows) of a matrix, as they lie in it. */
-static blm_tensor blm_tensor_rows(const blm_tensor *w, uint64_t first, uint64_t rows)
-{
-    blm_tensor part = *w;
-    part.data += first * w->row_bytes;
-    part.ne[1] = rows;
-    return part;
-}
-
 /* Queries, keys and values that lie as one matrix, with one bias or three. */
 static int blm_attention_fused(blm_attention *a, const blm_tensor_place *at, uint64_t e,
                                uint64_t q, uint64_t kv, bluelm_error *err)
@@ -422,7 +480,7 @@ static int blm_attention_apart(blm_attention *a, const blm_tensor_place *at, uin
                                uint64_t q, uint64_t kv, bluelm_error *err)
 {
     int code;
-    if ((code = blm_tensor_matrix(at, "attn_q.weight", e, q, &a->q, err)) < 0 ||
+    if ((code = blm_tensor_matrix(at, "attn_q.weight", e, q, &a->q, err)) < 0 || !kv ||
         (code = blm_tensor_matrix(at, "attn_k.weight", e, kv, &a->k, err)) < 0)
         return code;
     return blm_tensor_matrix(at, "attn_v.weight", e, kv, &a->v, err);
@@ -440,22 +498,36 @@ static int blm_attention_biases(blm_attention *a, const blm_tensor_place *at, ui
     return blm_tensor_maybe_vector(at, "attn_output.bias", e, &a->o_bias, err);
 }
 
-static int blm_attention_read(blm_attention *a, const blm_language *m,
+/* Keys and values of a layer that reads those of an earlier one: files may hold them. */
+static int blm_attention_share(blm_attention *a, const blm_tensor_place *at, bluelm_error *err)
+{
+    static const char *const unused[] = {"attn_k.weight", "attn_v.weight",
+                                         "attn_k_norm.weight"};
+    int code = BLUELM_OK;
+    for (uint32_t i = 0; code >= 0 && i < BLM_COUNT_OF(unused); i++)
+        code = blm_tensor_present(at, unused[i], err);
+    a->k.data = a->v.data = NULL;
+    return code < 0 ? code : BLUELM_OK;
+}
+
+static int blm_attention_read(blm_attention *a, const blm_language *m, uint32_t head_dim,
                               const blm_language_file *f, const blm_tensor_place *at,
                               bluelm_error *err)
 {
-    uint64_t heads = (uint64_t)m->n_head * m->head_dim, e = m->n_embd;
-    uint64_t q = heads * (m->gated ? 2 : 1), kv = (uint64_t)m->n_head_kv * m->head_dim;
+    uint64_t heads = (uint64_t)m->n_head * head_dim, e = m->n_embd;
+    uint64_t q = heads * (m->gated ? 2 : 1), kv = (uint64_t)m->n_head_kv * head_dim;
+    const int shares = blm_language_shares(m, f, (uint32_t)at->layer);
     int code = blm_tensor_present(at, "attn_qkv.weight", err);
     if (code < 0 ||
         (code = code ? blm_attention_fused(a, at, e, q, kv, err)
-                     : blm_attention_apart(a, at, e, q, kv, err)) < 0 ||
+                     : blm_attention_apart(a, at, e, q, shares ? 0 : kv, err)) < 0 ||
         (code = blm_attention_biases(a, at, e, q, kv, err)) < 0 ||
         (code = blm_tensor_matrix(at, "attn_output.weight", heads, e, &a->o, err)) < 0 ||
-        !f->row->head_norms ||
-        (code = blm_tensor_vector(at, "attn_q_norm.weight", m->head_dim, &a->q_norm, err)) < 0)
+        (shares && (code = blm_attention_share(a, at, err)) < 0) || !f->row->head_norms ||
+        (code = blm_tensor_vector(at, "attn_q_norm.weight", head_dim, &a->q_norm, err)) < 0 ||
+        shares)
         return code;
-    return blm_tensor_vector(at, "attn_k_norm.weight", m->head_dim, &a->k_norm, err);
+    return blm_tensor_vector(at, "attn_k_norm.weight", head_dim, &a->k_norm, err);
 }
 
 /* A convolution's weights: F32, a row for each channel. */
@@ -496,6 +568,24 @@ static int blm_delta_read(blm_delta *d, const blm_language *m, const blm_tensor_
     return blm_tensor_matrix(at, "ssm_out.weight", inner, e, &d->out, err);
 }
 
+/* The place of a layer's keys and values: its own, or that of the last layer of its kind
+ * that has some. */
+static int blm_attention_place(blm_layer *l, blm_language *m, const blm_language_file *f,
+                               uint32_t layer, bluelm_error *err)
+{
+    uint32_t *layers = l->windowed ? &m->n_window : &m->n_context;
+    l->ordinal = *layers;
+    if (!blm_language_shares(m, f, layer)) {
+        ++*layers;
+        return BLUELM_OK;
+    }
+    if (!*layers)
+        return blm_language_fail(f, BLUELM_E_FORMAT, ".attention.shared_kv_layers",
+                                 ": nothing to share with in layer", 1, layer, err);
+    l->ordinal--;
+    return BLUELM_OK;
+}
+
 /* The layer's kind of mixer, its tensors, and its place among the layers of its state. */
 static int blm_layer_mixer(blm_layer *l, blm_language *m, const blm_language_file *f,
                            const blm_tensor_place *at, bluelm_error *err)
@@ -514,8 +604,11 @@ static int blm_layer_mixer(blm_layer *l, blm_language *m, const blm_language_fil
     }
     l->windowed = (uint32_t)blm_language_is_windowed(m, f, index);
     l->rope = l->windowed || blm_language_rests(f, index) ? m->n_rope - 1 : 0;
-    l->ordinal = l->windowed ? m->n_window++ : m->n_context++;
-    return blm_attention_read(&l->mix.attention, m, f, at, err);
+    l->head_dim = l->windowed ? m->window_head_dim : m->head_dim;
+    l->n_rot = l->windowed ? m->window_n_rot : m->n_rot;
+    int code = blm_attention_place(l, m, f, index, err);
+    if (code < 0) return code;
+    return blm_attention_read(&l->mix.attention, m, l->head_dim, f, at, err);
 }
 
 static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_language_file *f,
@@ -556,14 +649,35 @@ static int blm_layer_gate_up(blm_layer *l, uint64_t e, uint64_t n, const blm_ten
 }
 
 static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
-                                  const blm_tensor_place *at, bluelm_error *err)
+                                  const blm_language_file *f, const blm_tensor_place *at,
+                                  bluelm_error *err)
 {
-    uint64_t e = m->n_embd, n = m->n_ff;
+    uint64_t e = m->n_embd, n = blm_per_layer_at(&f->ffn, (uint32_t)at->layer);
     int code;
+    l->n_ff = (uint32_t)n;
     if ((code = blm_layer_gate_up(l, e, n, at, err)) < 0 ||
         (code = blm_tensor_maybe_vector(at, "ffn_down.bias", e, &l->down_bias, err)) < 0)
         return code;
     return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
+}
+
+/* What a layer does with embeddings of its own, and the scale of what it gives. */
+static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language_file *f,
+                         const blm_tensor_place *at, bluelm_error *err)
+{
+    blm_vector scale;
+    int code;
+    l->scale = 1;
+    if (!f->row->own) return BLUELM_OK;
+    if ((code = blm_tensor_maybe_vector(at, "layer_output_scale.weight", 1, &scale, err)) < 0)
+        return code;
+    if (scale.data) l->scale = blm_load_f32(scale.data);
+    if (!m->n_own ||
+        (code = blm_tensor_matrix(at, "inp_gate.weight", m->n_embd, m->n_own, &l->own_gate,
+                                  err)) < 0 ||
+        (code = blm_tensor_matrix(at, "proj.weight", m->n_own, m->n_embd, &l->own_up, err)) < 0)
+        return code;
+    return blm_tensor_vector(at, "post_norm.weight", m->n_embd, &l->own_norm, err);
 }
 
 /* Not within its caller: a layer's tensors take room on the stack. */
@@ -578,7 +692,8 @@ BLM_COLD static int blm_language_read_layers(blm_language *m, const blm_language
         memset(&layer, 0, sizeof layer);
         if ((code = blm_layer_norms(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_mixer(&layer, m, f, &at, err)) < 0 ||
-            (code = blm_layer_feed_forward(&layer, m, &at, err)) < 0 ||
+            (code = blm_layer_feed_forward(&layer, m, f, &at, err)) < 0 ||
+            (code = blm_layer_own(&layer, m, f, &at, err)) < 0 ||
             (code = blm_tensors_all_known(f->g, err)) < 0)
             return code;
         if (m->layers) m->layers[i] = layer;
@@ -610,6 +725,34 @@ BLM_COLD static int blm_language_ends(blm_language *m, const blm_language_file *
     return blm_tensor_matrix(&at, "output.weight", m->n_embd, m->n_vocab, &m->output, err);
 }
 
+/* The embeddings that layers have of their own: a row holds a share for each layer, which
+ * must be whole blocks, as it is read by itself. */
+BLM_COLD static int blm_language_own(blm_language *m, const blm_language_file *f,
+                                     bluelm_error *err)
+{
+    static const char name[] = ".embedding_length_per_layer_input";
+    const blm_tensor_place at = {f->g, "", BLM_NO_LAYER};
+    uint64_t all;
+    uint32_t values, bytes;
+    int code;
+    if (!f->row->own) return BLUELM_OK;
+    if ((code = blm_language_u32(f, name, 0, BLM_MAX_WIDTH, &m->n_own, err)) < 0 || !m->n_own)
+        return code;
+    all = (uint64_t)m->n_own * m->n_layer;
+    if ((code = blm_tensor_matrix(&at, "per_layer_token_embd.weight", all, m->n_vocab,
+                                  &m->own_embd, err)) < 0 ||
+        (code = blm_tensor_matrix(&at, "per_layer_model_proj.weight", m->n_embd, all,
+                                  &m->own_proj, err)) < 0 ||
+        (code = blm_tensor_vector(&at, "per_layer_proj_norm.weight", m->n_own, &m->own_norm,
+                                  err)) < 0)
+        return code;
+    blm_type_block(m->own_embd.type, &values, &bytes);
+    if (m->n_own % values)
+        return blm_language_fail(f, BLUELM_E_UNSUPPORTED, name, " in whole blocks", values,
+                                 m->n_own, err);
+    return BLUELM_OK;
+}
+
 BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena *arena,
                                   bluelm_error *err)
 {
@@ -625,6 +768,7 @@ BLM_PRIVATE int blm_language_open(blm_language *m, const blm_gguf *g, blm_arena 
         (code = blm_language_windows(m, &f, err)) < 0 ||
         (code = blm_language_recurrent(m, &f, err)) < 0 ||
         (code = blm_language_ends(m, &f, err)) < 0 ||
+        (code = blm_language_own(m, &f, err)) < 0 ||
         (code = blm_language_rope(m, &f, arena, err)) < 0)
         return code;
     return blm_language_read_layers(m, &f, arena, err);

@@ -159,7 +159,7 @@ static void blm_rope_tables(blm_language *m, const blm_rope_file *f, blm_arena *
         blm_rope_table(f, m->n_rot, &f->factors, m->rope_frequency);
         for (uint32_t i = 0; m->n_rope == 2 && i < pairs; i++)
             m->rope_frequency[pairs + i] =
-                local ? blm_pow((double)f->local_base, -2.0 * i / m->n_rot) : 0;
+                local ? blm_pow((double)f->local_base, -2.0 * i / m->window_n_rot) : 0;
     }
     if (!f->long_factors.data) return;
     m->rope_long_frequency = (double *)blm_arena_take(arena, pairs, sizeof(double));

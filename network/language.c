@@ -23,6 +23,7 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     uint64_t n = chunk_tokens, wide = BLM_MAX(blm_language_mixed(m), m->n_embd);
     uint64_t part = BLM_MAX(blm_attention_floats(m), 2 * (uint64_t)m->n_ff);
     part = BLM_MAX(part, BLM_MAX(blm_convolution_floats(m), blm_delta_floats(m)));
+    part = BLM_MAX(part, 3 * (uint64_t)m->n_own);
     w->chunk_tokens = chunk_tokens;
     w->context_tokens = context_tokens;
     w->attend_bytes = blm_attend_scratch_bytes(chunk_tokens, context_tokens, m->head_dim);
@@ -30,6 +31,12 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     w->sees = (uint32_t *)blm_arena_take(arena, n, sizeof *w->sees);
     w->images = (const uint16_t **)blm_arena_take(arena, n, sizeof *w->images);
     w->x = blm_take_floats(arena, n, m->n_embd);
+    w->tokens = NULL;
+    w->first = NULL;
+    if (m->n_own) {
+        w->tokens = (uint32_t *)blm_arena_take(arena, n, sizeof *w->tokens);
+        w->first = blm_take_floats(arena, n, m->n_embd);
+    }
     w->in = blm_take_floats(arena, n, wide);
     w->out = blm_take_floats(arena, n, m->n_embd);
     w->cos = blm_take_floats(arena, n * m->n_rope, m->n_rot / 2);
@@ -37,7 +44,7 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
     if (m->taps) w->columns = blm_take_floats(arena, m->taps - 1, m->channels);
     w->attend = (uint8_t *)blm_arena_take(arena, c->workers.count, w->attend_bytes);
     blm_linear_take(&w->linear, arena, c, c->activation_bits, chunk_tokens,
-                    (uint32_t)BLM_MAX(wide, m->n_ff), 0);
+                    (uint32_t)BLM_MAX(BLM_MAX(wide, m->n_ff), m->n_own), 0);
     w->part = blm_take_floats(arena, n, part);
 }
 
@@ -49,6 +56,16 @@ static void blm_chunk_scale(float *x, float scale, uint32_t n)
         x[i] *= scale;
 }
 
+/* What layers need of a token besides its row of x. */
+static void blm_chunk_keep_first(const blm_chunk *c, uint32_t index, uint32_t token)
+{
+    const blm_language_work *w = c->work;
+    size_t n = c->model->n_embd;
+    if (!c->model->n_own) return;
+    w->tokens[index] = token;
+    memcpy(w->first + index * n, w->x + index * n, n * sizeof *w->x);
+}
+
 BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_t token,
                                      blm_position at)
 {
@@ -58,6 +75,7 @@ BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_
     c->compute->kernels.dequantize[e->type](e->data + (size_t)(token * e->row_bytes), x,
                                             m->n_embd);
     blm_chunk_scale(x, m->token_scale, m->n_embd);
+    blm_chunk_keep_first(c, index, token);
     c->work->images[index] = NULL;
     c->work->positions[index] = at;
     c->work->sees[index] = c->position + index + 1;
@@ -70,6 +88,7 @@ BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index, const u
     float *x = c->work->x + (size_t)index * m->n_embd;
     c->compute->kernels.f32_from_f16(x, row, m->n_embd);
     blm_chunk_scale(x, m->image_scale, m->n_embd);
+    blm_chunk_keep_first(c, index, 0);
     c->work->images[index] = row;
     c->work->positions[index] = at;
     c->work->sees[index] = BLM_MIN(sees, c->position + c->count);
@@ -166,10 +185,11 @@ static void blm_chunk_activate(void *arg, uint32_t part)
     const blm_chunk *c = (const blm_chunk *)arg;
     const blm_kernels *k = &c->compute->kernels;
     float *gate = c->work->part;
-    const float *up = gate + (size_t)c->work->chunk_tokens * c->model->n_ff;
+    const uint32_t n_ff = c->model->layers[c->layer].n_ff;
+    const float *up = gate + (size_t)c->work->chunk_tokens * n_ff;
     uint64_t first, end;
-    blm_workers_share((uint64_t)c->count * c->model->n_ff, 16, part, c->compute->workers.count,
-                      &first, &end);
+    blm_workers_share((uint64_t)c->count * n_ff, 16, part, c->compute->workers.count, &first,
+                      &end);
     if (!c->model->gelu) {
         k->silu_mul(gate + first, up + first, (size_t)(end - first));
         return;
@@ -184,15 +204,15 @@ static void blm_chunk_feed_forward(blm_chunk *c)
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     const blm_layer *l = &m->layers[c->layer];
-    float *gate = w->part, *up = gate + (size_t)w->chunk_tokens * m->n_ff;
-    const blm_product gate_up[] = {{&l->gate, &l->gate_bias, gate, m->n_ff},
-                                   {&l->up, &l->up_bias, up, m->n_ff}};
+    float *gate = w->part, *up = gate + (size_t)w->chunk_tokens * l->n_ff;
+    const blm_product gate_up[] = {{&l->gate, &l->gate_bias, gate, l->n_ff},
+                                   {&l->up, &l->up_bias, up, l->n_ff}};
     const blm_product down = {&l->down, &l->down_bias, w->out, m->n_embd};
     c->norm = &l->ffn_norm;
     blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
     blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, gate_up, 2);
     blm_workers_run(&c->compute->workers, blm_chunk_activate, c);
-    blm_chunk_linear(c, gate, m->n_ff, m->n_ff, &down, 1);
+    blm_chunk_linear(c, gate, l->n_ff, l->n_ff, &down, 1);
     blm_chunk_residual(c, &l->fed_norm);
 }
 
@@ -212,7 +232,73 @@ static void blm_chunk_deepstack(void *arg, uint32_t part)
     }
 }
 
-BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
+/* ---- Embeddings of layers ---------------------------------------------------------------- */
+
+static float *blm_own_part(const blm_chunk *c, uint32_t which, uint32_t token)
+{
+    return c->work->part + ((size_t)which * c->work->chunk_tokens + token) * c->model->n_own;
+}
+
+/* The layer's share of the token's row. */
+static void blm_own_row(const blm_chunk *c, uint32_t token, float *out)
+{
+    const blm_tensor *e = &c->model->own_embd;
+    const uint8_t *row = e->data + (size_t)(c->work->tokens[token] * e->row_bytes);
+    c->compute->kernels.dequantize[e->type](
+        row + (size_t)(c->layer * (e->row_bytes / c->model->n_layer)), out, c->model->n_own);
+}
+
+/* gate = gelu(gate) * (norm(made / sqrt(n_embd)) + row * sqrt(n_own)) / sqrt(2) */
+static void blm_own_mix(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    const blm_language *m = c->model;
+    const blm_kernels *k = &c->compute->kernels;
+    const float half = 0.70710678f, grow = blm_sqrtf((float)m->n_own);
+    uint32_t first, end;
+    blm_chunk_tokens(c, part, &first, &end);
+    for (uint32_t t = first; t < end; t++) {
+        float *gate = blm_own_part(c, 0, t), *made = blm_own_part(c, 1, t);
+        float *row = blm_own_part(c, 2, t);
+        blm_own_row(c, t, row);
+        blm_chunk_scale(made, 1 / blm_sqrtf((float)m->n_embd), m->n_own);
+        k->rms_norm(made, m->own_norm.data, m->norm_eps, m->n_own, made);
+        k->gelu_tanh(gate, m->n_own);
+        for (uint32_t i = 0; i < m->n_own; i++)
+            gate[i] *= (made[i] + row[i] * grow) * half;
+    }
+}
+
+static void blm_chunk_own(blm_chunk *c)
+{
+    const blm_language *m = c->model;
+    const blm_language_work *w = c->work;
+    const blm_layer *l = &m->layers[c->layer];
+    const blm_tensor proj =
+        blm_tensor_rows(&m->own_proj, (uint64_t)c->layer * m->n_own, m->n_own);
+    const blm_product gate = {&l->own_gate, NULL, blm_own_part(c, 0, 0), m->n_own};
+    const blm_product made = {&proj, NULL, blm_own_part(c, 1, 0), m->n_own};
+    const blm_product up = {&l->own_up, NULL, w->out, m->n_embd};
+    blm_chunk_linear(c, w->x, m->n_embd, m->n_embd, &gate, 1);
+    blm_chunk_linear(c, w->first, m->n_embd, m->n_embd, &made, 1);
+    blm_workers_run(&c->compute->workers, blm_own_mix, c);
+    blm_chunk_linear(c, blm_own_part(c, 0, 0), m->n_own, m->n_own, &up, 1);
+    blm_chunk_residual(c, &l->own_norm);
+}
+
+/* ---- A layer ------------------------------------------------------------------------------ */
+
+/* x *= the layer's scale */
+static void blm_chunk_scale_layer(void *arg, uint32_t part)
+{
+    const blm_chunk *c = (const blm_chunk *)arg;
+    uint32_t n = c->model->n_embd, first, end;
+    blm_chunk_tokens(c, part, &first, &end);
+    for (uint32_t t = first; t < end; t++)
+        blm_chunk_scale(c->work->x + (size_t)t * n, c->model->layers[c->layer].scale, n);
+}
+
+static void blm_chunk_block(blm_chunk *c, uint32_t layer)
 {
     const blm_layer *l = &c->model->layers[layer];
     static void (*const mixers[])(blm_chunk * c) = {
@@ -228,6 +314,41 @@ BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
     blm_chunk_feed_forward(c);
     if (layer < c->model->n_deepstack)
         blm_workers_run(&c->compute->workers, blm_chunk_deepstack, c);
+    if (c->model->n_own) blm_chunk_own(c);
+    if (l->scale != 1.0f) blm_workers_run(&c->compute->workers, blm_chunk_scale_layer, c);
+}
+
+/* Where nothing is stored any more, only the chunk's last token can matter: logits are made of
+ * it. The layer runs for it alone, in its own place. */
+static void blm_chunk_last(const blm_chunk *c, uint32_t layer)
+{
+    const blm_language *m = c->model;
+    const uint32_t at = c->count - 1;
+    const size_t floats = (size_t)at * m->n_embd, pairs = (size_t)at * (m->n_rot / 2);
+    blm_language_work work = *c->work;
+    blm_chunk last = *c;
+    work.positions += at;
+    work.sees += at;
+    work.images += at;
+    work.x += floats;
+    work.cos += pairs;
+    work.sin += pairs;
+    if (m->n_own) {
+        work.tokens += at;
+        work.first += floats;
+    }
+    last.work = &work;
+    last.position += at;
+    last.count = 1;
+    blm_chunk_block(&last, layer);
+}
+
+BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
+{
+    if (layer >= c->model->n_storing)
+        blm_chunk_last(c, layer);
+    else
+        blm_chunk_block(c, layer);
     if (layer + 1 == c->model->n_layer) c->state->tokens = c->position + c->count;
 }
 

@@ -13,7 +13,10 @@ typedef struct blm_language_work {
     blm_position *positions; /* [chunk]                                            */
     uint32_t *sees;          /* [chunk]: a token attends to slots below this one   */
     const uint16_t **images; /* [chunk]: the row of a picture, NULL for text       */
+    uint32_t *tokens;        /* [chunk]: ids, 0 for pictures; NULL but where layers have
+                                embeddings of their own                            */
     float *x;                /* [chunk][n_embd]: the residual stream               */
+    float *first;            /* [chunk][n_embd]: as it was before any layer, where tokens is */
     float *in;               /* [chunk][max(n_embd, heads)]: into a product        */
     float *out;              /* [chunk][n_embd]: out of a product                  */
     float *cos, *sin;        /* [n_rope][chunk][n_rot/2]                           */
@@ -24,7 +27,8 @@ typedef struct blm_language_work {
                       attention    q (and gates) | k | v
                       convolution  b c v of each token
                       delta net    q k v | gate | beta | alpha
-                      feed-forward gate | up                             */
+                      feed-forward gate | up
+                      own embeddings  gate | what is made of x | a row's share  */
     blm_linear linear;
 } blm_language_work;
 

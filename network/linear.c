@@ -167,3 +167,10 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
     if (quantised) blm_workers_run(&c->workers, blm_linear_quantize_part, &job);
     blm_workers_run(&c->workers, blm_linear_product_part, &job);
 }
+
+BLM_PRIVATE void blm_rms_plain(const blm_kernels *k, float eps, float *x, uint32_t n)
+{
+    float factor = 1 / blm_sqrtf(k->dot_f32(x, x, n) / (float)n + eps);
+    for (uint32_t i = 0; i < n; i++)
+        x[i] *= factor;
+}

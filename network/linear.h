@@ -49,4 +49,7 @@ BLM_PRIVATE void blm_linear_run(const blm_linear *l, const blm_compute *c, const
                                 size_t x_stride, uint32_t tokens, uint32_t cols,
                                 const blm_product *products, uint32_t count);
 
+/* x / sqrt(mean(x^2) + eps), in place: an RMS norm without weights. */
+BLM_PRIVATE void blm_rms_plain(const blm_kernels *k, float eps, float *x, uint32_t n);
+
 #endif

@@ -19,6 +19,7 @@ typedef enum blm_mixer {
 /* Every head's vector is [q], or [q | gate] in a gated model. */
 typedef struct blm_attention {
     blm_tensor q, k, v, o;             /* [n_head*head, n_embd], 2x [n_kv*head, n_embd], .. */
+                                       /* k.data NULL: reads what an earlier layer stored  */
     blm_vector q_bias, k_bias, v_bias; /* data NULL without                             */
     blm_vector o_bias;                 /* the same                                      */
     blm_vector q_norm, k_norm;         /* [head]; data NULL without                     */
@@ -42,13 +43,18 @@ typedef struct blm_delta {
 
 typedef struct blm_layer { /* one block; all tensors point into the GGUF */
     blm_mixer mixer;
-    uint32_t ordinal;  /* among the layers that keep the same kind of state           */
-    uint32_t windowed; /* attention: sees model.window tokens back, itself included   */
-    uint32_t rope;     /* which of the model's tables of frequencies                  */
+    uint32_t ordinal;         /* among the layers that keep the same kind of state           */
+    uint32_t windowed;        /* attention: sees model.window tokens back, itself included   */
+    uint32_t rope;            /* which of the model's tables of frequencies                  */
+    uint32_t head_dim, n_rot; /* attention: of a head, and how many of them turn           */
+    uint32_t n_ff;
     blm_vector attn_norm, mixed_norm; /* [n_embd]; the latter's data NULL without       */
     blm_vector ffn_norm, fed_norm;    /* the same                                       */
     blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
     blm_vector gate_bias, up_bias, down_bias; /* data NULL without                      */
+    blm_tensor own_gate, own_up; /* [n_own, n_embd], [n_embd, n_own]: of own embeddings     */
+    blm_vector own_norm;         /* [n_embd]                                                */
+    float scale;                 /* of what the layer gives: 1 but where the file has one  */
     union {
         blm_attention attention;
         blm_convolution convolution;
@@ -58,11 +64,14 @@ typedef struct blm_layer { /* one block; all tensors point into the GGUF */
 
 typedef struct blm_language {
     const char *architecture; /* the family's name */
-    uint32_t n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_vocab;
+    uint32_t n_embd, n_layer, n_head, n_head_kv, n_vocab;
+    uint32_t head_dim, n_ff;  /* the most of any layer                                 */
+    uint32_t window_head_dim; /* of windowed layers                                    */
     uint32_t trained_context_tokens;
     float norm_eps;
 
     uint32_t n_rot, rope_halves; /* values of a head that turn; in halves or neighbours */
+    uint32_t window_n_rot;       /* of windowed layers                                  */
     uint32_t n_rope;             /* tables of frequencies                               */
     double *rope_frequency;      /* [n_rope][n_rot / 2]: radians per position           */
     double *rope_long_frequency; /* [n_rot / 2]: in contexts beyond the original; or NULL */
@@ -75,6 +84,7 @@ typedef struct blm_language {
 
     int gated;            /* attention: heads of [q | gate]                             */
     int gelu;             /* feed-forward: tanh GELU in place of SiLU                   */
+    int value_norm;       /* attention: each head's value is normed, without weights    */
     float token_scale;    /* of embeddings of tokens                                    */
     float image_scale;    /* of rows of pictures                                        */
     float residual_scale; /* of what a block adds                                       */
@@ -90,6 +100,14 @@ typedef struct blm_language {
     uint32_t taps, channels; /* of convolutions, 0 without                          */
     uint32_t k_heads, v_heads, state_dim; /* of the delta net, 0 without            */
     uint32_t n_context, n_window, n_convolution, n_delta; /* layers by kind of state */
+    uint32_t n_storing; /* layers from this one on store nothing: they read what others did */
+
+    /* Each layer may have embeddings of its own: rows of n_own values a layer, with what
+     * own_proj makes of the token's embedding. */
+    uint32_t n_own;      /* 0: there are none                  */
+    blm_tensor own_embd; /* [n_vocab, n_layer*n_own]           */
+    blm_tensor own_proj; /* [n_layer*n_own, n_embd]            */
+    blm_vector own_norm; /* [n_own]: of what own_proj makes    */
 
     blm_tensor token_embd;  /* [n_vocab, n_embd] */
     blm_vector output_norm; /* [n_embd]          */

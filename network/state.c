@@ -35,6 +35,7 @@ BLM_PRIVATE void blm_state_take(blm_state *s, blm_arena *arena, const blm_langua
     s->context.n_layer = m->n_context;
     s->context.slots = context_tokens;
     s->window.n_layer = m->n_window;
+    s->window.head_dim = m->window_head_dim;
     s->window.slots = (uint32_t)BLM_MIN(window, context_tokens);
     if (m->n_window && s->window.slots < context_tokens) s->window.window = m->window;
     blm_kv_cache_take(&s->context, arena);

@@ -510,7 +510,7 @@ int main(void)
         {"qwen3vl-f32", 0}, {"qwen3vl-q8_0", 1}, {"qwen2vl-f32", 0},    {"qwen2vl-q4_0", 1},
         {"lfm2-f32", 0},    {"lfm2-q4_0", 1},    {"gemma3-f32", 0},     {"gemma3-q4_0", 1},
         {"qwen35-f32", 0},  {"qwen35-q8_0", 1},  {"phi3-f32", 0},       {"phi3-q8_0", 1},
-        {"granite-f32", 0}, {"granite-q4_0", 1},
+        {"granite-f32", 0}, {"granite-q4_0", 1}, {"gemma4-q8_0", 1},
     };
     static const struct {
         const char *name;

@@ -90,8 +90,7 @@ static uint32_t blm_score_key(const blm_pieces *p, int32_t token)
 static int blm_pair_key(const blm_pieces *p, const blm_run *run, uint32_t left, uint32_t right,
                         uint32_t end, uint32_t *key)
 {
-    if (run->coding == BLM_CODE_BYTES)
-        return blm_pieces_merge_rank(p, run, left, right, end, key);
+    if (p->merges != NULL) return blm_pieces_merge_rank(p, run, left, right, end, key);
     int32_t token = blm_pieces_find(p, run, left, end, BLM_MERGED_TYPES);
     if (token < 0) return 0;
     *key = blm_score_key(p, token);

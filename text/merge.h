@@ -24,8 +24,8 @@ typedef struct blm_merger {
  * no memory to write to. */
 BLM_PRIVATE int blm_merger_init(blm_merger *m, blm_arena *a, uint32_t places);
 
-/* Cuts [from, to) of a run into characters (BLM_CODE_MARK, merged by score) or bytes
- * (BLM_CODE_BYTES, merged by rank) and joins them. Then blm_merger_length walks the
+/* Cuts [from, to) of a run into characters (BLM_CODE_MARK) or bytes (BLM_CODE_BYTES) and
+ * joins them, by rank where the vocabulary has merges, else by score. Then blm_merger_length walks the
  * symbols from `from` on. */
 BLM_PRIVATE void blm_merger_run(blm_merger *m, const blm_pieces *p, const blm_run *run,
                                 uint32_t from, uint32_t to);

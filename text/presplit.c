@@ -19,6 +19,7 @@ enum {
     BLM_SPLIT_THREE,       /* [0-9][0-9][0-9] */
     BLM_SPLIT_PUNCTUATION, /* [\p{P}\$\+<=>\^~\|]+ */
     BLM_SPLIT_NEWLINE,     /* [\r\n] */
+    BLM_SPLIT_LINES,       /* \n+ */
     BLM_SPLIT_CASED,       /* \s?[A-Za-z..]+: letters that have a case, those listed below */
     BLM_SPLIT_MARKS,       /* \s?[!-/:-~ and their full-width forms ..]+ */
     BLM_SPLIT_TRAILING,    /* \s+$ */
@@ -32,6 +33,7 @@ static const uint8_t blm_stages_qwen2[] = {BLM_SPLIT_QWEN2, 0};
 static const uint8_t blm_stages_qwen35[] = {BLM_SPLIT_QWEN35, 0};
 static const uint8_t blm_stages_gpt4o[] = {BLM_SPLIT_GPT4O, 0};
 static const uint8_t blm_stages_tekken[] = {BLM_SPLIT_TEKKEN, 0};
+static const uint8_t blm_stages_lines[] = {BLM_SPLIT_LINES, 0};
 static const uint8_t blm_stages_minicpm5[] = {BLM_SPLIT_NUMBER_3, BLM_SPLIT_LLAMA3, 0};
 static const uint8_t blm_stages_default[] = {BLM_SPLIT_PUNCTUATION, BLM_SPLIT_GPT2,
                                              BLM_SPLIT_NUMBERS, BLM_SPLIT_THREE, 0};
@@ -85,6 +87,7 @@ static const blm_presplit blm_presplit_rules[] = {
     {"gpt-4o", blm_stages_gpt4o, 0, 0},
     {"llama4", blm_stages_gpt4o, 0, 0},
     {"kanana2", blm_stages_gpt4o, 0, 0},
+    {"gemma4", blm_stages_lines, 0, 1},
     {"tekken", blm_stages_tekken, 1, 1},
 };
 
@@ -398,6 +401,10 @@ static uint32_t blm_scan(uint32_t stage, const char *text, uint32_t at, uint32_t
         return blm_scan_three(text, at, end);
     case BLM_SPLIT_NEWLINE:
         return at + (text[at] == '\r' || text[at] == '\n');
+    case BLM_SPLIT_LINES:
+        while (at < end && text[at] == '\n')
+            at++;
+        return at;
     case BLM_SPLIT_CASED:
     case BLM_SPLIT_MARKS:
         return blm_scan_spaced_set(stage, text, at, end);
@@ -477,4 +484,9 @@ BLM_PRIVATE const blm_presplit *blm_presplit_find(const char *name, uint64_t byt
         if (n == bytes && known[n] == 0) return &blm_presplit_rules[i];
     }
     return NULL;
+}
+
+BLM_PRIVATE int blm_presplit_marked(const blm_presplit *rule)
+{
+    return rule->stages == blm_stages_lines;
 }

@@ -16,6 +16,9 @@ typedef struct blm_presplit {
 /* The rule of that name (not terminated), or NULL. */
 BLM_PRIVATE const blm_presplit *blm_presplit_find(const char *name, uint64_t bytes);
 
+/* Whether pieces behind this rule are written as SentencePiece writes them: Gemma 4. */
+BLM_PRIVATE int blm_presplit_marked(const blm_presplit *rule);
+
 /* Marks where words begin: bit i % 8 of starts[i / 8] for a word at byte i.
  *   text    `bytes` bytes, any; a byte that is no valid UTF-8 counts as a symbol
  *   starts  out [bytes / 8 + 1] */

@@ -135,6 +135,8 @@ static int blm_vocab_flags(blm_vocab *v, const blm_gguf *g, bluelm_error *err)
     if (code >= 0)
         code = blm_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &v->add_space_prefix, err);
     if (code < 0) return code;
+    /* Gemma 4 needs its bos, and there are files whose key denies it. */
+    if (v->split != NULL && v->marked) v->add_bos = 1;
     /* Byte-level BPE knows no prefix, whatever the key says. */
     if (v->split != NULL) v->add_space_prefix = 0;
     if (v->bos < 0) v->add_bos = 0;
@@ -162,13 +164,16 @@ static int blm_vocab_kind(blm_vocab *v, const blm_gguf *g, bluelm_error *err)
     if (found == 0)
         return blm_gguf_fail(g, err, BLUELM_E_FORMAT, "key missing", "tokenizer.ggml.model", 1,
                              0, 0);
-    v->split = NULL;
-    if (blm_string_is(model, "llama")) return BLUELM_OK;
+    v->split = blm_string_is(model, "gemma4") ? blm_presplit_find("gemma4", 6) : NULL;
+    v->marked = !v->split || blm_presplit_marked(v->split);
+    if (v->split || blm_string_is(model, "llama")) return BLUELM_OK;
     if (!blm_string_is(model, "gpt2")) return blm_vocab_refuse(g, "tokenizer", model, err);
     found = blm_gguf_string(g, "tokenizer.ggml.pre", &pre, err);
     if (found < 0) return found;
     v->split = blm_presplit_find(pre.text, pre.bytes);
-    return v->split != NULL ? BLUELM_OK : blm_vocab_refuse(g, "tokenizer.ggml.pre", pre, err);
+    if (!v->split) return blm_vocab_refuse(g, "tokenizer.ggml.pre", pre, err);
+    v->marked = blm_presplit_marked(v->split);
+    return BLUELM_OK;
 }
 
 static char blm_lower(char c)
@@ -366,7 +371,7 @@ static void blm_emit_bytes(const blm_vocab *v, const blm_run *run, uint32_t from
     int64_t count = sink->count;
     for (uint32_t i = BLM_MAX(from, run->prefix); i < to; i++) {
         int32_t token = -1;
-        if (v->split == NULL)
+        if (v->marked)
             token = blm_byte_token(v, (uint8_t)run->text[i - run->prefix]);
         else
             token =
@@ -386,7 +391,7 @@ static void blm_emit_bytes(const blm_vocab *v, const blm_run *run, uint32_t from
 static void blm_emit_merged(blm_vocab *v, const blm_run *run, uint32_t from, uint32_t to,
                             blm_token_sink *sink)
 {
-    uint32_t types = v->split == NULL ? BLM_MERGED_TYPES : BLM_TOKEN_MASK(BLM_TOKEN_NORMAL);
+    uint32_t types = v->marked ? BLM_MERGED_TYPES : BLM_TOKEN_MASK(BLM_TOKEN_NORMAL);
     blm_merger_run(&v->merger, &v->pieces, run, from, to);
     uint32_t next;
     for (uint32_t at = from; at < to; at = next) {
@@ -406,7 +411,7 @@ static void blm_emit_words(blm_vocab *v, const blm_run *run, blm_token_sink *sin
     for (uint32_t at = 0; at < run->places; at = end) {
         end = blm_presplit_next(v->word_starts, at + 1, run->places);
         int32_t token = -1;
-        if (v->split->ignore_merges)
+        if (v->split->ignore_merges || (v->marked && run->text[at] == '\n'))
             token = blm_pieces_find(&v->pieces, run, at, end, BLM_TOKEN_MASK(BLM_TOKEN_NORMAL));
         if (token >= 0)
             blm_emit(sink, token);
@@ -420,12 +425,11 @@ static void blm_emit_text(blm_vocab *v, const char *text, size_t bytes, int afte
                           blm_token_sink *sink)
 {
     if (bytes == 0) return;
-    blm_run run = {text, 0, (uint32_t)bytes, BLM_CODE_BYTES};
+    blm_run run = {text, 0, (uint32_t)bytes, v->marked ? BLM_CODE_MARK : BLM_CODE_BYTES};
     if (v->split != NULL) {
         blm_emit_words(v, &run, sink);
         return;
     }
-    run.coding = BLM_CODE_MARK;
     run.prefix = after_special && v->add_space_prefix;
     run.places += run.prefix;
     blm_emit_merged(v, &run, 0, run.places, sink);
@@ -521,14 +525,14 @@ BLM_PRIVATE int64_t blm_token_text(const blm_vocab *v, int32_t token, char *out,
     uint32_t type = blm_pieces_file_type(&v->pieces, (uint32_t)token);
     blm_string piece = blm_pieces_text(&v->pieces, (uint32_t)token);
     if (type == BLM_TOKEN_NORMAL) type = blm_pieces_type(&v->pieces, (uint32_t)token);
-    int may_be_byte = type == BLM_TOKEN_BYTE || (v->pieces.types == NULL && v->split == NULL);
+    int may_be_byte = type == BLM_TOKEN_BYTE || (v->pieces.types == NULL && v->marked);
     int32_t byte = may_be_byte ? blm_piece_byte(piece) : -1;
     char raw = (char)byte;
     if (type == BLM_TOKEN_CONTROL || type == BLM_TOKEN_UNKNOWN || type == BLM_TOKEN_UNUSED)
         return 0;
     if (byte >= 0)
         blm_put(&sink, &raw, 1);
-    else if (v->split == NULL)
+    else if (v->marked)
         blm_put_marked(&sink, piece);
     else if (type == BLM_TOKEN_USER)
         blm_put(&sink, piece.text, (size_t)piece.bytes);

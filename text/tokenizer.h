@@ -1,6 +1,6 @@
-/* Text to tokens and back, for the two kinds of vocabulary that GGUF files of the Llama
- * and Qwen families carry: `llama` (SentencePiece BPE with byte fallback) and `gpt2`
- * (byte-level BPE behind a pre-splitting rule). Gives the ids that llama.cpp gives. */
+/* Text to tokens and back, for the kinds of vocabulary that GGUF files carry: `llama`
+ * (SentencePiece BPE with byte fallback), `gpt2` (byte-level BPE behind a pre-splitting
+ * rule) and `gemma4` (pieces as in the first, merges as in the second). Gives the ids that llama.cpp gives. */
 #ifndef BLM_TOKENIZER_H
 #define BLM_TOKENIZER_H
 
@@ -32,6 +32,8 @@ typedef struct blm_vocab {
     blm_merger merger;         /* scratch, text_bytes + 1 places             */
     uint8_t *word_starts;      /* scratch of presplit, [text_bytes / 8 + 1]  */
     const blm_presplit *split; /* NULL: SentencePiece                        */
+    int marked;                /* pieces have U+2581 for a space and <0x0A> for a
+                                   byte: SentencePiece, Gemma 4               */
     int strip_right;           /* special tokens swallow the spaces after
                                    them (Phi-3)                               */
     blm_specials user;         /* user-defined: found in any text            */
