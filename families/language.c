@@ -581,7 +581,7 @@ static int blm_attention_place(blm_layer *l, blm_language *m, const blm_language
     }
     if (!*layers)
         return blm_language_fail(f, BLUELM_E_FORMAT, ".attention.shared_kv_layers",
-                                 ": nothing to share with in layer", 1, layer, err);
+                                 ": none before layer", 1, layer, err);
     l->ordinal--;
     return BLUELM_OK;
 }

@@ -65,7 +65,8 @@ static void save_models(const char *folder)
 /* Language models of two layers, one of each kind that the family has. */
 static void save_families(const char *folder)
 {
-    static const char *const names[] = {"qwen3vl", "qwen35", "lfm2", "gemma3", "phi3"};
+    static const char *const names[] = {"qwen3vl", "qwen35", "lfm2",
+                                        "gemma3",  "phi3",   "gemma4"};
     size_t i;
     for (i = 0; i < sizeof names / sizeof names[0]; i++) {
         tiny_llm_config llm = small_llm();

@@ -166,7 +166,7 @@ static void test_stretched(tiny_writer *w, void *unused)
 static void every_familys_header_with_any_byte_changed_does_no_harm(void **state)
 {
     static const char *const names[] = {"mistral3", "qwen2vl", "qwen3", "qwen3vl", "qwen35",
-                                        "lfm2",     "gemma3",  "phi3",  "granite"};
+                                        "lfm2",     "gemma3",  "phi3",  "granite", "gemma4"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tiny_llm_config llm = tiny_llm_default();

@@ -161,6 +161,9 @@ static void missing_keys_are_named(void **state)
         {"qwen35", "qwen35.ssm.inner_size", "llm: qwen35.ssm.inner_size is missing"},
         {"gemma3", "blk.1.post_ffw_norm.weight", "llm: blk.1.post_ffw_norm.weight is missing"},
         {"qwen3", "blk.2.attn_k_norm.weight", "llm: blk.2.attn_k_norm.weight is missing"},
+        {"gemma4", "blk.1.post_norm.weight", "llm: blk.1.post_norm.weight is missing"},
+        {"gemma4", "per_layer_model_proj.weight",
+         "llm: per_layer_model_proj.weight is missing"},
     };
     size_t i, at;
     (void)state;
@@ -175,6 +178,52 @@ static void missing_keys_are_named(void **state)
         o.file.data[at + length - 1] = '?';
         assert_int_equal(open_file(&o), BLUELM_E_FORMAT);
         assert_string_equal(o.err.subject, cases[i].subject);
+        close_file(&o);
+    }
+}
+
+/* Numbers of Gemma 4's keys that do not fit each other: a value is changed where it lies. */
+static void sizes_of_layers_must_fit(void **state)
+{
+    static const struct {
+        const char *key;
+        uint32_t value;
+        int code;
+        const char *subject;
+        uint64_t need, have;
+    } cases[] = {
+        {"gemma4.attention.shared_kv_layers", 4, BLUELM_E_FORMAT,
+         "llm: gemma4.attention.shared_kv_layers", 3, 4},
+        {"gemma4.attention.shared_kv_layers", 3, BLUELM_E_FORMAT,
+         "llm: gemma4.attention.shared_kv_layers: none before layer", 1, 1},
+        {"gemma4.attention.key_length_swa", 32, BLUELM_E_FORMAT,
+         "llm: gemma4.attention.key_length_swa", 16, 32},
+        {"gemma4.attention.value_length_swa", 4, BLUELM_E_UNSUPPORTED,
+         "llm: gemma4.attention.value_length_swa", 8, 4},
+        {"gemma4.rope.dimension_count_swa", 7, BLUELM_E_FORMAT,
+         "llm: gemma4.rope.dimension_count_swa is odd", 8, 7},
+        {"gemma4.feed_forward_length", 0, BLUELM_E_FORMAT, "llm: gemma4.feed_forward_length", 1,
+         0},
+        {"gemma4.embedding_length_per_layer_input", 31, BLUELM_E_FORMAT,
+         "llm: per_layer_token_embd.weight columns", 124, 128},
+    };
+    size_t i, at;
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        tiny_llm_config c = family("gemma4", NULL);
+        size_t length = strlen(cases[i].key), byte;
+        opened o;
+        memset(&o, 0, sizeof o);
+        c.n_layer = 4;
+        o.file = tiny_llm(&c);
+        for (at = 0; memcmp(o.file.data + at, cases[i].key, length) != 0; at++)
+            assert_true(at + length < o.file.bytes);
+        for (byte = 0; byte < 4; byte++)
+            o.file.data[at + length + 4 + byte] = (uint8_t)(cases[i].value >> (8 * byte));
+        assert_int_equal(open_file(&o), cases[i].code);
+        assert_string_equal(o.err.subject, cases[i].subject);
+        assert_int_equal(o.err.need, cases[i].need);
+        assert_int_equal(o.err.have, cases[i].have);
         close_file(&o);
     }
 }
@@ -507,6 +556,7 @@ int main(void)
         cmocka_unit_test(what_is_not_run_is_refused_by_name),
         cmocka_unit_test(longrope_needs_its_factors),
         cmocka_unit_test(missing_keys_are_named),
+        cmocka_unit_test(sizes_of_layers_must_fit),
         cmocka_unit_test(short_factors_hold_for_the_original_context),
         cmocka_unit_test(long_factors_are_for_contexts_beyond_the_original),
         cmocka_unit_test(in_some_layers_nothing_turns),

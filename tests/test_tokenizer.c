@@ -80,6 +80,40 @@ static void more_real_vocabularies_give_the_ids_of_another_implementation(void *
     }
 }
 
+/* Its pieces have U+2581 for a space and <0x0A> for a byte; they merge by rank, and lines are
+ * cut from line breaks, runs of which may be tokens. Ids: another implementation's. */
+static void gemma_4_merges_pieces_like_sentencepieces_by_rank(void **state)
+{
+    static const struct {
+        const char *text, *ids;
+    } cases[] = {
+        {"the model in the user", "341 273 361 362 342 273 357"},
+        {"  the\n\n\nthe", "274 341 272 271 341"},
+        {" a\n\n b \303\251 \303\274 \303\266", "346 272 273 276 273 338 273 339 273 210 197"},
+        {"<|turn>user\nHe", "75 139 294 295 292 288 77 357 271 315 279"},
+        {"there <|channel> is", "341 349 273 13 273 355"},
+        {"Hello, \344\275\240", "315 360 286 289 302 273 243 204 175"},
+        {"\n\n\n\n", "272 272"},
+        {"theseus modeling", "341 293 279 356 273 361 367"},
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        vocab_subject s;
+        int32_t ids[32];
+        char back[64];
+        int64_t count;
+        tiny_file file = vocab_load("tests/data/families/gemma4-q8_0.gguf");
+        assert_int_equal(vocab_open_file(&s, file, 100), BLUELM_OK);
+        assert_true(s.v.add_bos && s.v.bos == 2 && s.v.eot == 8);
+        vocab_expect(&s, cases[i].text, 1, cases[i].ids);
+        count = blm_tokenize(&s.v, cases[i].text, strlen(cases[i].text), 1, ids, 32, &s.err);
+        assert_int_equal(vocab_text(&s, ids, count, back, sizeof back), strlen(cases[i].text));
+        assert_memory_equal(back, cases[i].text, strlen(cases[i].text));
+        vocab_close(&s);
+    }
+}
+
 /* ---- Merging --------------------------------------------------------------------- */
 
 /* Joins the best pair again and again, looking at all pairs each time: the rule itself.
@@ -602,6 +636,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_real_vocabulary_gives_the_ids_of_another_implementation),
         cmocka_unit_test(more_real_vocabularies_give_the_ids_of_another_implementation),
+        cmocka_unit_test(gemma_4_merges_pieces_like_sentencepieces_by_rank),
         cmocka_unit_test(sentencepiece_joins_the_best_pair_first),
         cmocka_unit_test(byte_level_bpe_joins_by_rank),
         cmocka_unit_test(llama_3_takes_whole_words_that_are_tokens),

@@ -32,15 +32,17 @@ static void arch_f32(tiny_writer *w, const char *arch, const char *key, float va
 }
 
 /* What a family has beyond a Llama, or in place of it. In small models every second layer is
- * attention (lfm2, qwen35) or sees the whole context (gemma3). */
+ * attention (lfm2, qwen35) or sees the whole context (gemma3, gemma4). */
 typedef struct tiny_family {
     const char *arch, *ffn_norm, *final_norm;
     int head_norms, sandwich, windows, gated, fused, scales;
     int runs, thirds; /* sections of RoPE's pairs             */
     int deepstack;    /* rows of pictures for so many layers  */
     int convolution, delta;
+    int own; /* embeddings of layers, small local heads, two of four layers share */
 } tiny_family;
 
+enum { OWN = 32 };
 enum { TAPS = 3, DELTA_K_HEADS = 2, DELTA_V_HEADS = 4, DELTA_SIZE = 16, WINDOW = 16 };
 
 static const tiny_family families[] = {
@@ -56,6 +58,7 @@ static const tiny_family families[] = {
      .ffn_norm = "post_attention_norm.weight"},
     {.arch = "lfm2", .head_norms = 1, .convolution = 1, .final_norm = "token_embd_norm.weight"},
     {.arch = "gemma3", .head_norms = 1, .sandwich = 1, .windows = 1},
+    {.arch = "gemma4", .head_norms = 1, .sandwich = 1, .windows = 1, .own = 1},
     {.arch = "phi3", .fused = 1},
     {.arch = "granite", .scales = 1},
 };
@@ -71,6 +74,12 @@ static const tiny_family *family_of(const tiny_llm_config *c)
 static uint32_t rotated(const tiny_llm_config *c, uint32_t head_dim)
 {
     return c->n_rot != 0 ? c->n_rot : head_dim;
+}
+
+/* Last layers that read keys and values of earlier ones. */
+static uint32_t sharing(const tiny_llm_config *c)
+{
+    return family_of(c)->own && c->n_layer >= 4 ? 2 : 0;
 }
 
 static void family_keys(tiny_writer *w, const tiny_llm_config *c, uint32_t head_dim)
@@ -90,6 +99,14 @@ static void family_keys(tiny_writer *w, const tiny_llm_config *c, uint32_t head_
     if (f->windows) {
         arch_u32(w, c->arch, "attention.sliding_window", WINDOW);
         arch_u32(w, c->arch, "attention.sliding_window_pattern", 2);
+    }
+    if (f->own) {
+        arch_u32(w, c->arch, "attention.key_length_swa", head_dim / 2);
+        arch_u32(w, c->arch, "attention.value_length_swa", head_dim / 2);
+        arch_u32(w, c->arch, "rope.dimension_count_swa", head_dim / 2);
+        arch_u32(w, c->arch, "attention.shared_kv_layers", sharing(c));
+        arch_u32(w, c->arch, "embedding_length_per_layer_input", OWN);
+        arch_f32(w, c->arch, "final_logit_softcapping", 30);
     }
     if (f->scales) {
         arch_f32(w, c->arch, "embedding_scale", 3);
@@ -148,6 +165,8 @@ static void llm_attention(tiny_writer *w, const tiny_llm_config *c, uint32_t blo
                           uint32_t head_dim)
 {
     const tiny_family *f = family_of(c);
+    const int shares = block >= c->n_layer - sharing(c);
+    if (f->own && block % 2 == 0) head_dim /= 2;
     uint32_t q = c->n_head * head_dim, kv = c->n_head_kv * head_dim, e = c->n_embd;
     uint32_t q_rows = f->gated ? 2 * q : q;
     char n[64];
@@ -156,6 +175,8 @@ static void llm_attention(tiny_writer *w, const tiny_llm_config *c, uint32_t blo
                1);
     } else {
         matrix(w, block_name(n, "blk", block, "attn_q.weight"), c->attn_type, e, q_rows, 1);
+    }
+    if (!f->fused && !shares) {
         matrix(w, block_name(n, "blk", block, "attn_k.weight"), c->attn_type, e, kv, 1);
         matrix(w, block_name(n, "blk", block, "attn_v.weight"), c->attn_type, e, kv, 1);
     }
@@ -167,7 +188,17 @@ static void llm_attention(tiny_writer *w, const tiny_llm_config *c, uint32_t blo
     }
     if (!f->head_norms) return;
     vector(w, block_name(n, "blk", block, "attn_q_norm.weight"), head_dim, 1);
-    vector(w, block_name(n, "blk", block, "attn_k_norm.weight"), head_dim, 1);
+    if (!shares) vector(w, block_name(n, "blk", block, "attn_k_norm.weight"), head_dim, 1);
+}
+
+/* What a layer does with embeddings of its own. */
+static void llm_own(tiny_writer *w, const tiny_llm_config *c, uint32_t block)
+{
+    char n[64];
+    matrix(w, block_name(n, "blk", block, "inp_gate.weight"), c->ffn_type, c->n_embd, OWN, 1);
+    matrix(w, block_name(n, "blk", block, "proj.weight"), c->ffn_type, OWN, c->n_embd, 1);
+    vector(w, block_name(n, "blk", block, "post_norm.weight"), c->n_embd, 1);
+    vector(w, block_name(n, "blk", block, "layer_output_scale.weight"), 1, 1);
 }
 
 static void llm_convolution(tiny_writer *w, const tiny_llm_config *c, uint32_t block)
@@ -227,6 +258,7 @@ static void llm_block(tiny_writer *w, const tiny_llm_config *c, uint32_t block,
     if (f->sandwich)
         vector(w, block_name(n, "blk", block, "post_attention_norm.weight"), c->n_embd, 1);
     llm_feed_forward(w, c, block);
+    if (f->own) llm_own(w, c, block);
 }
 
 /* Factors that slow each pair of a head down, 1 for the fastest, as in llama 3. */
@@ -259,6 +291,12 @@ tiny_file tiny_llm(const tiny_llm_config *c)
     matrix(&w, "token_embd.weight", c->embd_type, c->n_embd, c->n_vocab, 4);
     vector(&w, norm != NULL ? norm : "output_norm.weight", c->n_embd, 1);
     if (!c->tied) matrix(&w, "output.weight", c->output_type, c->n_embd, c->n_vocab, 2);
+    if (family_of(c)->own) {
+        matrix(&w, "per_layer_token_embd.weight", c->embd_type, OWN * c->n_layer, c->n_vocab,
+               1);
+        matrix(&w, "per_layer_model_proj.weight", c->ffn_type, c->n_embd, OWN * c->n_layer, 1);
+        vector(&w, "per_layer_proj_norm.weight", OWN, 1);
+    }
     if (c->rope_freqs) rope_factors(&w, rotated(c, head_dim));
     for (i = 0; i < c->n_layer; i++)
         llm_block(&w, c, i, head_dim);
