@@ -662,8 +662,9 @@ static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
 }
 
 /* What a layer does with embeddings of its own, and the scale of what it gives. */
-static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language_file *f,
-                         const blm_tensor_place *at, bluelm_error *err)
+static int blm_layer_own(blm_layer *l, blm_own *own, const blm_language *m,
+                         const blm_language_file *f, const blm_tensor_place *at,
+                         bluelm_error *err)
 {
     blm_vector scale;
     int code;
@@ -673,11 +674,11 @@ static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language
         return code;
     if (scale.data) l->scale = blm_load_f32(scale.data);
     if (!m->n_own ||
-        (code = blm_tensor_matrix(at, "inp_gate.weight", m->n_embd, m->n_own, &l->own_gate,
+        (code = blm_tensor_matrix(at, "inp_gate.weight", m->n_embd, m->n_own, &own->gate,
                                   err)) < 0 ||
-        (code = blm_tensor_matrix(at, "proj.weight", m->n_own, m->n_embd, &l->own_up, err)) < 0)
+        (code = blm_tensor_matrix(at, "proj.weight", m->n_own, m->n_embd, &own->up, err)) < 0)
         return code;
-    return blm_tensor_vector(at, "post_norm.weight", m->n_embd, &l->own_norm, err);
+    return blm_tensor_vector(at, "post_norm.weight", m->n_embd, &own->norm, err);
 }
 
 /* Not within its caller: a layer's tensors take room on the stack. */
@@ -685,18 +686,21 @@ BLM_COLD static int blm_language_read_layers(blm_language *m, const blm_language
                                              blm_arena *arena, bluelm_error *err)
 {
     m->layers = (blm_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_layer));
+    if (m->n_own) m->own = (blm_own *)blm_arena_take(arena, m->n_layer, sizeof(blm_own));
     for (uint32_t i = 0; i < m->n_layer; i++) {
         const blm_tensor_place at = {f->g, "blk.", (int32_t)i};
         blm_layer layer;
+        blm_own own;
         int code;
         memset(&layer, 0, sizeof layer);
         if ((code = blm_layer_norms(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_mixer(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_feed_forward(&layer, m, f, &at, err)) < 0 ||
-            (code = blm_layer_own(&layer, m, f, &at, err)) < 0 ||
+            (code = blm_layer_own(&layer, &own, m, f, &at, err)) < 0 ||
             (code = blm_tensors_all_known(f->g, err)) < 0)
             return code;
         if (m->layers) m->layers[i] = layer;
+        if (m->own) m->own[i] = own;
     }
     return BLUELM_OK;
 }

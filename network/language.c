@@ -273,17 +273,17 @@ static void blm_chunk_own(blm_chunk *c)
 {
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
-    const blm_layer *l = &m->layers[c->layer];
+    const blm_own *own = &m->own[c->layer];
     const blm_tensor proj =
         blm_tensor_rows(&m->own_proj, (uint64_t)c->layer * m->n_own, m->n_own);
-    const blm_product gate = {&l->own_gate, NULL, blm_own_part(c, 0, 0), m->n_own};
+    const blm_product gate = {&own->gate, NULL, blm_own_part(c, 0, 0), m->n_own};
     const blm_product made = {&proj, NULL, blm_own_part(c, 1, 0), m->n_own};
-    const blm_product up = {&l->own_up, NULL, w->out, m->n_embd};
+    const blm_product up = {&own->up, NULL, w->out, m->n_embd};
     blm_chunk_linear(c, w->x, m->n_embd, m->n_embd, &gate, 1);
     blm_chunk_linear(c, w->first, m->n_embd, m->n_embd, &made, 1);
     blm_workers_run(&c->compute->workers, blm_own_mix, c);
     blm_chunk_linear(c, blm_own_part(c, 0, 0), m->n_own, m->n_own, &up, 1);
-    blm_chunk_residual(c, &l->own_norm);
+    blm_chunk_residual(c, &own->norm);
 }
 
 /* ---- A layer ------------------------------------------------------------------------------ */

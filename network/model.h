@@ -52,15 +52,19 @@ typedef struct blm_layer { /* one block; all tensors point into the GGUF */
     blm_vector ffn_norm, fed_norm;    /* the same                                       */
     blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
     blm_vector gate_bias, up_bias, down_bias; /* data NULL without                      */
-    blm_tensor own_gate, own_up; /* [n_own, n_embd], [n_embd, n_own]: of own embeddings     */
-    blm_vector own_norm;         /* [n_embd]                                                */
-    float scale;                 /* of what the layer gives: 1 but where the file has one  */
+    float scale; /* of what the layer gives: 1 but where the file has one  */
     union {
         blm_attention attention;
         blm_convolution convolution;
         blm_delta delta;
     } mix;
 } blm_layer;
+
+/* What a layer does with embeddings of its own: x += norm(up(gelu(gate x) * embedding)) */
+typedef struct blm_own {
+    blm_tensor gate, up; /* [n_own, n_embd], [n_embd, n_own] */
+    blm_vector norm;     /* [n_embd]                         */
+} blm_own;
 
 typedef struct blm_language {
     const char *architecture; /* the family's name */
@@ -105,6 +109,7 @@ typedef struct blm_language {
     /* Each layer may have embeddings of its own: rows of n_own values a layer, with what
      * own_proj makes of the token's embedding. */
     uint32_t n_own;      /* 0: there are none                  */
+    blm_own *own;        /* [n_layer] or NULL                  */
     blm_tensor own_embd; /* [n_vocab, n_layer*n_own]           */
     blm_tensor own_proj; /* [n_layer*n_own, n_embd]            */
     blm_vector own_norm; /* [n_own]: of what own_proj makes    */
