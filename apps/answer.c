@@ -138,7 +138,7 @@ static void app_report_run(const app_session *s, const app_options *o, const app
     bluelm_stats stats;
     bluelm_get_stats(s->engine, &stats);
     if (!o->json) {
-        if (!o->quiet) app_print_speeds(&stats, s->load_us);
+        if (!o->quiet) app_print_speeds(&stats, &s->memory, s->load_us);
         return;
     }
     fputs("{", app_out());

@@ -122,12 +122,13 @@ static double app_per_second(uint64_t count, uint64_t us)
     return us ? (double)count * 1e6 / (double)us : 0.0;
 }
 
-void app_print_speeds(const bluelm_stats *s, uint64_t load_us)
+void app_print_speeds(const bluelm_stats *s, const bluelm_memory *m, uint64_t load_us)
 {
     fprintf(stderr, "load %.1f ms", (double)load_us / 1e3);
     if (s->image_tiles)
-        fprintf(stderr, " | image %" PRIu64 " tiles in %.1f ms", s->image_tiles,
-                (double)s->image_us / 1e3);
+        fprintf(stderr, " | image %" PRIu64 " tiles in %.1f ms%s", s->image_tiles,
+                (double)s->image_us / 1e3,
+                m->vision_activation_bits == 32 ? " (faster with --vision-act int8)" : "");
     fprintf(stderr,
             " | prefill %" PRIu64 " tokens, %.1f/s | decode %" PRIu64
             " tokens, %.1f/s | context %u of %u | arena %" PRIu64 " bytes | %s\n",

@@ -18,7 +18,7 @@ void app_print_info(const bluelm_info *info, const bluelm_weights *weights);
 void app_print_info_json(const bluelm_info *info, const bluelm_weights *weights);
 
 /* Times and tokens per second, to stderr. */
-void app_print_speeds(const bluelm_stats *s, uint64_t load_us);
+void app_print_speeds(const bluelm_stats *s, const bluelm_memory *m, uint64_t load_us);
 void app_print_speeds_json(const bluelm_stats *s, uint64_t load_us);
 
 #endif
