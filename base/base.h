@@ -115,6 +115,15 @@ static inline BLM_UNUSED int blm_string_is(blm_string s, const char *text)
     return s.bytes == bytes && blm_same_bytes(s.text, text, bytes);
 }
 
+/* Whether s begins with the 0-terminated text. */
+static inline BLM_UNUSED int blm_string_begins(blm_string s, const char *text)
+{
+    uint64_t i = 0;
+    while (i < s.bytes && text[i] != 0 && s.text[i] == text[i])
+        i++;
+    return text[i] == 0;
+}
+
 /* Kept out of its callers: it is rare, and they are many. */
 #define BLM_COLD __attribute__((noinline, cold))
 

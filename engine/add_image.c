@@ -136,7 +136,7 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, const bluelm_im
     if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &first, err);
     uint32_t last = e->input.count;
     if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
-    if (code >= 0 && m->breaks_line && e->turns.open != BLM_TURN_NONE)
+    if (code >= 0 && m->breaks_line && e->turns.open != BLM_TURN_NONE && !e->chat->user_words)
         code = blm_input_text(&e->input, "\n", 1, err);
     if (code >= 0) e->images[e->image_count].end = last;
     return code;

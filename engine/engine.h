@@ -36,6 +36,7 @@ typedef struct blm_turns {
     int begun;            /* what comes before the first turn is there        */
     int empty;            /* nothing was added to the open turn yet           */
     int part_empty;       /* and no text since its last picture               */
+    int wordless;         /* and no text at all                               */
     blm_turn_start start; /* of the open turn                      */
 } blm_turns;
 

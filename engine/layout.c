@@ -100,7 +100,10 @@ static void blm_layout_size_pictures(blm_layout *l)
     blm_layout_picture_tokens(l, &l->image_rows, &l->tile_rows);
     l->image_rows = BLM_MIN(l->image_rows, c->context_tokens);
     l->tile_rows = BLM_MIN(l->tile_rows, l->image_rows);
-    if (l->language.two_way) c->chunk_tokens = BLM_MAX(c->chunk_tokens, l->tile_rows);
+    if (!l->language.two_way) return;
+    uint32_t whole = l->tile_rows;
+    if (l->language.first_sees) whole = BLM_MAX(whole, 1u) + 1;
+    c->chunk_tokens = BLM_MAX(c->chunk_tokens, BLM_MIN(whole, c->context_tokens));
 }
 
 /* The pieces that come before what the language model remembers. */

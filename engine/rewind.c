@@ -13,7 +13,7 @@ BLM_PRIVATE void blm_engine_cut(bluelm *e, uint32_t count)
     while (e->image_count && e->images[e->image_count - 1].first >= count)
         e->image_count--;
     /* A chunk never reaches over a mark, so that it lies before or behind as a whole. */
-    if (e->chunk.count && e->chunk.position >= count) e->chunk.count = 0;
+    if (e->chunk.count && e->read_tokens >= count) e->chunk.count = 0;
     e->input.count = BLM_MIN(e->input.count, count);
     e->input.text_from = e->input.content_from = 0;
     blm_input_cut(&e->input, 0);

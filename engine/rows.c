@@ -19,9 +19,9 @@ int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
                           uint32_t rows_count, bluelm_error *err)
 {
     /* They are one tile, which lies in a chunk where its tokens see each other. */
-    const uint32_t most = engine->language.two_way
-                              ? BLM_MIN(engine->image_rows, engine->config.chunk_tokens)
-                              : engine->image_rows;
+    const uint32_t chunk = engine->config.chunk_tokens - (engine->language.first_sees != 0);
+    const uint32_t most =
+        engine->language.two_way ? BLM_MIN(engine->image_rows, chunk) : engine->image_rows;
     uint64_t tokens = (uint64_t)columns * rows_count;
     int code = blm_check_queue(engine, err);
     if (code < 0) return code;

@@ -24,27 +24,26 @@ static blm_image_place blm_image_place_of(const blm_queued_image *q, int32_t tok
 
 /* Where a chunk may end at or before `end` for a model whose image tokens see each other: a
  * tile lies in one chunk, which has room for it. */
-static uint32_t blm_chunk_whole_tiles(const bluelm *e, uint32_t end)
+static uint32_t blm_chunk_whole_tiles(const bluelm *e, uint32_t from, uint32_t end)
 {
     const int32_t *tokens = e->input.tokens;
     if (end == e->input.count || tokens[end] >= 0) return end;
     blm_image_place place = blm_image_place_of(&e->images[0], tokens[end]);
-    if (end - e->read_tokens > place.index) return end - place.index;
+    if (end - from > place.index) return end - place.index;
     return end + place.tile->tokens - place.index;
 }
 
 /* Tokens of the queue that can be read now: up to a chunk, not over a mark that waits to be
  * kept, not into a second picture, whose tokens are not made yet. */
-static uint32_t blm_chunk_length(const bluelm *e)
+static uint32_t blm_chunk_length(const bluelm *e, uint32_t from)
 {
-    uint32_t from = e->read_tokens;
     uint32_t end = from + BLM_MIN(e->input.count - from, e->config.chunk_tokens);
     end = blm_marks_stop(e, end);
     if (!e->image_count) return end - from;
     uint32_t at = from;
     while (at < end && (at < e->images[0].end || e->input.tokens[at] >= 0))
         at++;
-    if (e->language.two_way && at < e->images[0].end) at = blm_chunk_whole_tiles(e, at);
+    if (e->language.two_way && at < e->images[0].end) at = blm_chunk_whole_tiles(e, from, at);
     return at - from;
 }
 
@@ -74,18 +73,22 @@ static void blm_chunk_set(bluelm *e, uint32_t i)
                                          p.tile->tokens / p.tile->columns, m->planar);
 }
 
+/* A first token that sees pictures is read again with what comes behind it, as if it had not
+ * been alone: so it is all one when it was read, and whether something was taken back. */
 static void blm_chunk_open(bluelm *e)
 {
     blm_chunk *c = &e->chunk;
+    const int first_sees = e->language.first_sees && e->read_tokens <= 1;
     c->model = &e->language;
     c->state = &e->state;
     c->work = &e->language_work;
     c->compute = &e->compute;
-    c->position = e->read_tokens;
-    c->count = blm_chunk_length(e);
+    c->position = first_sees ? 0 : e->read_tokens;
+    c->count = blm_chunk_length(e, c->position);
     e->chunk_layer = 0;
     for (uint32_t i = 0; i < c->count; i++)
         blm_chunk_set(e, i);
+    if (first_sees) blm_chunk_first_sees(c);
     blm_chunk_begin(c);
 }
 
@@ -101,7 +104,7 @@ static void blm_pop_image(bluelm *e)
  * that keeps them. */
 static void blm_chunk_close(bluelm *e)
 {
-    e->read_tokens += e->chunk.count;
+    e->read_tokens = e->chunk.position + e->chunk.count;
     e->logits_ready = e->read_tokens == e->input.count || blm_marks_here(e);
     if (e->logits_ready) blm_chunk_logits(&e->chunk, e->logits);
     e->chunk.count = 0;
@@ -114,12 +117,13 @@ static int blm_step_prefill(bluelm *e, bluelm_event *event)
     uint64_t begun = blm_workers_now_us(&e->compute.workers), layers = e->language.n_layer;
     if (!e->chunk.count) blm_chunk_open(e);
     uint64_t read = e->read_tokens - e->batch_start;
+    uint32_t fresh = e->chunk.position + e->chunk.count - e->read_tokens;
     blm_chunk_layer(&e->chunk, e->chunk_layer++);
     event->type = BLUELM_EVENT_PREFILL;
-    event->done = read * layers + (uint64_t)e->chunk.count * e->chunk_layer;
+    event->done = read * layers + (uint64_t)fresh * e->chunk_layer;
     event->total = (uint64_t)(e->input.count - e->batch_start) * layers;
     if (e->chunk_layer == layers) {
-        e->stats.prefill_tokens += e->chunk.count;
+        e->stats.prefill_tokens += fresh;
         blm_chunk_close(e);
     }
     e->stats.prefill_us += blm_workers_now_us(&e->compute.workers) - begun;

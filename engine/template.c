@@ -38,12 +38,13 @@ const char *bluelm_chat_template_name(uint32_t index)
 BLM_PRIVATE void blm_guard_turns(blm_vocab *v, const blm_chat_template *t)
 {
     if (!t) return;
-    const char *texts[12] = {t->start, t->user_first, t->user_after_system};
+    const char *texts[13] = {t->start, t->user_first, t->user_after_system};
     for (int role = 0; role < 3; role++) {
         texts[3 * role + 3] = t->role[role].prefix;
         texts[3 * role + 4] = t->role[role].gap;
         texts[3 * role + 5] = t->role[role].suffix;
     }
+    texts[12] = t->user_words;
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
         if (texts[i]) blm_vocab_guard(v, texts[i], blm_text_bytes(texts[i]));
     if (t->answer) blm_vocab_guard(v, t->answer, blm_text_bytes(t->answer));

@@ -84,7 +84,7 @@ static int blm_open_turn(bluelm *e, bluelm_role role, const char *prefix, bluelm
     if (!prefix) prefix = blm_chat_prefix(e->chat, role, e->turns.last);
     if (code >= 0 && !drops) code = blm_add_template(e, prefix, err);
     e->turns.open = (int)role;
-    e->turns.empty = e->turns.part_empty = 1;
+    e->turns.empty = e->turns.part_empty = e->turns.wordless = 1;
     e->input.content_from = e->input.text_bytes;
     return code;
 }
@@ -133,12 +133,13 @@ BLM_PRIVATE int blm_turn_trims(const bluelm *e, char c)
 BLM_PRIVATE int blm_turn_begin_words(bluelm *e, bluelm_error *err)
 {
     const blm_chat_role *role = blm_turn_role(e);
+    const int words = e->turns.open == BLUELM_USER && e->turns.wordless && e->chat->user_words;
+    const int gap = role && e->turns.empty;
     int code = BLUELM_OK;
-    if (role && e->turns.empty) {
-        code = blm_add_template(e, role->gap, err);
-        e->input.content_from = e->input.text_bytes;
-    }
-    e->turns.empty = e->turns.part_empty = 0;
+    if (gap) code = blm_add_template(e, role->gap, err);
+    if (words && code >= 0) code = blm_add_template(e, e->chat->user_words, err);
+    if (gap || words) e->input.content_from = e->input.text_bytes;
+    e->turns.empty = e->turns.part_empty = e->turns.wordless = 0;
     return code;
 }
 

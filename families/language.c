@@ -14,22 +14,26 @@ typedef struct blm_architecture {
     const char *ffn_norm;   /* NULL: ffn_norm.weight                                    */
     const char *final_norm; /* NULL: output_norm.weight                                 */
     blm_sections sections;
-    blm_mixer mixer;         /* of the layers that have no attention                    */
-    uint32_t global_every;   /* windowed: but every Nth layer; 0: all are               */
-    uint32_t rests_every;    /* RoPE rotates nothing in every Nth layer; 0: in none       */
-    unsigned halves : 1;     /* RoPE rotates (i, i + n/2), else (2i, 2i + 1)              */
-    unsigned head_norms : 1; /* of each head's query and key                            */
-    unsigned sandwich : 1;   /* norms behind the mixer and the feed-forward             */
-    unsigned gelu : 1;       /* in place of SiLU                                        */
-    unsigned gated : 1;      /* attention's queries come with gates                     */
-    unsigned root_scale : 1; /* embeddings of tokens times sqrt(n_embd)                 */
-    unsigned scales : 1;     /* embedding, residual, attention and logit scales are keys */
-    unsigned windowed : 1;   /* where the file has a sliding_window                     */
-    unsigned local_rope : 1; /* windowed layers have a base of RoPE of their own        */
-    unsigned two_way : 1;    /* the tokens of a picture see each other                  */
-    unsigned unscaled : 1;   /* attention: queries are not divided                      */
-    unsigned value_norm : 1; /* of each head's value, without weights                   */
-    unsigned own : 1;        /* layers have embeddings of their own, where the file has */
+    blm_mixer mixer;          /* of the layers that have no attention                    */
+    uint32_t global_every;    /* windowed: but every Nth layer; 0: all are               */
+    uint32_t rests_every;     /* RoPE rotates nothing in every Nth layer; 0: in none       */
+    unsigned halves : 1;      /* RoPE rotates (i, i + n/2), else (2i, 2i + 1)              */
+    unsigned head_norms : 1;  /* of each head's query and key                            */
+    unsigned sandwich : 1;    /* norms behind the mixer and the feed-forward             */
+    unsigned gelu : 1;        /* in place of SiLU                                        */
+    unsigned gated : 1;       /* attention's queries come with gates                     */
+    unsigned root_scale : 1;  /* embeddings of tokens times sqrt(n_embd)                 */
+    unsigned scales : 1;      /* embedding, residual, attention and logit scales are keys */
+    unsigned windowed : 1;    /* where the file has a sliding_window                     */
+    unsigned local_rope : 1;  /* windowed layers have a base of RoPE of their own        */
+    unsigned two_way : 1;     /* the tokens of a picture see each other                  */
+    unsigned unscaled : 1;    /* attention: queries are not divided                      */
+    unsigned value_norm : 1;  /* of each head's value, without weights                   */
+    unsigned own : 1;         /* layers have embeddings of their own, where the file has */
+    unsigned first_sees : 1;  /* and the first token sees the picture right behind it     */
+    unsigned layer_norms : 1; /* LayerNorm with biases in place of RMS norms             */
+    unsigned one_norm : 1;    /* the feed-forward reads what attention reads              */
+    unsigned ungated : 1;     /* feed-forward                                            */
 } blm_architecture;
 
 static const blm_architecture blm_architectures[] = {
@@ -78,6 +82,14 @@ static const blm_architecture blm_architectures[] = {
      .own = 1},
     {.name = "phi3", .halves = 1, .windowed = 1},
     {.name = "granite", .scales = 1},
+    {.name = "phi2",
+     .halves = 1,
+     .gelu = 1,
+     .ungated = 1,
+     .layer_norms = 1,
+     .one_norm = 1,
+     .two_way = 1,
+     .first_sees = 1},
 };
 
 /* ---- Keys -------------------------------------------------------------------------------- */
@@ -280,6 +292,8 @@ static int blm_language_ffn(blm_language *m, blm_language_file *f, bluelm_error 
 BLM_COLD static int blm_language_sizes(blm_language *m, blm_language_file *f, bluelm_error *err)
 {
     const char *arch = f->row->name;
+    const char *eps = f->row->layer_norms ? ".attention.layer_norm_epsilon"
+                                          : ".attention.layer_norm_rms_epsilon";
     int code;
     m->trained_context_tokens = 2048;
     m->norm_eps = 1e-5f;
@@ -291,8 +305,7 @@ BLM_COLD static int blm_language_sizes(blm_language *m, blm_language_file *f, bl
                                  &m->n_head, err)) < 0 ||
         (code = blm_language_u32(f, ".context_length", 1, UINT32_MAX,
                                  &m->trained_context_tokens, err)) < 0 ||
-        (code = blm_language_f32(f, ".attention.layer_norm_rms_epsilon", &m->norm_eps, err)) <
-            0 ||
+        (code = blm_language_f32(f, eps, &m->norm_eps, err)) < 0 ||
         (code = blm_language_u32(f, ".n_deepstack_layers", 0, m->n_layer, &m->n_deepstack,
                                  err)) < 0)
         return code;
@@ -309,6 +322,8 @@ BLM_COLD static int blm_language_traits(blm_language *m, const blm_language_file
     m->rope_halves = row->halves;
     m->planar = row->sections != BLM_NO_SECTIONS;
     m->two_way = row->two_way;
+    m->first_sees = row->first_sees;
+    m->ungated = row->ungated;
     m->gated = row->gated;
     m->gelu = row->gelu;
     m->image_scale = m->residual_scale = m->logit_scale = 1.0f;
@@ -618,7 +633,10 @@ static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_langua
     uint64_t e = m->n_embd;
     int code;
     if ((code = blm_tensor_vector(at, "attn_norm.weight", e, &l->attn_norm, err)) < 0 ||
-        (code = blm_tensor_vector(at, ffn_norm, e, &l->ffn_norm, err)) < 0 ||
+        (f->row->layer_norms &&
+         (code = blm_tensor_vector(at, "attn_norm.bias", e, &l->attn_norm_bias, err)) < 0) ||
+        (!f->row->one_norm &&
+         (code = blm_tensor_vector(at, ffn_norm, e, &l->ffn_norm, err)) < 0) ||
         !f->row->sandwich ||
         (code = blm_tensor_vector(at, "post_attention_norm.weight", e, &l->mixed_norm, err)) <
             0)
@@ -626,12 +644,12 @@ static int blm_layer_norms(blm_layer *l, const blm_language *m, const blm_langua
     return blm_tensor_vector(at, "post_ffw_norm.weight", e, &l->fed_norm, err);
 }
 
-/* Gate and up, which lie as one matrix where there is no ffn_gate. */
-static int blm_layer_gate_up(blm_layer *l, uint64_t e, uint64_t n, const blm_tensor_place *at,
-                             bluelm_error *err)
+/* Gate and up, which lie as one matrix where there is no ffn_gate; or up alone. */
+static int blm_layer_gate_up(blm_layer *l, uint64_t e, uint64_t n, int ungated,
+                             const blm_tensor_place *at, bluelm_error *err)
 {
     blm_tensor both;
-    int code = blm_tensor_present(at, "ffn_gate.weight", err);
+    int code = ungated ? 0 : blm_tensor_present(at, "ffn_gate.weight", err);
     if (code < 0) return code;
     if (code) {
         if ((code = blm_tensor_matrix(at, "ffn_gate.weight", e, n, &l->gate, err)) < 0 ||
@@ -639,6 +657,11 @@ static int blm_layer_gate_up(blm_layer *l, uint64_t e, uint64_t n, const blm_ten
             (code = blm_tensor_maybe_vector(at, "ffn_up.bias", n, &l->up_bias, err)) < 0)
             return code;
         return blm_tensor_matrix(at, "ffn_up.weight", e, n, &l->up, err);
+    }
+    if (ungated) {
+        code = blm_tensor_matrix(at, "ffn_up.weight", e, n, &l->up, err);
+        return code < 0 ? code
+                        : blm_tensor_maybe_vector(at, "ffn_up.bias", n, &l->up_bias, err);
     }
     if ((code = blm_tensor_matrix(at, "ffn_up.weight", e, 0, &both, err)) < 0) return code;
     if (both.ne[1] != 2 * n)
@@ -655,7 +678,7 @@ static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
     uint64_t e = m->n_embd, n = blm_per_layer_at(&f->ffn, (uint32_t)at->layer);
     int code;
     l->n_ff = (uint32_t)n;
-    if ((code = blm_layer_gate_up(l, e, n, at, err)) < 0 ||
+    if ((code = blm_layer_gate_up(l, e, n, m->ungated, at, err)) < 0 ||
         (code = blm_tensor_maybe_vector(at, "ffn_down.bias", e, &l->down_bias, err)) < 0)
         return code;
     return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
@@ -722,6 +745,8 @@ BLM_COLD static int blm_language_ends(blm_language *m, const blm_language_file *
     m->output = m->token_embd;
     if ((untied = blm_tensor_present(&at, "output.weight", err)) < 0) return untied;
     if ((code = blm_tensor_vector(&at, final_norm, m->n_embd, &m->output_norm, err)) < 0 ||
+        (f->row->layer_norms && (code = blm_tensor_vector(&at, "output_norm.bias", m->n_embd,
+                                                          &m->output_norm_bias, err)) < 0) ||
         (code = blm_tensor_maybe_vector(&at, "output.bias", m->n_vocab, &m->output_bias, err)) <
             0 ||
         !untied)

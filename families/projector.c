@@ -65,6 +65,7 @@ static const blm_projector_row blm_projector_table[] = {
                            .second = "mm.2",
                            .second_optional = 1,
                            .projector_gelu = BLM_GELU_ERF,
+                           .tanh_px = 378, /* Moondream's */
                            .refused = "mm.3.weight",
                            .breaks_line = 1},
     [BLM_PROJECTOR_INTERNVL] = {.name = "internvl",
@@ -242,8 +243,9 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     p->name = row->name;
     p->round_floats = m->round_floats;
     p->merge = row->merge;
-    p->activation =
-        !row->gelu_px || row->gelu_px == m->tile_px ? row->projector_gelu : BLM_GELU_TANH;
+    p->activation = (!row->gelu_px || row->gelu_px == m->tile_px) && row->tanh_px != m->tile_px
+                        ? row->projector_gelu
+                        : BLM_GELU_TANH;
     p->transposed = row->transposed;
     p->width = m->width * BLM_MAX(m->tap_count, 1u);
     p->tokens_side = (side + p->scale - 1) / p->scale;

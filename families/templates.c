@@ -243,6 +243,18 @@ static const blm_chat_template blm_chat_templates[] = {
                  {"ASSISTANT:", " ", "</s>\n", BLM_TRIM_NOTHING}},
     },
     {
+        .name = "moondream",
+        .note =
+            "the model has no place for a system text, which is dropped, and was trained with "
+            "one picture before one question",
+        .start = "{bos}",
+        .role = {{"", NULL, "", BLM_TRIM_NOTHING},
+                 {"", NULL, "", BLM_TRIM_NOTHING},
+                 {"\n\nAnswer:", " ", "", BLM_TRIM_NOTHING}},
+        .user_words = "\n\nQuestion: ",
+        .drops_system = 1,
+    },
+    {
         .name = "vicuna-orca",
         .role = {{"SYSTEM: ", NULL, "\n", BLM_TRIM_NOTHING},
                  {"USER: ", NULL, "\n", BLM_TRIM_NOTHING},
@@ -470,6 +482,33 @@ BLM_PRIVATE const blm_chat_template *blm_chat_recognise(blm_string jinja)
     return NULL;
 }
 
+/* Models whose files have no template, or not their authors'. */
+static const struct {
+    const char *architecture;
+    const char *begins; /* general.name; NULL: any                      */
+    const char *has;    /* tokenizer.chat_template; NULL: there is none */
+    const char *name;
+} blm_chat_models[] = {
+    {"phi2", NULL, "vicuna", "moondream"},
+    {"phi2", "moondream", NULL, "moondream"},
+};
+
+/* The template of such a model, or NULL. */
+static const blm_chat_template *blm_chat_of_model(const blm_gguf *g, const blm_string *has)
+{
+    blm_string architecture = {"", 0}, name = {"", 0};
+    blm_gguf_string(g, "general.architecture", &architecture, NULL);
+    blm_gguf_string(g, "general.name", &name, NULL);
+    for (size_t i = 0; i < BLM_COUNT_OF(blm_chat_models); i++) {
+        const char *begins = blm_chat_models[i].begins, *text = blm_chat_models[i].has;
+        if (blm_string_is(architecture, blm_chat_models[i].architecture) &&
+            (!begins || blm_string_begins(name, begins)) && !has == !text &&
+            (!has || blm_string_is(*has, text)))
+            return blm_chat_named(blm_chat_string(blm_chat_models[i].name));
+    }
+    return NULL;
+}
+
 /* The template that a name asks for. */
 static int blm_chat_by_name(blm_string name, int code, const blm_chat_template **chat,
                             bluelm_error *err)
@@ -488,6 +527,8 @@ BLM_PRIVATE int blm_chat_read(const blm_gguf *g, const char *chosen,
     int found = blm_gguf_string(g, "bluelm.chat.template", &text, err);
     if (found > 0) return blm_chat_by_name(text, BLUELM_E_UNSUPPORTED, chat, err);
     if (found == 0) found = blm_gguf_string(g, "tokenizer.chat_template", &text, err);
-    if (found > 0) *chat = blm_chat_recognise(text);
-    return found < 0 ? found : BLUELM_OK;
+    if (found < 0) return found;
+    *chat = blm_chat_of_model(g, found ? &text : NULL);
+    if (found && !*chat) *chat = blm_chat_recognise(text);
+    return BLUELM_OK;
 }

@@ -83,6 +83,12 @@ static const blm_tile_family blm_tile_families[] = {
     {BLM_OWN_SIZES("lightonocr"), .longest_edge = 1},
     {BLM_TILES_OF("janus_pro", BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN), .pad_mean = 1},
     {BLM_TILES_OF("mlp", BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD), .pinpoints = 1},
+    {.projector = "mlp", /* Moondream's */
+     .image_px = 378,
+     .patch_px = 14,
+     .rule = BLUELM_TILES_SINGLE,
+     .fit = BLM_FIT_STRETCH,
+     .filter = BLM_FILTER_LANCZOS},
     {BLM_TILES_OF("mlp", BLUELM_TILES_SINGLE, BLM_FIT_PAD_SQUARE), .pad_mean = 1},
     {BLM_TILES_OF(NULL, BLUELM_TILES_SINGLE, BLM_FIT_PAD)},
 };

@@ -47,6 +47,7 @@ typedef struct blm_projector_row {
     const char *refused;       /* a tensor that only projectors with norms have, or NULL */
     uint32_t projector_gelu;   /* BLM_GELU_*                                            */
     uint32_t gelu_px;          /* only of this image_size, else the tanh form; 0: of any */
+    uint32_t tanh_px;          /* the tanh form of this image_size                       */
     const char *const *markup; /* [BLM_MARKUP_TEXTS], or NULL: none                     */
     int breaks_line;           /* as in blm_image_markup                                */
 } blm_projector_row;

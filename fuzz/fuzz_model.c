@@ -304,7 +304,7 @@ static void fuzz_edit_tensor(fuzz_file *f, const fuzz_edit *e)
 
 static const char *const fuzz_archs[] = {"llama",   "qwen2",   "qwen2vl", "qwen3",
                                          "qwen3vl", "qwen35",  "lfm2",    "gemma3",
-                                         "phi3",    "granite", "gemma4"};
+                                         "phi3",    "granite", "gemma4",  "phi2"};
 
 static tiny_file fuzz_llm(uint8_t choice)
 {

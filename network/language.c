@@ -21,7 +21,8 @@ BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
                                    uint32_t chunk_tokens, uint32_t context_tokens)
 {
     uint64_t n = chunk_tokens, wide = BLM_MAX(blm_language_mixed(m), m->n_embd);
-    uint64_t part = BLM_MAX(blm_attention_floats(m), 2 * (uint64_t)m->n_ff);
+    uint64_t part =
+        BLM_MAX(blm_attention_floats(m), (m->ungated ? 1u : 2u) * (uint64_t)m->n_ff);
     part = BLM_MAX(part, BLM_MAX(blm_convolution_floats(m), blm_delta_floats(m)));
     part = BLM_MAX(part, 3 * (uint64_t)m->n_own);
     w->chunk_tokens = chunk_tokens;
@@ -94,6 +95,11 @@ BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index, const u
     c->work->sees[index] = BLM_MIN(sees, c->position + c->count);
 }
 
+BLM_PRIVATE void blm_chunk_first_sees(const blm_chunk *c)
+{
+    if (c->count > 1 && c->work->images[1]) c->work->sees[0] = c->work->sees[1];
+}
+
 BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c)
 {
     const blm_language *m = c->model;
@@ -129,6 +135,16 @@ BLM_PRIVATE void blm_chunk_linear(const blm_chunk *c, const float *x, size_t x_s
     blm_linear_run(&c->work->linear, c->compute, x, x_stride, c->count, cols, products, count);
 }
 
+static void blm_chunk_norm_row(const blm_chunk *c, const float *x, float *out)
+{
+    const blm_language *m = c->model;
+    const blm_kernels *k = &c->compute->kernels;
+    if (c->norm_bias && c->norm_bias->data)
+        k->layer_norm(x, c->norm->data, c->norm_bias->data, m->norm_eps, m->n_embd, out);
+    else
+        k->rms_norm(x, c->norm->data, m->norm_eps, m->n_embd, out);
+}
+
 /* in = norm(x) */
 static void blm_chunk_norm(void *arg, uint32_t part)
 {
@@ -137,9 +153,15 @@ static void blm_chunk_norm(void *arg, uint32_t part)
     uint32_t first, end;
     blm_chunk_tokens(c, part, &first, &end);
     for (uint32_t t = first; t < end; t++)
-        c->compute->kernels.rms_norm(c->work->x + (size_t)t * m->n_embd, c->norm->data,
-                                     m->norm_eps, m->n_embd,
-                                     c->work->in + (size_t)t * m->n_embd);
+        blm_chunk_norm_row(c, c->work->x + (size_t)t * m->n_embd,
+                           c->work->in + (size_t)t * m->n_embd);
+}
+
+static void blm_chunk_norm_in(blm_chunk *c, const blm_vector *norm, const blm_vector *bias)
+{
+    c->norm = norm;
+    c->norm_bias = bias;
+    blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
 }
 
 /* out = norm(out), where there is a norm */
@@ -179,7 +201,7 @@ static void blm_chunk_residual(blm_chunk *c, const blm_vector *norm)
     blm_workers_run(&c->compute->workers, blm_chunk_add, c);
 }
 
-/* gate = act(gate) * up */
+/* gate = act(gate) * up, or act(up) alone */
 static void blm_chunk_activate(void *arg, uint32_t part)
 {
     const blm_chunk *c = (const blm_chunk *)arg;
@@ -190,27 +212,29 @@ static void blm_chunk_activate(void *arg, uint32_t part)
     uint64_t first, end;
     blm_workers_share((uint64_t)c->count * n_ff, 16, part, c->compute->workers.count, &first,
                       &end);
-    if (!c->model->gelu) {
+    const int gated = !c->model->ungated;
+    if (!c->model->gelu && gated) {
         k->silu_mul(gate + first, up + first, (size_t)(end - first));
         return;
     }
-    k->gelu_tanh(gate + first, (size_t)(end - first));
+    (c->model->gelu ? k->gelu_tanh : k->silu)(gate + first, (size_t)(end - first));
+    if (!gated) return;
     for (size_t i = (size_t)first; i < end; i++)
         gate[i] *= up[i];
 }
 
+/* From work->in. */
 static void blm_chunk_feed_forward(blm_chunk *c)
 {
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     const blm_layer *l = &m->layers[c->layer];
-    float *gate = w->part, *up = gate + (size_t)w->chunk_tokens * l->n_ff;
+    float *gate = w->part, *up = m->ungated ? gate : gate + (size_t)w->chunk_tokens * l->n_ff;
+    const uint32_t first = m->ungated ? 1 : 0;
     const blm_product gate_up[] = {{&l->gate, &l->gate_bias, gate, l->n_ff},
                                    {&l->up, &l->up_bias, up, l->n_ff}};
     const blm_product down = {&l->down, &l->down_bias, w->out, m->n_embd};
-    c->norm = &l->ffn_norm;
-    blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
-    blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, gate_up, 2);
+    blm_chunk_linear(c, w->in, m->n_embd, m->n_embd, gate_up + first, 2 - first);
     blm_workers_run(&c->compute->workers, blm_chunk_activate, c);
     blm_chunk_linear(c, gate, l->n_ff, l->n_ff, &down, 1);
     blm_chunk_residual(c, &l->fed_norm);
@@ -307,10 +331,11 @@ static void blm_chunk_block(blm_chunk *c, uint32_t layer)
         [BLM_MIX_DELTA] = blm_delta_run,
     };
     c->layer = layer;
-    c->norm = &l->attn_norm;
-    blm_workers_run(&c->compute->workers, blm_chunk_norm, c);
+    blm_chunk_norm_in(c, &l->attn_norm, &l->attn_norm_bias);
     mixers[l->mixer](c);
+    if (!l->ffn_norm.data) blm_chunk_norm_in(c, &l->attn_norm, &l->attn_norm_bias);
     blm_chunk_residual(c, &l->mixed_norm);
+    if (l->ffn_norm.data) blm_chunk_norm_in(c, &l->ffn_norm, NULL);
     blm_chunk_feed_forward(c);
     if (layer < c->model->n_deepstack)
         blm_workers_run(&c->compute->workers, blm_chunk_deepstack, c);
@@ -352,13 +377,14 @@ BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer)
     if (layer + 1 == c->model->n_layer) c->state->tokens = c->position + c->count;
 }
 
-BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits)
+BLM_PRIVATE void blm_chunk_logits(blm_chunk *c, float *logits)
 {
     const blm_language *m = c->model;
     const blm_language_work *w = c->work;
     const blm_product output = {&m->output, &m->output_bias, logits, m->n_vocab};
-    c->compute->kernels.rms_norm(w->x + (size_t)(c->count - 1) * m->n_embd, m->output_norm.data,
-                                 m->norm_eps, m->n_embd, w->in);
+    c->norm = &m->output_norm;
+    c->norm_bias = &m->output_norm_bias;
+    blm_chunk_norm_row(c, w->x + (size_t)(c->count - 1) * m->n_embd, w->in);
     blm_linear_run(&w->linear, c->compute, w->in, m->n_embd, 1, m->n_embd, &output, 1);
     for (uint32_t i = 0; m->logit_scale != 1.0f && i < m->n_vocab; i++)
         logits[i] /= m->logit_scale;

@@ -39,8 +39,9 @@ typedef struct blm_chunk {
     const blm_language_work *work;
     const blm_compute *compute;
     uint32_t position, count;
-    uint32_t layer;         /* that the work in progress belongs to */
-    const blm_vector *norm; /* of the work in progress              */
+    uint32_t layer;              /* that the work in progress belongs to */
+    const blm_vector *norm;      /* of the work in progress              */
+    const blm_vector *norm_bias; /* of a LayerNorm; NULL, or data NULL: it is an RMS norm */
 } blm_chunk;
 
 BLM_PRIVATE void blm_language_take(blm_language_work *w, blm_arena *arena,
@@ -56,6 +57,9 @@ BLM_PRIVATE void blm_chunk_set_token(const blm_chunk *c, uint32_t index, uint32_
 BLM_PRIVATE void blm_chunk_set_image(const blm_chunk *c, uint32_t index, const uint16_t *row,
                                      blm_position at, uint32_t sees);
 
+/* The chunk's first token sees the picture whose row is the second. */
+BLM_PRIVATE void blm_chunk_first_sees(const blm_chunk *c);
+
 /* Prepares the state and the rotations, after count, position and all tokens are set. */
 BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c);
 
@@ -63,7 +67,7 @@ BLM_PRIVATE void blm_chunk_begin(const blm_chunk *c);
 BLM_PRIVATE void blm_chunk_layer(blm_chunk *c, uint32_t layer);
 
 /* Logits of the chunk's last token, [n_vocab]. */
-BLM_PRIVATE void blm_chunk_logits(const blm_chunk *c, float *logits);
+BLM_PRIVATE void blm_chunk_logits(blm_chunk *c, float *logits);
 
 /* One worker's tokens of the chunk. */
 BLM_PRIVATE void blm_chunk_tokens(const blm_chunk *c, uint32_t part, uint32_t *first,

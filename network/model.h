@@ -2,6 +2,7 @@
  *
  *   x += scale * norm?(mixer(norm(x)));  x += scale * norm?(down(act(gate y) * up y)), y = norm(x)
  *
+ * or, where both parts read the same, y is what the mixer read; without a gate, act(up y).
  * What differs between families, and between the layers of one, is in these structs. */
 #ifndef BLM_MODEL_H
 #define BLM_MODEL_H
@@ -49,8 +50,11 @@ typedef struct blm_layer { /* one block; all tensors point into the GGUF */
     uint32_t head_dim, n_rot; /* attention: of a head, and how many of them turn           */
     uint32_t n_ff;
     blm_vector attn_norm, mixed_norm; /* [n_embd]; the latter's data NULL without       */
-    blm_vector ffn_norm, fed_norm;    /* the same                                       */
-    blm_tensor gate, up, down;        /* [n_ff, n_embd] x2, [n_embd, n_ff]              */
+    blm_vector attn_norm_bias;        /* then it is a LayerNorm; or data NULL           */
+    blm_vector ffn_norm; /* or data NULL: the feed-forward reads what the mixer read     */
+    blm_vector fed_norm; /* or data NULL                                                 */
+    blm_tensor gate, up, down; /* [n_ff, n_embd] x2, [n_embd, n_ff]; gate's data NULL where
+                                 the model is ungated                                      */
     blm_vector gate_bias, up_bias, down_bias; /* data NULL without                      */
     float scale; /* of what the layer gives: 1 but where the file has one  */
     union {
@@ -83,11 +87,14 @@ typedef struct blm_language {
     uint8_t *rope_axis;               /* [n_rot / 2] of blm_position, or NULL: all t         */
     float rope_magnitude;             /* of what was turned                                  */
     int planar;                       /* pictures lie in a plane of positions                */
-    int two_way;          /* the tokens of a picture see each other: it must lie in one chunk */
+    int two_way;    /* the tokens of a picture see each other: it must lie in one chunk */
+    int first_sees; /* and the first token sees the picture right behind it: it is read again
+                       with what follows it                                                */
     uint32_t n_deepstack; /* an image row is [n_embd * (1 + n_deepstack)]               */
 
     int gated;            /* attention: heads of [q | gate]                             */
     int gelu;             /* feed-forward: tanh GELU in place of SiLU                   */
+    int ungated;          /* feed-forward: without gates                                */
     int value_norm;       /* attention: each head's value is normed, without weights    */
     float token_scale;    /* of embeddings of tokens                                    */
     float image_scale;    /* of rows of pictures                                        */
@@ -114,11 +121,12 @@ typedef struct blm_language {
     blm_tensor own_proj; /* [n_layer*n_own, n_embd]            */
     blm_vector own_norm; /* [n_own]: of what own_proj makes    */
 
-    blm_tensor token_embd;  /* [n_vocab, n_embd] */
-    blm_vector output_norm; /* [n_embd]          */
-    blm_tensor output;      /* [n_vocab, n_embd], or token_embd */
-    blm_vector output_bias; /* [n_vocab]; data NULL without */
-    blm_layer *layers;      /* [n_layer]; convolution layers come before delta layers in
+    blm_tensor token_embd;       /* [n_vocab, n_embd] */
+    blm_vector output_norm;      /* [n_embd]          */
+    blm_vector output_norm_bias; /* then it is a LayerNorm; or data NULL */
+    blm_tensor output;           /* [n_vocab, n_embd], or token_embd */
+    blm_vector output_bias;      /* [n_vocab]; data NULL without */
+    blm_layer *layers;           /* [n_layer]; convolution layers come before delta layers in
                                blm_state.columns, a model has one of the two          */
 } blm_language;
 

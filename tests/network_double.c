@@ -457,6 +457,8 @@ static void read_projector(double_vision *m, gguf_file f)
     m->rope = kind->rope;
     m->projector_activation = kind->erf_projector ? 'e' : 't';
     if (m->place == 's' && m->tile_px == 256) m->projector_activation = 'e'; /* Liquid's */
+    if (kind == &vision_kinds[0] && m->tile_px == 378)
+        m->projector_activation = 't'; /* Moondream's */
     if (m->activation == 't' && kind->erf_tower) m->activation = 'e';
     m->window_pattern = size_of(f, v, "n_wa_pattern", 0);
     if (kind->norm != NULL) m->merged = norm_of(f, kind->norm);

@@ -95,6 +95,7 @@ static void three_turns_render_as_the_models_saw_them(void **state)
                           "[INST] Why? [/INST]"},
         {"llama-2-plain", "[INST] Be brief.\n Hi\n [/INST]Yo. </s>[INST] Why? [/INST]"},
         {"vicuna", "Be brief.\n\nUSER:  Hi\n\nASSISTANT: Yo. </s>\nUSER: Why?\nASSISTANT:"},
+        {"moondream", "{bos}\n\nQuestion:  Hi\n\n\nAnswer: Yo. \n\nQuestion: Why?\n\nAnswer:"},
         {"vicuna-orca", "SYSTEM: Be brief.\nUSER:  Hi\n\nASSISTANT: Yo. </s>\n"
                         "USER: Why?\nASSISTANT:"},
         {"phi-3", "{bos}<|user|>\n Hi\n<|end|>\n<|assistant|>\nYo. <|end|>\n"
@@ -287,6 +288,37 @@ static void templates_are_recognised_by_what_is_in_them(void **state)
     assert_null(chat);
 }
 
+/* Where a model's file has no template, or not its author's, the model decides. */
+static void a_models_own_template_comes_before_the_files(void **state)
+{
+    static const struct {
+        const char *architecture, *model, *jinja, *chat;
+    } cases[] = {
+        {"phi2", "moondream2", "vicuna", "moondream"},
+        {"phi2", "a", "vicuna", "moondream"},
+        {"phi2", "moondream2", NULL, "moondream"},
+        {"phi2", "phi-2", NULL, NULL},
+        {"phi2", "moondream2", "chatml", "chatml"},
+        {"llama", "moondream2", NULL, NULL},
+        {"llama", "a", "vicuna", "vicuna"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const blm_chat_template *chat = NULL;
+        tiny_writer w;
+        blm_gguf g;
+        tiny_start(&w, 1);
+        tiny_key_string(&w, "general.architecture", cases[i].architecture);
+        tiny_key_string(&w, "general.name", cases[i].model);
+        if (cases[i].jinja) tiny_key_string(&w, "tokenizer.chat_template", cases[i].jinja);
+        tiny_file file = tiny_finish(&w);
+        assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "llm", NULL), BLUELM_OK);
+        assert_int_equal(blm_chat_read(&g, NULL, &chat, NULL), BLUELM_OK);
+        assert_string_equal(chat ? chat->name : "none", cases[i].chat ? cases[i].chat : "none");
+        tiny_free(&file);
+    }
+}
+
 static void every_template_has_a_name_of_its_own(void **state)
 {
     (void)state;
@@ -452,6 +484,7 @@ int main(void)
         cmocka_unit_test(conversations_without_a_system_turn_start_with_the_user),
         cmocka_unit_test(a_default_system_turn_begins_conversations_without_one),
         cmocka_unit_test(templates_are_recognised_by_what_is_in_them),
+        cmocka_unit_test(a_models_own_template_comes_before_the_files),
         cmocka_unit_test(every_template_has_a_name_of_its_own),
         cmocka_unit_test(the_name_in_the_file_decides),
         cmocka_unit_test(the_name_that_the_user_gives_decides_first),

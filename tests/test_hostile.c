@@ -165,8 +165,9 @@ static void test_stretched(tiny_writer *w, void *unused)
 /* Two layers, so that every kind that the family has is there. */
 static void every_familys_header_with_any_byte_changed_does_no_harm(void **state)
 {
-    static const char *const names[] = {"mistral3", "qwen2vl", "qwen3", "qwen3vl", "qwen35",
-                                        "lfm2",     "gemma3",  "phi3",  "granite", "gemma4"};
+    static const char *const names[] = {"mistral3", "qwen2vl", "qwen3",  "qwen3vl",
+                                        "qwen35",   "lfm2",    "gemma3", "phi3",
+                                        "granite",  "gemma4",  "phi2"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         tiny_llm_config llm = tiny_llm_default();

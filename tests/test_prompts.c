@@ -50,6 +50,7 @@ static const prompt_case cases[] = {
     {"mistral-small-3.2", "mistral-v7-tekken", 0, 1, 1},
     {"ministral-3", "mistral-v7-tekken", 0, 6, 1}, /* its default system turn */
     {"gemma4", "gemma4-channel", 0, 6, 6},
+    {"moondream2", "moondream", 1, 4, 4},
 };
 
 /* ---- The file ---------------------------------------------------------------------- */

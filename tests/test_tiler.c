@@ -638,6 +638,11 @@ static void families_have_their_authors_preprocessing(void **state)
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_STRETCH);
     assert_int_equal(r.filter, BLM_FILTER_BILINEAR);
+    test_begin(&f, "mlp", 378); /* Moondream's */
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_STRETCH);
+    assert_int_equal(r.filter, BLM_FILTER_LANCZOS);
     test_begin(&f, "janus_pro", 384); /* 600 * 384 / 1023 is 225.2, 3 * 384 / 1000 is 1.2 */
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_PAD_DOWN);

@@ -155,6 +155,7 @@ static const named_rule small[] = {
     {"qwen3vl", QWEN(32, 4096, 16384)},
     {"llava15", SINGLE(56, BLM_FIT_PAD_SQUARE, BLM_FILTER_BICUBIC, 16)},
     {"gemma3", SINGLE(56, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 1)},
+    {"moondream", SINGLE(56, BLM_FIT_STRETCH, BLM_FILTER_LANCZOS, 16)},
 };
 
 static void *take(size_t bytes)
@@ -258,7 +259,7 @@ static void every_byte_is_its_authors(void **state)
         cases++;
     }
     fclose(f);
-    assert_int_equal(cases, 42);
+    assert_int_equal(cases, 48);
 }
 
 int main(void)

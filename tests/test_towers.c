@@ -329,6 +329,7 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.patch_px = 4 + (uint32_t)(tiny_next(&r) % 5);
     c.image_px = c.patch_px * pick(&r, sides, COUNT(sides));
     if (projector == TINY_LFM2 && tiny_next(&r) % 4 == 0) c.image_px = 256, c.patch_px = 32;
+    if (projector == TINY_MLP && tiny_next(&r) % 4 == 0) c.image_px = 378, c.patch_px = 63;
     c.width = pick(&r, widths, COUNT(widths));
     c.n_head = pick(&r, heads, COUNT(heads));
     c.n_layer = 2 + (uint32_t)(tiny_next(&r) % 3);

@@ -39,7 +39,8 @@ typedef struct tiny_family {
     int runs, thirds; /* sections of RoPE's pairs             */
     int deepstack;    /* rows of pictures for so many layers  */
     int convolution, delta;
-    int own; /* embeddings of layers, small local heads, two of four layers share */
+    int own;   /* embeddings of layers, small local heads, two of four layers share */
+    int plain; /* LayerNorm, one for both parts; one matrix for queries, keys, values; no gates */
 } tiny_family;
 
 enum { OWN = 32 };
@@ -61,6 +62,7 @@ static const tiny_family families[] = {
     {.arch = "gemma4", .head_norms = 1, .sandwich = 1, .windows = 1, .own = 1},
     {.arch = "phi3", .fused = 1},
     {.arch = "granite", .scales = 1},
+    {.arch = "phi2", .plain = 1},
 };
 
 static const tiny_family *family_of(const tiny_llm_config *c)
@@ -155,7 +157,10 @@ static void llm_keys(tiny_writer *w, const tiny_llm_config *c, uint32_t head_dim
         arch_u32(w, c->arch, "attention.key_length", head_dim);
         arch_u32(w, c->arch, "attention.value_length", head_dim);
     }
-    arch_f32(w, c->arch, "attention.layer_norm_rms_epsilon", c->rms_eps);
+    arch_f32(w, c->arch,
+             family_of(c)->plain ? "attention.layer_norm_epsilon"
+                                 : "attention.layer_norm_rms_epsilon",
+             c->rms_eps);
     arch_f32(w, c->arch, "rope.freq_base", c->rope_base);
     family_keys(w, c, head_dim);
     if (!c->no_template) tiny_key_string(w, "bluelm.chat.template", "bluelm");
@@ -170,13 +175,14 @@ static void llm_attention(tiny_writer *w, const tiny_llm_config *c, uint32_t blo
     uint32_t q = c->n_head * head_dim, kv = c->n_head_kv * head_dim, e = c->n_embd;
     uint32_t q_rows = f->gated ? 2 * q : q;
     char n[64];
-    if (f->fused) {
+    if (f->plain) vector(w, block_name(n, "blk", block, "attn_qkv.bias"), q + 2 * kv, 0);
+    if (f->fused || f->plain) {
         matrix(w, block_name(n, "blk", block, "attn_qkv.weight"), c->attn_type, e, q + 2 * kv,
                1);
     } else {
         matrix(w, block_name(n, "blk", block, "attn_q.weight"), c->attn_type, e, q_rows, 1);
     }
-    if (!f->fused && !shares) {
+    if (!f->fused && !f->plain && !shares) {
         matrix(w, block_name(n, "blk", block, "attn_k.weight"), c->attn_type, e, kv, 1);
         matrix(w, block_name(n, "blk", block, "attn_v.weight"), c->attn_type, e, kv, 1);
     }
@@ -235,8 +241,8 @@ static void llm_feed_forward(tiny_writer *w, const tiny_llm_config *c, uint32_t 
     const char *norm = f->ffn_norm != NULL ? f->ffn_norm : "ffn_norm.weight";
     uint32_t e = c->n_embd, up = f->fused ? 2 * c->n_ff : c->n_ff;
     char n[64];
-    vector(w, block_name(n, "blk", block, norm), e, 1);
-    if (!f->fused)
+    if (!f->plain) vector(w, block_name(n, "blk", block, norm), e, 1);
+    if (!f->fused && !f->plain)
         matrix(w, block_name(n, "blk", block, "ffn_gate.weight"), c->ffn_type, e, c->n_ff, 1);
     matrix(w, block_name(n, "blk", block, "ffn_up.weight"), c->ffn_type, e, up, 1);
     matrix(w, block_name(n, "blk", block, "ffn_down.weight"), c->down_type, c->n_ff, e, 1);
@@ -249,6 +255,7 @@ static void llm_block(tiny_writer *w, const tiny_llm_config *c, uint32_t block,
     const tiny_family *f = family_of(c);
     char n[64];
     vector(w, block_name(n, "blk", block, "attn_norm.weight"), c->n_embd, 1);
+    if (f->plain) vector(w, block_name(n, "blk", block, "attn_norm.bias"), c->n_embd, 0);
     if (f->convolution && block % 2 == 0)
         llm_convolution(w, c, block);
     else if (f->delta && block % 2 == 0)
@@ -290,6 +297,7 @@ tiny_file tiny_llm(const tiny_llm_config *c)
     }
     matrix(&w, "token_embd.weight", c->embd_type, c->n_embd, c->n_vocab, 4);
     vector(&w, norm != NULL ? norm : "output_norm.weight", c->n_embd, 1);
+    if (family_of(c)->plain) vector(&w, "output_norm.bias", c->n_embd, 0);
     if (!c->tied) matrix(&w, "output.weight", c->output_type, c->n_embd, c->n_vocab, 2);
     if (family_of(c)->own) {
         matrix(&w, "per_layer_token_embd.weight", c->embd_type, OWN * c->n_layer, c->n_vocab,

@@ -39,6 +39,8 @@ typedef struct blm_chat_template {
     blm_chat_role role[3];      /* by BLUELM_SYSTEM, BLUELM_USER, BLUELM_ASSISTANT          */
     const char *user_first;     /* instead of the user's prefix at the start               */
     const char *user_after_system; /* instead of it straight after a system turn           */
+    const char *user_words; /* before the first text of a user's turn, behind the pictures that
+                               it begins with, which no line break follows then            */
     const char *answer; /* opens the turn that the model is to write; NULL: the prefix      */
     int drops_system;   /* 1: system turns come to nothing                                  */
 } blm_chat_template;

@@ -28,14 +28,6 @@ static void blm_specials_fill(blm_specials *set, const blm_pieces *p)
             blm_specials_add(set, blm_pieces_text(p, token));
 }
 
-static int blm_string_begins(blm_string s, const char *text)
-{
-    uint64_t i = 0;
-    while (i < s.bytes && text[i] != 0 && s.text[i] == text[i])
-        i++;
-    return text[i] == 0;
-}
-
 /* Phi-3's tokenizer strips what follows its special tokens, but for three of them. */
 static int blm_strips_right(const blm_vocab *v, int32_t token)
 {
