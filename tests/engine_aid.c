@@ -6,17 +6,10 @@
 
 #include "../gguf/gguf.h"
 
-static void aid_must(int truth, const char *what)
-{
-    if (truth) return;
-    fprintf(stderr, "engine_aid: %s\n", what);
-    abort();
-}
-
 static void *aid_take(size_t bytes)
 {
     void *p = malloc(bytes ? bytes : 1);
-    aid_must(p != NULL, "no memory");
+    tiny_must(p != NULL, "no memory");
     return p;
 }
 
@@ -50,7 +43,7 @@ void aid_model_free(aid_model *m)
 static float *aid_tensor(const blm_gguf *g, const char *name, uint64_t *count, uint64_t *cols)
 {
     blm_tensor t;
-    aid_must(blm_gguf_tensor(g, name, &t, NULL) == 1 && t.type == BLM_F32, name);
+    tiny_must(blm_gguf_tensor(g, name, &t, NULL) == 1 && t.type == BLM_F32, name);
     *count = t.ne[0] * t.ne[1];
     *cols = t.ne[0];
     return (float *)(uintptr_t)t.data;
@@ -68,9 +61,9 @@ void aid_model_script(aid_model *m, const int32_t *script, uint32_t count)
     uint64_t values, cols;
     uint32_t layers = 0, i;
     blm_gguf g;
-    aid_must(blm_gguf_open(&g, m->llm.data, m->llm.bytes, "llm", NULL) >= 0 &&
-                 blm_gguf_u32(&g, "llama.block_count", &layers, NULL) == 1,
-             "a llama to script");
+    tiny_must(blm_gguf_open(&g, m->llm.data, m->llm.bytes, "llm", NULL) >= 0 &&
+                  blm_gguf_u32(&g, "llama.block_count", &layers, NULL) == 1,
+              "a llama to script");
     /* The blocks add nothing: what comes out is the last token's embedding. */
     for (i = 0; i < layers; i++) {
         char name[64];
@@ -103,7 +96,7 @@ aid_engine aid_engine_make(const aid_model *m, const bluelm_config *config,
     }
     if (code < 0) {
         bluelm_error_text(&err, text, sizeof text);
-        aid_must(0, text);
+        tiny_must(0, text);
     }
     return e;
 }
@@ -167,18 +160,18 @@ typedef struct aid_progress {
 static void aid_check_progress(aid_progress *p, const bluelm_event *event)
 {
     if (p->done == p->total) *p = (aid_progress){0, event->total};
-    aid_must(event->total == p->total, "a total that changes on the way");
-    aid_must(event->done > p->done, "progress that does not grow");
-    aid_must(event->done <= event->total, "progress beyond its total");
+    tiny_must(event->total == p->total, "a total that changes on the way");
+    tiny_must(event->done > p->done, "progress that does not grow");
+    tiny_must(event->done <= event->total, "progress beyond its total");
     p->done = event->done;
     p->total = event->total;
 }
 
 static void aid_add_text(aid_answer *a, const bluelm_event *event)
 {
-    aid_must(event->text != NULL, "an event without text");
-    aid_must(aid_utf8_valid(event->text, event->text_bytes), "text that is not UTF-8");
-    aid_must(event->text_bytes <= sizeof a->text - a->text_bytes, "room for the text");
+    tiny_must(event->text != NULL, "an event without text");
+    tiny_must(aid_utf8_valid(event->text, event->text_bytes), "text that is not UTF-8");
+    tiny_must(event->text_bytes <= sizeof a->text - a->text_bytes, "room for the text");
     memcpy(a->text + a->text_bytes, event->text, event->text_bytes);
     a->text_bytes += event->text_bytes;
 }
@@ -202,7 +195,7 @@ void aid_run(bluelm *engine, aid_answer *a)
             a->prefill_total = event.total;
             break;
         case BLUELM_EVENT_TOKEN:
-            aid_must(a->count < AID_MAX_TOKENS, "room for the tokens");
+            tiny_must(a->count < AID_MAX_TOKENS, "room for the tokens");
             a->tokens[a->count++] = event.token;
             aid_add_text(a, &event);
             break;
@@ -213,14 +206,14 @@ void aid_run(bluelm *engine, aid_answer *a)
         case BLUELM_EVENT_IDLE:
             break;
         }
-        aid_must((a->code == 0) ==
-                     (event.type == BLUELM_EVENT_IDLE || event.type == BLUELM_EVENT_END),
-                 "0 is returned at IDLE and END alone");
+        tiny_must((a->code == 0) ==
+                      (event.type == BLUELM_EVENT_IDLE || event.type == BLUELM_EVENT_END),
+                  "0 is returned at IDLE and END alone");
         if (a->code == 0) break;
     }
     if (a->code < 0) return;
-    aid_must(encode.done == encode.total, "encoding ends at its total");
-    aid_must(prefill.done == prefill.total, "prefill ends at its total");
+    tiny_must(encode.done == encode.total, "encoding ends at its total");
+    tiny_must(prefill.done == prefill.total, "prefill ends at its total");
 }
 
 void aid_ask(bluelm *engine, uint32_t max_tokens, aid_answer *a)
@@ -229,7 +222,7 @@ void aid_ask(bluelm *engine, uint32_t max_tokens, aid_answer *a)
     char text[160];
     if (bluelm_generate(engine, max_tokens, &err) < 0) {
         bluelm_error_text(&err, text, sizeof text);
-        aid_must(0, text);
+        tiny_must(0, text);
     }
     aid_run(engine, a);
 }
@@ -242,7 +235,7 @@ int aid_same(const aid_answer *a, const aid_answer *b)
            memcmp(a->text, b->text, a->text_bytes) == 0;
 }
 
-/* ---- Pictures and files ----------------------------------------------------------------- */
+/* ---- Pictures --------------------------------------------------------------------------- */
 
 bluelm_image aid_picture(uint32_t width, uint32_t height, size_t stride_bytes, uint64_t seed)
 {
@@ -260,19 +253,4 @@ bluelm_image aid_picture(uint32_t width, uint32_t height, size_t stride_bytes, u
     image.width_px = width, image.height_px = height;
     image.stride_bytes = stride_bytes;
     return image;
-}
-
-tiny_file aid_load(const char *path)
-{
-    tiny_file file = {NULL, 0};
-    FILE *f = fopen(path, "rb");
-    long size = 0;
-    if (!f) return file;
-    aid_must(fseek(f, 0, SEEK_END) == 0 && (size = ftell(f)) >= 0 && fseek(f, 0, SEEK_SET) == 0,
-             path);
-    file.bytes = (size_t)size;
-    file.data = (uint8_t *)aid_take(file.bytes);
-    aid_must(fread(file.data, 1, file.bytes, f) == file.bytes, path);
-    fclose(f);
-    return file;
 }

@@ -1,5 +1,5 @@
 /* Whole engines over tiny models, for the tests: built, asked, and their answers written
- * down. What should not happen while a test is being set up aborts with a line. */
+ * down. What should not happen while a test is being set up aborts (tiny_must). */
 #ifndef ENGINE_AID_H
 #define ENGINE_AID_H
 
@@ -68,8 +68,5 @@ int aid_utf8_valid(const char *text, size_t bytes);
 
 /* A picture of random RGB rows from malloc, stride_bytes 0: tight. Free image.rgb. */
 bluelm_image aid_picture(uint32_t width, uint32_t height, size_t stride_bytes, uint64_t seed);
-
-/* A file's bytes from malloc; data is NULL when it is not there. */
-tiny_file aid_load(const char *path);
 
 #endif

@@ -1,28 +1,22 @@
 #include "hostile_aid.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_BYTES (8u << 20) /* of an arena that is worth running */
+#include "tiny_model.h"
 
-static void hostile_must(int truth, const char *what)
-{
-    if (truth) return;
-    fprintf(stderr, "hostile_aid: %s\n", what);
-    abort();
-}
+#define MOST_BYTES (8u << 20) /* of an arena that is worth running */
 
 /* An error says the same in its code and in its line. */
 static int hostile_check(int64_t code, const bluelm_error *err)
 {
     char line[200];
     if (code >= 0) return 1;
-    hostile_must(err->code == code, "the error is not what was returned");
-    hostile_must(memchr(err->subject, 0, sizeof err->subject) != NULL, "subject has no end");
-    hostile_must(err->subject[0] != 0, "an error about nothing");
+    tiny_must(err->code == code, "the error is not what was returned");
+    tiny_must(memchr(err->subject, 0, sizeof err->subject) != NULL, "subject has no end");
+    tiny_must(err->subject[0] != 0, "an error about nothing");
     size_t length = bluelm_error_text(err, line, sizeof line);
-    hostile_must(length < sizeof line && line[length] == 0, "the error's line is too long");
+    tiny_must(length < sizeof line && line[length] == 0, "the error's line is too long");
     return 0;
 }
 
@@ -44,7 +38,7 @@ static void hostile_ask(const hostile_job *job, bluelm *engine, uint32_t n_vocab
         int more = bluelm_step(engine, &event, &err);
         if (!hostile_check(more, &err) || !more) break;
         if (event.type != BLUELM_EVENT_TOKEN) continue;
-        hostile_must(event.token >= 0 && (uint32_t)event.token < n_vocab, "not a token");
+        tiny_must(event.token >= 0 && (uint32_t)event.token < n_vocab, "not a token");
         hostile_check(bluelm_detokenize(engine, event.token, text, sizeof text, &err), &err);
     }
     bluelm_reset(engine);
@@ -58,16 +52,16 @@ static void hostile_move(const hostile_job *job, bluelm *engine, uint32_t n_voca
     hostile_job again = *job;
     if (!hostile_check(bluelm_vision_release(engine, &err), &err)) return;
     uint8_t *copy = malloc(w->mmproj_bytes);
-    hostile_must(copy != NULL, "no memory");
+    tiny_must(copy != NULL, "no memory");
     memcpy(copy, w->mmproj, w->mmproj_bytes);
-    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes - 1, &err) < 0,
-                 "a shorter file is attached");
+    tiny_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes - 1, &err) < 0,
+              "a shorter file is attached");
     copy[0] ^= 1;
-    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) < 0,
-                 "another file is attached");
+    tiny_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) < 0,
+              "another file is attached");
     copy[0] ^= 1;
-    hostile_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) == 0,
-                 "the same file is not attached");
+    tiny_must(bluelm_vision_attach(engine, copy, w->mmproj_bytes, &err) == 0,
+              "the same file is not attached");
     again.max_steps = 8;
     hostile_ask(&again, engine, n_vocab);
     free(copy);
@@ -89,13 +83,13 @@ int hostile_run(const hostile_job *job)
         hostile_check(bluelm_tile_plan(&job->weights, &job->config, 640, 480, &grid, &err),
                       &err);
     if (planned < 0 || need.total_bytes > MOST_BYTES) return planned;
-    hostile_must(described >= 0, "planned, but not to be described");
+    tiny_must(described >= 0, "planned, but not to be described");
     void *arena = malloc((size_t)need.total_bytes);
-    hostile_must(arena != NULL, "no memory");
+    tiny_must(arena != NULL, "no memory");
     int made = bluelm_init(&engine, arena, (size_t)need.total_bytes, &job->weights,
                            &job->config, NULL, &err);
     /* What is planned can be built, but for what only the index itself can tell. */
-    hostile_must(made >= 0 || made == BLUELM_E_FORMAT, "planned, but not to be built");
+    tiny_must(made >= 0 || made == BLUELM_E_FORMAT, "planned, but not to be built");
     if (hostile_check(made, &err)) {
         hostile_check(bluelm_set_sampling(engine, &job->sampling, &err), &err);
         hostile_ask(job, engine, info.n_vocab);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "engine_check.h"
+#include "file_aid.h"
 
 /* ---- Steps -------------------------------------------------------------------------------- */
 
@@ -156,11 +157,7 @@ static void job_cancelled_at_any_step_leaves_no_trace(void **state)
 static void file_of_a_vocabulary_alone_tokenizes(void **state)
 {
     (void)state;
-    tiny_file file = aid_load("tests/data/ggml-vocab-phi-3.gguf");
-    if (!file.data) {
-        print_message("skipped: tests/data/ggml-vocab-phi-3.gguf is not there\n");
-        skip();
-    }
+    tiny_file file = file_load("tests/data/ggml-vocab-phi-3.gguf");
     aid_model m = {.llm = file};
     bluelm_error err;
     bluelm_event event;

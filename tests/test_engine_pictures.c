@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine_check.h"
+#include "file_aid.h"
 
 static void seventeenth_picture_is_refused_and_nothing_lost(void **state)
 {
@@ -193,8 +194,7 @@ static void test_forms(const char *name)
     static aid_answer encoded, rows, strided;
     char path[200];
     snprintf(path, sizeof path, "fuzz/corpus/image/%s", name);
-    tiny_file file = aid_load(path);
-    if (!file.data) fail_msg("%s is not there", path);
+    tiny_file file = file_load(path);
     bluelm_config c = {0};
     c.max_image_width_px = 1000;
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
@@ -370,8 +370,7 @@ static void bad_picture_is_an_error_and_leaves_no_trace(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         char path[200];
         snprintf(path, sizeof path, "fuzz/corpus/image/%s", names[i]);
-        tiny_file file = aid_load(path);
-        assert_non_null(file.data);
+        tiny_file file = file_load(path);
         bluelm_image image = {.encoded = file.data, .encoded_bytes = file.bytes};
         bluelm_reset(e.engine);
         test_job(e.engine, &image, &whole);

@@ -15,42 +15,16 @@
 #include <string.h>
 
 #include "../families/language.h"
+#include "file_aid.h"
 #include "network_aid.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* ---- Files ----------------------------------------------------------------------------- */
 
-static FILE *open_file(const char *name)
-{
-    const char *shared = getenv("BLUELM_SHARED");
-    char path[512];
-    FILE *f;
-    snprintf(path, sizeof path, "tests/data/families/%s", name);
-    f = fopen(path, "rb");
-    if (f != NULL) return f;
-    snprintf(path, sizeof path, "%s/reference/llm2/%s", shared != NULL ? shared : "../shared",
-             name);
-    return fopen(path, "rb");
-}
-
-/* The whole file; data is NULL when there is none. */
 static tiny_file read_file(const char *name)
 {
-    tiny_file file = {NULL, 0};
-    FILE *f = open_file(name);
-    long bytes;
-    if (f == NULL) return file;
-    assert_int_equal(fseek(f, 0, SEEK_END), 0);
-    bytes = ftell(f);
-    assert_true(bytes > 0);
-    rewind(f);
-    file.bytes = (size_t)bytes;
-    file.data = malloc(file.bytes);
-    assert_non_null(file.data);
-    assert_int_equal(fread(file.data, 1, file.bytes, f), file.bytes);
-    fclose(f);
-    return file;
+    return file_reference("families", "llm2", name);
 }
 
 /* Little-endian f32 as they lie in a file, or NULL; *count is how many. */

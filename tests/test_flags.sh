@@ -13,8 +13,8 @@ for cc in gcc clang; do
     command -v $cc >/dev/null || { echo "no $cc: skipped"; continue; }
     for test in test_tiles_reference test_resize; do
         program=$build/${test}_flags
-        $cc -std=gnu17 -O2 -march=native -D_POSIX_C_SOURCE=200809L tests/$test.c tiler/*.c \
-            base/*.c -lcmocka -lm -o "$program" || exit 1
+        $cc -std=gnu17 -O2 -march=native -D_POSIX_C_SOURCE=200809L tests/$test.c \
+            tests/file_aid.c tests/tiny_writer.c tiler/*.c base/*.c -lcmocka -lm -o "$program" || exit 1
         if "$program" >"$program.log" 2>&1; then
             echo "ok: $cc, $test"
         else

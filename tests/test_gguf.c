@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_aid.h"
 #include "gguf_aid.h"
 
 #define BIT(n) (UINT64_C(1) << (n))
@@ -368,26 +369,6 @@ static void floats_that_are_no_finite_f32_are_refused(void **state)
 
 /* ---- Files of other programs ------------------------------------------------------------- */
 
-static tiny_file load(const char *folder, const char *name)
-{
-    const char *shared = getenv("BLUELM_SHARED");
-    tiny_file file = {NULL, 0};
-    char path[512];
-    long bytes;
-    FILE *f;
-    snprintf(path, sizeof path, "%s/reference/%s/%s", shared ? shared : "../shared", folder,
-             name);
-    f = fopen(path, "rb");
-    if (f == NULL) return file;
-    if (fseek(f, 0, SEEK_END) == 0 && (bytes = ftell(f)) > 0) {
-        file.data = malloc((size_t)bytes);
-        rewind(f);
-        file.bytes = fread(file.data, 1, (size_t)bytes, f);
-    }
-    fclose(f);
-    return file;
-}
-
 static void files_of_other_programs_open(void **state)
 {
     static const struct {
@@ -405,13 +386,13 @@ static void files_of_other_programs_open(void **state)
     size_t i;
     (void)state;
     for (i = 0; i < BLM_COUNT_OF(cases); i++) {
-        tiny_file file = load(cases[i].folder, cases[i].name);
+        tiny_file file = file_reference(".", cases[i].folder, cases[i].name);
         bluelm_error err;
         blm_gguf g;
         blm_tensor t;
         if (file.data == NULL) {
-            printf("skipped: %s is not there\n", cases[i].name);
-            skip();
+            print_message("skipped: %s is not there\n", cases[i].name);
+            continue;
         }
         assert_int_equal(aid_open_gguf(&g, &file, &err), BLUELM_OK);
         assert_int_equal(g.tensor_count, cases[i].tensors);

@@ -10,6 +10,7 @@
 #include "../tiler/exif.h"
 #include "../tiler/image.h"
 #include "../tiler/picture.h"
+#include "file_aid.h"
 
 typedef struct test_picture {
     const char *name;
@@ -33,16 +34,8 @@ static bluelm_image test_load(const char *name)
 {
     char path[200];
     snprintf(path, sizeof path, "fuzz/corpus/image/%s", name);
-    FILE *file = fopen(path, "rb");
-    if (!file) fail_msg("%s is not there", path);
-    uint8_t data[16384];
-    bluelm_image im = {0};
-    im.encoded_bytes = fread(data, 1, sizeof data, file);
-    fclose(file);
-    uint8_t *copy = test_take(im.encoded_bytes);
-    memcpy(copy, data, im.encoded_bytes);
-    im.encoded = copy;
-    return im;
+    tiny_file file = file_load(path);
+    return (bluelm_image){.encoded = file.data, .encoded_bytes = file.bytes};
 }
 
 static void test_drop(const bluelm_image *im)

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine_aid.h"
+#include "file_aid.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TEST_SANITIZED 1
@@ -149,20 +150,13 @@ static void test_work(test_job *j)
     bluelm_error_text(&err, line, sizeof line);
 }
 
-static tiny_file test_load(const char *path)
-{
-    tiny_file file = aid_load(path);
-    if (!file.data) fail_msg("%s is not there", path);
-    return file;
-}
-
 /* On the weights given, with a JPEG and a PNG. */
 static void test_without_malloc(const bluelm_weights *weights)
 {
     static test_job job;
     bluelm_memory need;
-    tiny_file jpeg = test_load("fuzz/corpus/image/jpeg-420-progressive.jpg");
-    tiny_file png = test_load("fuzz/corpus/image/png-6-16-interlaced.png");
+    tiny_file jpeg = file_load("fuzz/corpus/image/jpeg-420-progressive.jpg");
+    tiny_file png = file_load("fuzz/corpus/image/png-6-16-interlaced.png");
     memset(&job, 0, sizeof job);
     job.weights = *weights;
     job.images[0].encoded = jpeg.data, job.images[0].encoded_bytes = jpeg.bytes;
@@ -208,8 +202,8 @@ static void demo_model_answers_without_allocating(void **state)
 {
     (void)state;
     if (test_skipped()) skip();
-    tiny_file llm = aid_load("demo/bluelm-demo.gguf");
-    tiny_file mmproj = aid_load("demo/bluelm-demo-mmproj.gguf");
+    tiny_file llm = file_find("demo/bluelm-demo.gguf");
+    tiny_file mmproj = file_find("demo/bluelm-demo-mmproj.gguf");
     if (!llm.data || !mmproj.data) {
         print_message("skipped: the demo model is not there\n");
         skip();

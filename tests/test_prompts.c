@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine_aid.h"
+#include "file_aid.h"
 
 #define COUNT(a)   (sizeof(a) / sizeof((a)[0]))
 #define PROMPT_MAX 4000
@@ -67,8 +68,7 @@ static prompt_file prompts_load(void)
     prompt_file p;
     size_t markers = 0;
     memset(&p, 0, sizeof p);
-    p.file = aid_load("tests/data/prompts.txt");
-    assert_non_null(p.file.data);
+    p.file = file_load("tests/data/prompts.txt");
     for (char *at = (char *)p.file.data, *end; *at; at = end + 1) {
         end = strchr(at, '\n');
         assert_non_null(end);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file_aid.h"
 #include "network_aid.h"
 #include "network_double.h"
 
@@ -18,37 +19,9 @@
 
 /* ---- Files ----------------------------------------------------------------------------- */
 
-static FILE *open_file(const char *folder, const char *name)
-{
-    const char *shared = getenv("BLUELM_SHARED");
-    char path[512];
-    FILE *f;
-    snprintf(path, sizeof path, "tests/data/%s%s", strcmp(folder, "llm2") ? "" : "families/",
-             name);
-    f = fopen(path, "rb");
-    if (f != NULL) return f;
-    snprintf(path, sizeof path, "%s/reference/%s/%s", shared != NULL ? shared : "../shared",
-             folder, name);
-    return fopen(path, "rb");
-}
-
-/* The whole file; data is NULL when there is none. */
 static tiny_file read_file(const char *folder, const char *name)
 {
-    tiny_file file = {NULL, 0};
-    FILE *f = open_file(folder, name);
-    long bytes;
-    if (f == NULL) return file;
-    assert_int_equal(fseek(f, 0, SEEK_END), 0);
-    bytes = ftell(f);
-    assert_true(bytes > 0);
-    rewind(f);
-    file.bytes = (size_t)bytes;
-    file.data = malloc(file.bytes);
-    assert_non_null(file.data);
-    assert_int_equal(fread(file.data, 1, file.bytes, f), file.bytes);
-    fclose(f);
-    return file;
+    return file_reference(strcmp(folder, "llm2") ? "." : "families", folder, name);
 }
 
 /* A file of `count` little-endian f32 as doubles. */

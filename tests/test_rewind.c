@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine_aid.h"
+#include "file_aid.h"
 
 static void test_text(bluelm *e, const char *text)
 {
@@ -157,8 +158,7 @@ static void picture_that_fails_takes_its_turn_alone(void **state)
     static aid_answer failed, after, never;
     aid_model m = aid_model_default();
     aid_engine e = aid_engine_make(&m, NULL, NULL), f = aid_engine_make(&m, NULL, NULL);
-    tiny_file file = aid_load("fuzz/corpus/image/jpeg-444.jpg");
-    assert_non_null(file.data);
+    tiny_file file = file_load("fuzz/corpus/image/jpeg-444.jpg");
     bluelm_image image = {.encoded = file.data, .encoded_bytes = file.bytes};
     for (int i = 0; i < 2; i++) {
         bluelm *engine = i ? f.engine : e.engine;
@@ -226,11 +226,9 @@ static void families_with_states_go_back_to_the_bit(void **state)
                                         "gemma3-q4_0"};
     uint32_t seen = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const char *shared = getenv("BLUELM_SHARED");
-        char path[512];
-        snprintf(path, sizeof path, "%s/reference/llm2/%s.gguf", shared ? shared : "../shared",
-                 names[i]);
-        tiny_file file = aid_load(path);
+        char name[64];
+        snprintf(name, sizeof name, "%s.gguf", names[i]);
+        tiny_file file = file_reference("families", "llm2", name);
         if (!file.data) continue;
         seen++;
         static aid_answer ignored;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "../tiler/picture.h"
+#include "file_aid.h"
 
 /* ---- Rules --------------------------------------------------------------------------- */
 
@@ -165,14 +166,12 @@ static void *take(size_t bytes)
     return p;
 }
 
-static uint8_t *read_rgb(const char *source, size_t bytes)
+static tiny_file read_rgb(const char *source, size_t bytes)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%s.rgb", source);
-    FILE *f = open_data(name);
-    uint8_t *rgb = take(bytes);
-    assert_int_equal(fread(rgb, 1, bytes, f), bytes);
-    fclose(f);
+    char path[64];
+    snprintf(path, sizeof path, "tests/data/%s.rgb", source);
+    tiny_file rgb = file_load(path);
+    assert_int_equal(rgb.bytes, bytes);
     return rgb;
 }
 
@@ -222,19 +221,15 @@ static uint64_t hash_of(const uint8_t *data, size_t bytes)
 static void compare_with_file(const char *family, const char *source, const uint8_t *got,
                               size_t bytes)
 {
-    const char *shared = getenv("BLUELM_SHARED");
-    char path[512];
-    snprintf(path, sizeof path, "%s/reference/vision2/tiles/%s-%s.rgb",
-             shared ? shared : "../shared", family, source + 4);
-    FILE *f = fopen(path, "rb");
-    if (!f) return;
-    uint8_t *want = take(bytes);
-    assert_int_equal(fread(want, 1, bytes, f), bytes);
-    fclose(f);
+    char name[64];
+    snprintf(name, sizeof name, "%s-%s.rgb", family, source + 4);
+    tiny_file want = file_reference(".", "vision2/tiles", name);
+    if (!want.data) return;
+    assert_int_equal(want.bytes, bytes);
     for (size_t i = 0; i < bytes; i++)
-        if (got[i] != want[i])
-            fail_msg("%s %s: byte %zu is %u, not %u", family, source, i, got[i], want[i]);
-    free(want);
+        if (got[i] != want.data[i])
+            fail_msg("%s %s: byte %zu is %u, not %u", family, source, i, got[i], want.data[i]);
+    tiny_free(&want);
 }
 
 static void every_byte_is_its_authors(void **state)
@@ -247,15 +242,15 @@ static void every_byte_is_its_authors(void **state)
     int cases = 0;
     while (fscanf(f, "%31s %31s %u %u %u %llx", family, source, &w, &h, &bytes, &hash) == 6) {
         const blm_tile_rule *r = rule_named(small, BLM_COUNT_OF(small), family);
-        uint8_t *rgb = read_rgb(source, 3 * (size_t)w * h);
-        bluelm_image im = {.rgb = rgb, .width_px = w, .height_px = h};
+        tiny_file rgb = read_rgb(source, 3 * (size_t)w * h);
+        bluelm_image im = {.rgb = rgb.data, .width_px = w, .height_px = h};
         size_t got_bytes;
         uint8_t *got = all_tiles(r, &im, 7, &got_bytes);
         assert_int_equal(got_bytes, bytes);
         compare_with_file(family, source, got, bytes);
         if (hash_of(got, bytes) != hash) fail_msg("%s %s: other bytes", family, source);
         free(got);
-        free(rgb);
+        tiny_free(&rgb);
         cases++;
     }
     fclose(f);

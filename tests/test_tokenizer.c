@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "file_aid.h"
 #include "vocab_aid.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -27,21 +28,35 @@ static char *next_part(char **rest, const char *separator)
     return part;
 }
 
-/* Returns how many texts were compared, 0 when the files are not there. */
-static int check_vectors(const char *stem)
+static tiny_file vocabulary_file(const char *name, const char *suffix)
 {
-    char path[600], *texts, *lines, *text, *line;
+    char full[64];
+    snprintf(full, sizeof full, "ggml-vocab-%s.gguf%s", name, suffix);
+    return file_reference(".", "vocab", full);
+}
+
+/* A file that must be there, with a 0 behind it. */
+static tiny_file vocabulary_text(const char *name, const char *suffix)
+{
+    tiny_file file = vocabulary_file(name, suffix);
+    assert_non_null(file.data);
+    file.data = realloc(file.data, file.bytes + 1);
+    assert_non_null(file.data);
+    file.data[file.bytes] = 0;
+    return file;
+}
+
+/* Returns how many texts were compared, 0 when the files are not there. */
+static int check_vectors(const char *name)
+{
+    char *texts, *lines, *text, *line;
     tiny_file inp, out;
     vocab_subject s;
     int count = 0;
-    tiny_file file = vocab_load(stem);
+    tiny_file file = vocabulary_file(name, "");
     if (file.data == NULL) return 0;
-    snprintf(path, sizeof path, "%s.inp", stem);
-    inp = vocab_load(path);
-    snprintf(path, sizeof path, "%s.out", stem);
-    out = vocab_load(path);
-    assert_non_null(inp.data);
-    assert_non_null(out.data);
+    inp = vocabulary_text(name, ".inp");
+    out = vocabulary_text(name, ".out");
     assert_int_equal(vocab_open_file(&s, file, 65535), BLUELM_OK);
     texts = (char *)inp.data, lines = (char *)out.data;
     while ((text = next_part(&texts, "\n__ggml_vocab_test__\n")) != NULL) {
@@ -60,24 +75,17 @@ static int check_vectors(const char *stem)
 static void a_real_vocabulary_gives_the_ids_of_another_implementation(void **state)
 {
     (void)state;
-    assert_int_equal(check_vectors("tests/data/ggml-vocab-phi-3.gguf"), 46);
+    assert_int_equal(check_vectors("phi-3"), 46);
 }
 
 static void more_real_vocabularies_give_the_ids_of_another_implementation(void **state)
 {
-    static const char *const names[] = {"gpt-2", "deepseek-llm", "llama-spm", "phi-3"};
-    const char *shared = getenv("BLUELM_SHARED");
-    char stem[512];
+    static const char *const names[] = {"gpt-2", "deepseek-llm", "llama-spm"};
     size_t i;
     (void)state;
-    for (i = 0; i < COUNT(names); i++) {
-        snprintf(stem, sizeof stem, "%s/reference/vocab/ggml-vocab-%s.gguf",
-                 shared ? shared : "../shared", names[i]);
-        if (check_vectors(stem) == 0) {
-            print_message("no %s\n", stem);
-            skip();
-        }
-    }
+    for (i = 0; i < COUNT(names); i++)
+        if (check_vectors(names[i]) == 0)
+            print_message("skipped: no vocabulary of %s\n", names[i]);
 }
 
 /* Its pieces have U+2581 for a space and <0x0A> for a byte; they merge by rank, and lines are
@@ -103,7 +111,7 @@ static void gemma_4_merges_pieces_like_sentencepieces_by_rank(void **state)
         int32_t ids[32];
         char back[64];
         int64_t count;
-        tiny_file file = vocab_load("tests/data/families/gemma4-q8_0.gguf");
+        tiny_file file = file_load("tests/data/families/gemma4-q8_0.gguf");
         assert_int_equal(vocab_open_file(&s, file, 100), BLUELM_OK);
         assert_true(s.v.add_bos && s.v.bos == 2 && s.v.eot == 8);
         vocab_expect(&s, cases[i].text, 1, cases[i].ids);
@@ -359,8 +367,7 @@ static void text_in_a_real_vocabulary_never_ends_an_answer(void **state)
 {
     vocab_subject s;
     (void)state;
-    assert_int_equal(vocab_open_file(&s, vocab_load("tests/data/ggml-vocab-phi-3.gguf"), 100),
-                     BLUELM_OK);
+    assert_int_equal(vocab_open_file(&s, vocabulary_file("phi-3", ""), 100), BLUELM_OK);
     static const char *const texts[] = {"hi</s>there", "</s>",          "<s>",
                                         "<|end|>",     "<|endoftext|>", "<|user|>"};
     for (size_t i = 0; i < COUNT(texts); i++) {
@@ -510,8 +517,7 @@ static void phi_3_special_tokens_swallow_the_spaces_after_them(void **state)
     size_t at, length;
     int32_t token;
     (void)state;
-    assert_int_equal(vocab_open_file(&s, vocab_load("tests/data/ggml-vocab-phi-3.gguf"), 100),
-                     BLUELM_OK);
+    assert_int_equal(vocab_open_file(&s, vocabulary_file("phi-3", ""), 100), BLUELM_OK);
     assert_int_equal(blm_vocab_find_special(&s.v, "<|user|>\n x", 11, &at, &length, &token), 1);
     assert_int_equal(token, 32010);
     assert_int_equal(length, 10);

@@ -14,6 +14,7 @@
 #include "../families/markup.h"
 #include "../families/vision.h"
 #include "../ports/posix/posix.h"
+#include "file_aid.h"
 #include "network_aid.h"
 #include "network_double.h"
 
@@ -140,30 +141,7 @@ static const reference references[] = {
 
 static tiny_file read_file(const char *name)
 {
-    const char *shared = getenv("BLUELM_SHARED");
-    tiny_file file = {NULL, 0};
-    char path[512];
-    int here;
-    for (here = 1; here >= 0 && file.data == NULL; here--) {
-        FILE *f;
-        long bytes;
-        if (here)
-            snprintf(path, sizeof path, "tests/data/vision2/%s", name);
-        else
-            snprintf(path, sizeof path, "%s/reference/vision2/mmproj/%s",
-                     shared != NULL ? shared : "../shared", name);
-        f = fopen(path, "rb");
-        if (f == NULL) continue;
-        fseek(f, 0, SEEK_END);
-        bytes = ftell(f);
-        rewind(f);
-        file.data = malloc((size_t)bytes);
-        file.bytes = (size_t)bytes;
-        assert_non_null(file.data);
-        assert_int_equal(fread(file.data, 1, file.bytes, f), file.bytes);
-        fclose(f);
-    }
-    return file;
+    return file_reference("vision2", "vision2/mmproj", name);
 }
 
 /* A picture, NULL data without one. */

@@ -13,6 +13,7 @@
 #include "../ports/posix/posix.h"
 #include "amx_emulator.h"
 #include "engine_aid.h"
+#include "file_aid.h"
 
 #define JOB_TOKENS 12
 
@@ -305,8 +306,7 @@ static void engines_in_two_threads_do_not_meet(void **state)
     memset(images, 0, sizeof images);
     for (uint32_t t = 0; t < 2; t++) {
         for (uint32_t i = 0; i < 2; i++) {
-            files[t][i] = aid_load(names[t][i]);
-            assert_non_null(files[t][i].data);
+            files[t][i] = file_load(names[t][i]);
             images[t][i].encoded = files[t][i].data;
             images[t][i].encoded_bytes = files[t][i].bytes;
         }

@@ -274,7 +274,7 @@ static void rope_factors(tiny_writer *w, uint32_t n_rot)
     float *values = malloc(n_rot / 2 * sizeof *values);
     uint64_t ne[1];
     uint32_t i;
-    tiny_must(values != NULL);
+    tiny_must(values != NULL, "no memory");
     for (i = 0; i < n_rot / 2; i++)
         values[i] = 1 + 7 * (float)i / (float)(n_rot / 2);
     ne[0] = n_rot / 2;
@@ -287,7 +287,7 @@ tiny_file tiny_llm(const tiny_llm_config *c)
     uint32_t head_dim = c->head_dim != 0 ? c->head_dim : c->n_embd / c->n_head, i;
     const char *norm = family_of(c)->final_norm;
     tiny_writer w;
-    tiny_must(c->n_vocab >= TINY_MIN_VOCAB && c->n_head > 0 && head_dim > 1);
+    tiny_must(c->n_vocab >= TINY_MIN_VOCAB && c->n_head > 0 && head_dim > 1, "a tiny_llm");
     tiny_start(&w, c->seed);
     llm_keys(&w, c, head_dim);
     if (c->byte_bpe) {

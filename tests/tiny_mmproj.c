@@ -222,7 +222,7 @@ tiny_file tiny_mmproj(const tiny_vision_config *c)
     uint32_t side = c->image_px / c->patch_px, i;
     tiny_writer w;
     uint64_t ne[4];
-    tiny_must(c->patch_type == TINY_F32 || c->patch_type == TINY_F16);
+    tiny_must(c->patch_type == TINY_F32 || c->patch_type == TINY_F16, "a type of patches");
     tiny_start(&w, c->seed);
     vision_keys(&w, c);
     ne[0] = ne[1] = c->patch_px, ne[2] = 3, ne[3] = c->width;

@@ -2,7 +2,7 @@
  * language model (tiny_llm.c), an mmproj (tiny_mmproj.c), and the writer they are made with
  * (tiny_writer.c), which tests of damaged files use as well. All memory comes from malloc in
  * the exact size of the file, so that AddressSanitizer sees the first byte read past its
- * end. A failing malloc or a configuration that makes no sense aborts. */
+ * end. */
 #ifndef TINY_MODEL_H
 #define TINY_MODEL_H
 
@@ -15,6 +15,9 @@ typedef struct tiny_file {
 } tiny_file;
 
 void tiny_free(tiny_file *file);
+
+/* Says what should not happen while a test is being set up, and aborts, unless it is true. */
+void tiny_must(int truth, const char *what);
 
 /* ---- Random numbers: the same on every machine ------------------------------ */
 

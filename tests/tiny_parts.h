@@ -15,9 +15,6 @@ enum {
     TINY_KEY_ARRAY = 9
 };
 
-/* Aborts when it is 0. */
-void tiny_must(int condition);
-
 void tiny_put_u8(tiny_buffer *b, uint32_t value);
 
 /* ---- Random tensors (tiny_writer.c) --------------------------------------------------- */

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-void tiny_must(int condition)
+void tiny_must(int truth, const char *what)
 {
-    if (!condition) abort();
+    if (truth) return;
+    fprintf(stderr, "tests: %s\n", what);
+    abort();
 }
 
 void tiny_free(tiny_file *file)
@@ -52,7 +54,7 @@ void tiny_put(tiny_buffer *b, const void *data, size_t bytes)
     if (bytes > b->room - b->bytes) {
         b->room = (b->room + bytes) * 2;
         b->data = realloc(b->data, b->room);
-        tiny_must(b->data != NULL);
+        tiny_must(b->data != NULL, "no memory");
     }
     if (bytes > 0) memcpy(b->data + b->bytes, data, bytes);
     b->bytes += bytes;
@@ -383,7 +385,7 @@ tiny_file tiny_finish(tiny_writer *w)
     tiny_put(&all, w->data.data, w->data.bytes);
     file.bytes = all.bytes;
     file.data = malloc(all.bytes);
-    tiny_must(file.data != NULL);
+    tiny_must(file.data != NULL, "no memory");
     memcpy(file.data, all.data, all.bytes);
     free(all.data);
     free(w->keys.data);
@@ -403,7 +405,7 @@ void random_tensor(tiny_writer *w, const char *name, uint32_t type, uint32_t n_d
     for (i = 0; i < n_dims; i++)
         count *= (size_t)ne[i];
     values = malloc(count * sizeof *values);
-    tiny_must(values != NULL);
+    tiny_must(values != NULL, "no memory");
     for (i = 0; i < count; i++)
         values[i] = (float)(mean + deviation * tiny_normal(&w->random));
     tiny_tensor(w, name, type, n_dims, ne, values);

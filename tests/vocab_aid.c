@@ -4,13 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void vocab_must(int truth, const char *what)
-{
-    if (truth) return;
-    fprintf(stderr, "vocab_aid: %s\n", what);
-    abort();
-}
-
 void vocab_write_pieces(tiny_writer *w, const vocab_piece *pieces, size_t count, int types,
                         int scores)
 {
@@ -45,7 +38,7 @@ int vocab_open_file(vocab_subject *s, tiny_file file, uint32_t text_bytes)
     int code;
     memset(s, 0, sizeof *s);
     s->file = file;
-    vocab_must(blm_gguf_open(&s->gguf, file.data, file.bytes, "llm", &s->err) >= 0, "a file");
+    tiny_must(blm_gguf_open(&s->gguf, file.data, file.bytes, "llm", &s->err) >= 0, "a file");
     blm_arena_start(&s->arena, NULL, UINT64_MAX);
     code = blm_vocab_init(&s->v, &s->gguf, &s->arena, text_bytes, &s->err);
     if (code != BLUELM_OK) return code;
@@ -53,7 +46,7 @@ int vocab_open_file(vocab_subject *s, tiny_file file, uint32_t text_bytes)
     s->block = malloc((size_t)s->need);
     blm_arena_start(&s->arena, s->block, s->need);
     code = blm_vocab_init(&s->v, &s->gguf, &s->arena, text_bytes, &s->err);
-    if (code == BLUELM_OK) vocab_must(blm_arena_ok(&s->arena), "an arena as planned");
+    if (code == BLUELM_OK) tiny_must(blm_arena_ok(&s->arena), "an arena as planned");
     return code;
 }
 
@@ -75,10 +68,9 @@ const char *vocab_ids(vocab_subject *s, const char *text, size_t bytes, int afte
     static int32_t ids[VOCAB_MAX_IDS];
     static char line[8 * VOCAB_MAX_IDS];
     size_t used = 0;
-    int64_t count =
-                blm_tokenize(&s->v, text, bytes, after_special, ids, VOCAB_MAX_IDS, &s->err),
-            i;
-    vocab_must(count >= 0 && count <= VOCAB_MAX_IDS, "room for the ids");
+    int64_t count, i;
+    count = blm_tokenize(&s->v, text, bytes, after_special, ids, VOCAB_MAX_IDS, &s->err);
+    tiny_must(count >= 0 && count <= VOCAB_MAX_IDS, "room for the ids");
     line[0] = 0;
     for (i = 0; i < count; i++)
         used += (size_t)sprintf(line + used, i > 0 ? " %d" : "%d", (int)ids[i]);
@@ -99,7 +91,7 @@ size_t vocab_text(vocab_subject *s, const int32_t *ids, int64_t count, char *out
     int64_t i;
     for (i = 0; i < count; i++) {
         int64_t n = blm_token_text(&s->v, ids[i], out + used, room - used);
-        vocab_must(n >= 0 && (uint64_t)n <= room - used, "room for the text");
+        tiny_must(n >= 0 && (uint64_t)n <= room - used, "room for the text");
         used += (size_t)n;
     }
     return used;
@@ -131,7 +123,7 @@ void vocab_open_spm(vocab_subject *s, const vocab_piece *extra, size_t count,
     count = vocab_spm_pieces(pieces, extra, count);
     vocab_start(&w, "llama");
     vocab_write_pieces(&w, pieces, count, 1, 1);
-    vocab_must(vocab_open(s, &w, text_bytes) == BLUELM_OK, "a vocabulary");
+    tiny_must(vocab_open(s, &w, text_bytes) == BLUELM_OK, "a vocabulary");
 }
 
 size_t vocab_bpe_pieces(vocab_piece *out, const vocab_piece *extra, size_t count)
@@ -159,21 +151,5 @@ void vocab_open_bpe(vocab_subject *s, const char *pre, const vocab_piece *extra,
     if (pre != NULL) tiny_key_string(&w, "tokenizer.ggml.pre", pre);
     vocab_write_pieces(&w, pieces, count, 1, NO_SCORES);
     vocab_write_merges(&w, merges, merge_count);
-    vocab_must(vocab_open(s, &w, 4096) == BLUELM_OK, "a vocabulary");
-}
-
-tiny_file vocab_load(const char *path)
-{
-    tiny_file file = {NULL, 0};
-    FILE *f = fopen(path, "rb");
-    long bytes;
-    if (f == NULL) return file;
-    if (fseek(f, 0, SEEK_END) == 0 && (bytes = ftell(f)) > 0) {
-        file.data = malloc((size_t)bytes + 1);
-        rewind(f);
-        file.bytes = fread(file.data, 1, (size_t)bytes, f);
-        file.data[file.bytes] = 0;
-    }
-    fclose(f);
-    return file;
+    tiny_must(vocab_open(s, &w, 4096) == BLUELM_OK, "a vocabulary");
 }

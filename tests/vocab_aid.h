@@ -1,5 +1,5 @@
 /* Vocabularies in memory, for the tests: written, opened in an arena of exactly what they
- * need, asked. What should not happen aborts with a line. */
+ * need, asked. What should not happen aborts (tiny_must). */
 #ifndef VOCAB_AID_H
 #define VOCAB_AID_H
 
@@ -58,8 +58,5 @@ enum { BPE_FIRST = 256 };
 size_t vocab_bpe_pieces(vocab_piece *out, const vocab_piece *extra, size_t count);
 void vocab_open_bpe(vocab_subject *s, const char *pre, const vocab_piece *extra, size_t count,
                     const char *const *merges, size_t merge_count);
-
-/* A file's bytes from malloc with a 0 behind them; data is NULL when it is not there. */
-tiny_file vocab_load(const char *path);
 
 #endif
