@@ -72,13 +72,13 @@ static const char *folder_of(const reference *r)
 }
 
 /* What is allowed: about twice what is measured, well inside the references' README. */
-enum { FLOATS = 0, INT8 = 1, INT16 = 2 };
+enum { FLOATS = 0, INT8 = 1, INT16 = 2, ROUNDED = 3 };
 
 static const double allowed_logits[] = {4e-4, 2e-2, 4e-4};
 /* An int8 cache: 0.0105 at most, by AVX-512 without VBMI with qwen2-q4_0-imatrix at 17 tokens
  * (scalar 0.0100), whose keys have biases and so larger steps; 0.0079 with every other file. */
 static const double allowed_int8_cache = 1.1e-2; /* more */
-static const double allowed_tokens[] = {1e-6, 2e-2, 1e-4};
+static const double allowed_tokens[] = {1e-6, 2e-2, 1e-4, 2.5e-2};
 
 static int kind_of(const reference *r, const bluelm_config *run)
 {
@@ -195,13 +195,20 @@ static void language_model_agrees_with_its_reference(void **state)
 
 /* ---- Encoders and projectors ----------------------------------------------------------------- */
 
+/* int8 by name rounds floats too. */
+static int vision_kind_of(const reference *r, const bluelm_config *run)
+{
+    if (r->quantised) return run->vision_activation_type == BLUELM_ACT_INT16 ? INT16 : INT8;
+    return run->vision_activation_type == BLUELM_ACT_INT8 ? ROUNDED : FLOATS;
+}
+
 static void check_tokens(const reference *r, const tiny_file *file, const double_vision *m,
                          const tiny_file *rgb, const double *exact, const bluelm_config *run)
 {
     size_t floats = m->tokens * m->n_embd;
     float *got = malloc(floats * sizeof *got);
     tiny_llm_config language = tiny_llm_default();
-    int int16 = run->vision_activation_type == BLUELM_ACT_INT16;
+    static const char *const acts[] = {"default", "int8", "int16"}; /* by BLUELM_ACT_* */
     bluelm_image image;
     tiny_file llm;
     subject s;
@@ -215,9 +222,9 @@ static void check_tokens(const reference *r, const tiny_file *file, const double
     if (subject_open(&s, &llm, file, run, NULL) < 0) fail_msg("%s", s.err.subject);
     assert_int_equal(bluelm_embed_image(s.engine, &image, got, floats, &s.err), floats);
     error = relative_error(got, exact, floats);
-    printf("  %s acts, %s: %.2g\n", int16 ? "int16" : "int8",
+    printf("  %s acts, %s: %.2g\n", acts[run->vision_activation_type],
            run->cpu_mask == BLUELM_CPU_NONE ? "scalar" : "fastest", error);
-    assert_true(error <= allowed_tokens[kind_of(r, run)]);
+    assert_true(error <= allowed_tokens[vision_kind_of(r, run)]);
     subject_close(&s);
     tiny_free(&llm);
     free(got);
@@ -267,9 +274,8 @@ static void image_tokens_agree_with_their_reference(void **state)
     if (strcmp(r->name, "mmproj-mlp-f32") == 0) correct_gelu(&m, &rgb, exact);
     check_vision_rewrite(&m, &rgb, exact);
     memset(&run, 0, sizeof run);
-    for (i = 0; i < 4; i++) {
-        run.activation_type = run.vision_activation_type =
-            i / 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+    for (i = 0; i < 6; i++) {
+        run.vision_activation_type = (uint32_t)i / 2; /* BLUELM_ACT_DEFAULT, INT8, INT16 */
         run.cpu_mask = i % 2 ? 0 : BLUELM_CPU_NONE;
         check_tokens(r, &file, &m, &rgb, exact, &run);
     }
