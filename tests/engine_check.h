@@ -20,15 +20,6 @@ static inline bluelm_config test_config(void)
     return c;
 }
 
-/* Arithmetic that does not depend on how a prompt is cut into chunks. */
-static inline bluelm_config test_exact_config(void)
-{
-    bluelm_config c = test_config();
-    c.cpu_mask = BLUELM_CPU_NONE;
-    c.kv_type = BLUELM_KV_F16;
-    return c;
-}
-
 static inline void test_text(bluelm *e, const char *text)
 {
     assert_int_equal(bluelm_add_text(e, text, strlen(text), NULL), 0);

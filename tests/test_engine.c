@@ -51,7 +51,7 @@ static void picture_read_before_the_question_gives_the_same_answer(void **state)
 {
     (void)state;
     static aid_answer at_once, first, then;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     bluelm_image image = aid_picture(50, 70, 0, 4);
     aid_engine e = aid_engine_default(&c);
     test_job(e.engine, &image, &at_once);
@@ -77,7 +77,7 @@ static void input_between_any_two_steps_changes_nothing(void **state)
 {
     (void)state;
     static aid_answer at_once, stepped;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     bluelm_image one = aid_picture(96, 48, 0, 1), two = aid_picture(20, 60, 0, 2);
     bluelm_event event;
     c.chunk_tokens = 16;

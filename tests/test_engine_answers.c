@@ -145,7 +145,7 @@ static void several_turns_equal_one_prompt_of_the_same_tokens(void **state)
 {
     (void)state;
     static aid_answer turn, whole;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     assert_int_equal(bluelm_begin_turn(e.engine, BLUELM_SYSTEM, NULL), 0);
     test_text(e.engine, "you see");
@@ -203,7 +203,7 @@ static void random_answer_by_single_tokens_is_the_answer_at_once(void **state)
 {
     (void)state;
     static aid_answer ones, all;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     aid_engine e = aid_engine_default(&c);
     for (uint64_t seed = 1; seed < 20; seed++) {
         bluelm_sampling sampling = {.temperature = 50, .seed = seed};
@@ -258,7 +258,7 @@ static void answer_in_parts_equals_the_answer_at_once(void **state)
 {
     (void)state;
     static aid_answer part, all;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     aid_engine e = aid_engine_default(&c);
     test_turn(e.engine, question);
     aid_ask(e.engine, 12, &all);
@@ -278,7 +278,7 @@ static void input_interrupts_an_answer(void **state)
     (void)state;
     static aid_answer a, b;
     bluelm_event event;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     test_turn(e.engine, question);
     assert_int_equal(bluelm_generate(e.engine, 0, NULL), 0);

@@ -53,7 +53,7 @@ static void pictures_in_another_order_give_other_logits(void **state)
 {
     (void)state;
     static aid_answer a;
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     bluelm_image x = aid_picture(96, 48, 0, 1), y = aid_picture(48, 96, 0, 2);
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     const bluelm_image *orders[2][2] = {{&x, &y}, {&y, &x}};
@@ -92,7 +92,7 @@ static void every_image_token_is_read_once_in_its_place(void **state)
     (void)state;
     static aid_answer a;
     static float logits[13][384];
-    bluelm_config c = test_exact_config();
+    bluelm_config c = test_config();
     bluelm_image image = aid_picture(48, 24, 0, 6);
     uint32_t n;
     aid_engine e = aid_engine_default(&c);

@@ -1,21 +1,17 @@
 /* Going back: marks, turns that are dropped, and pictures encoded before. */
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <cmocka.h>
-
-#include "engine_aid.h"
+#include "engine_check.h"
 #include "file_aid.h"
-
-static void test_text(bluelm *e, const char *text)
-{
-    assert_int_equal(bluelm_add_text(e, text, strlen(text), NULL), 0);
-}
 
 static void test_question(bluelm *e, const char *text, aid_answer *a)
 {
@@ -23,28 +19,13 @@ static void test_question(bluelm *e, const char *text, aid_answer *a)
     aid_ask(e, 8, a);
 }
 
-/* The logits after all that is queued, copied. */
-static float *test_logits(bluelm *e)
+/* After all that is queued. */
+static void test_same_logits_at_last(bluelm *a, bluelm *b)
 {
     static aid_answer ignored;
-    uint32_t n = 0;
-    aid_run(e, &ignored);
-    const float *logits = bluelm_logits(e, &n);
-    assert_non_null(logits);
-    float *copy = malloc(n * sizeof *copy);
-    assert_non_null(copy);
-    memcpy(copy, logits, n * sizeof *copy);
-    return copy;
-}
-
-static void test_same_logits(bluelm *a, bluelm *b)
-{
-    uint32_t n;
-    bluelm_logits(a, &n);
-    float *x = test_logits(a), *y = test_logits(b);
-    assert_memory_equal(x, y, n * sizeof *x);
-    free(x);
-    free(y);
+    aid_run(a, &ignored);
+    aid_run(b, &ignored);
+    test_same_logits(a, b);
 }
 
 static void second_question_costs_no_second_encoding(void **state)
@@ -71,7 +52,7 @@ static void second_question_costs_no_second_encoding(void **state)
     assert_int_equal(bluelm_mark(f.engine, 0, NULL), 0); /* text ends here as well */
     test_question(f.engine, "which colour is it?", &alone);
     assert_true(aid_same(&second, &alone));
-    free((void *)(uintptr_t)image.rgb);
+    test_drop(&image);
     aid_engine_free(&e);
     aid_engine_free(&f);
     aid_model_free(&m);
@@ -98,7 +79,7 @@ static void detours_leave_no_trace(void **state)
     const uint64_t seed = (uint64_t)time(NULL);
     printf("    seed %llu\n", (unsigned long long)seed);
     tiny_random r = {seed};
-    bluelm_config c = {.context_tokens = 1024, .chunk_tokens = 16, .cpu_mask = BLUELM_CPU_NONE};
+    bluelm_config c = {.context_tokens = 1024, .chunk_tokens = 16};
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(30, 40, 0, 5);
     for (int round = 0; round < 40; round++) {
@@ -119,9 +100,9 @@ static void detours_leave_no_trace(void **state)
                 assert_true(bluelm_step(e.engine, &event, NULL) >= 0);
             test_detour(e.engine, &image, &r);
         }
-        test_same_logits(e.engine, f.engine);
+        test_same_logits_at_last(e.engine, f.engine);
     }
-    free((void *)(uintptr_t)image.rgb);
+    test_drop(&image);
     aid_engine_free(&f);
     aid_engine_free(&e);
 }
@@ -199,12 +180,12 @@ static void picture_encoded_before_equals_the_picture(void **state)
     test_text(f.engine, "see ");
     assert_int_equal(bluelm_add_image_rows(f.engine, rows, 2, 2, NULL), 0);
     test_text(f.engine, " there");
-    test_same_logits(e.engine, f.engine);
+    test_same_logits_at_last(e.engine, f.engine);
     bluelm_error err;
     assert_int_equal(bluelm_add_image_rows(f.engine, rows, 100, 100, &err), BLUELM_E_ARG);
     assert_int_equal(err.have, 10000);
     assert_int_equal(bluelm_add_image_rows(f.engine, rows, 0, 2, &err), BLUELM_E_ARG);
-    free((void *)(uintptr_t)image.rgb);
+    test_drop(&image);
     aid_engine_free(&f);
     aid_engine_free(&e);
 }
@@ -234,8 +215,7 @@ static void families_with_states_go_back_to_the_bit(void **state)
         static aid_answer ignored;
         aid_model m = {.llm = file};
         m.weights.llm = file.data, m.weights.llm_bytes = file.bytes;
-        bluelm_config c = {
-            .context_tokens = 256, .chunk_tokens = 16, .cpu_mask = BLUELM_CPU_NONE};
+        bluelm_config c = {.context_tokens = 256, .chunk_tokens = 16};
         aid_engine e = aid_engine_make(&m, &c, NULL), f = aid_engine_make(&m, &c, NULL);
         test_tokens(e.engine, 0, 41);
         assert_int_equal(bluelm_mark(e.engine, 0, NULL), 0);
@@ -243,10 +223,10 @@ static void families_with_states_go_back_to_the_bit(void **state)
         aid_run(e.engine, &ignored);
         assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
         test_tokens(f.engine, 0, 41);
-        test_same_logits(e.engine, f.engine);
+        test_same_logits_at_last(e.engine, f.engine);
         test_tokens(e.engine, 200, 30);
         test_tokens(f.engine, 200, 30);
-        test_same_logits(e.engine, f.engine);
+        test_same_logits_at_last(e.engine, f.engine);
         aid_engine_free(&e);
         aid_engine_free(&f);
         free(file.data);
@@ -273,7 +253,7 @@ static void rewinding_cancels_an_embedding(void **state)
     assert_int_equal(bluelm_step(e.engine, &event, &err), 0);
     assert_int_equal(event.type, BLUELM_EVENT_IDLE);
     assert_int_equal(bluelm_embed_rows(e.engine, rows, 64 * 64, &err), BLUELM_E_STATE);
-    free((void *)(uintptr_t)image.rgb);
+    test_drop(&image);
     aid_engine_free(&e);
     aid_model_free(&m);
 }
@@ -281,7 +261,7 @@ static void rewinding_cancels_an_embedding(void **state)
 static void embedding_amid_an_answer_changes_neither(void **state)
 {
     (void)state;
-    const bluelm_config c = {.context_tokens = 256, .cpu_mask = BLUELM_CPU_NONE};
+    const bluelm_config c = {.context_tokens = 256};
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(30, 40, 0, 5);
     static float rows[2][64 * 64];
@@ -309,7 +289,7 @@ static void embedding_amid_an_answer_changes_neither(void **state)
     bluelm_reset(f.engine);
     assert_int_equal(bluelm_embed_image(f.engine, &image, rows[1], 64 * 64, NULL), floats);
     assert_memory_equal(rows[0], rows[1], (size_t)floats * sizeof(float));
-    free((void *)(uintptr_t)image.rgb);
+    test_drop(&image);
     aid_engine_free(&f);
     aid_engine_free(&e);
 }

@@ -243,7 +243,6 @@ static void reset_waits_for_tiles_embedded_ahead(void **state)
     test_scene_free(&s);
 }
 
-/* The scalar kernels add in one order however many tokens there are. */
 static void result_does_not_depend_on_chunks(void **state)
 {
     (void)state;
@@ -252,7 +251,6 @@ static void result_does_not_depend_on_chunks(void **state)
     static const uint32_t types[] = {TINY_F32, TINY_Q8_0, TINY_Q4_0};
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
         test_scene s = test_scene_make(types[t]);
-        s.config.cpu_mask = BLUELM_CPU_NONE;
         test_run(&s.model, &s.config, NULL, s.images, &whole);
         for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
             s.config.chunk_tokens = chunks[i];
