@@ -100,7 +100,7 @@ static tiny_file every_type(void)
         tiny_key(&w, name + 1, type);
         tiny_put(&w.keys, one, sizes[type]);
     }
-    tiny_key_array(&w, "tokenizer.ggml.tokens", 8, 2);
+    tiny_key_array(&w, "tokenizer.ggml.tokens", TINY_KEY_STRING, 2);
     tiny_put_string(&w.keys, "x");
     tiny_put_string(&w.keys, "");
     tiny_key_string(&w, "k", "v");

@@ -12,7 +12,6 @@
 
 #include "engine_aid.h"
 #include "hostile_aid.h"
-#include "tiny_parts.h"
 
 /* ---- Helpers ----------------------------------------------------------------------- */
 

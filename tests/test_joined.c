@@ -14,7 +14,7 @@
 #include "../engine/engine.h"
 #include "engine_aid.h"
 
-enum { SIDE = 3, TILE = SIDE * SIDE, WIDTH = 64, KEY_I32 = 5 };
+enum { SIDE = 3, TILE = SIDE * SIDE, WIDTH = 64 };
 
 static void add_newline(tiny_writer *w, void *user)
 {
@@ -22,7 +22,7 @@ static void add_newline(tiny_writer *w, void *user)
     static const uint64_t ne[] = {WIDTH};
     float values[WIDTH];
     uint32_t i;
-    tiny_key_array(w, "clip.vision.image_grid_pinpoints", KEY_I32, 10);
+    tiny_key_array(w, "clip.vision.image_grid_pinpoints", TINY_KEY_I32, 10);
     for (i = 0; i < 10; i++)
         tiny_put_u32(&w->keys, points[i]);
     for (i = 0; i < WIDTH; i++)

@@ -15,8 +15,6 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-enum { KEY_BOOL = 7 };
-
 typedef struct opened {
     tiny_file file;
     blm_gguf gguf;
@@ -485,7 +483,7 @@ static void add_recurrent(tiny_writer *w, void *user)
 {
     static const uint8_t recurrent[] = {0, 0, 0};
     (void)user;
-    tiny_key_array(w, "qwen35.attention.recurrent_layers", KEY_BOOL, COUNT(recurrent));
+    tiny_key_array(w, "qwen35.attention.recurrent_layers", TINY_KEY_BOOL, COUNT(recurrent));
     tiny_put(&w->keys, recurrent, sizeof recurrent);
 }
 

@@ -109,7 +109,7 @@ static void test_talk(test_scene *s, int release, aid_answer answers[2])
 static void test_pinpoints(tiny_writer *w, void *unused)
 {
     (void)unused;
-    tiny_key_array(w, "clip.vision.image_grid_pinpoints", 5, 8);
+    tiny_key_array(w, "clip.vision.image_grid_pinpoints", TINY_KEY_I32, 8);
     for (uint32_t i = 0; i < 4; i++) {
         tiny_put_u32(&w->keys, 24 * (1 + i % 2));
         tiny_put_u32(&w->keys, 24 * (1 + i / 2));

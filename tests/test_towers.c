@@ -546,7 +546,7 @@ static void what_is_not_there_is_refused_by_name(void **state)
 static void add_full_blocks(tiny_writer *w, void *user)
 {
     const uint32_t *blocks = user;
-    tiny_key_array(w, "clip.vision.fullatt_block_indexes", 5, 2);
+    tiny_key_array(w, "clip.vision.fullatt_block_indexes", TINY_KEY_I32, 2);
     tiny_put_u32(&w->keys, blocks[0]);
     tiny_put_u32(&w->keys, blocks[1]);
 }

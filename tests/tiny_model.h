@@ -54,7 +54,17 @@ typedef struct tiny_writer {
 
 void tiny_start(tiny_writer *w, uint64_t seed);
 
-/* Begins a key: the caller puts the value's bytes into w->keys. type: GGUF's number. */
+/* GGUF's numbers of the types of keys. */
+enum {
+    TINY_KEY_U32 = 4,
+    TINY_KEY_I32 = 5,
+    TINY_KEY_F32 = 6,
+    TINY_KEY_BOOL = 7,
+    TINY_KEY_STRING = 8,
+    TINY_KEY_ARRAY = 9
+};
+
+/* Begins a key: the caller puts the value's bytes into w->keys. */
 void tiny_key(tiny_writer *w, const char *key, uint32_t type);
 void tiny_key_u32(tiny_writer *w, const char *key, uint32_t value);
 void tiny_key_f32(tiny_writer *w, const char *key, float value);

@@ -5,16 +5,6 @@
 
 #include "tiny_model.h"
 
-/* GGUF's numbers of the types of keys. */
-enum {
-    TINY_KEY_U32 = 4,
-    TINY_KEY_I32 = 5,
-    TINY_KEY_F32 = 6,
-    TINY_KEY_BOOL = 7,
-    TINY_KEY_STRING = 8,
-    TINY_KEY_ARRAY = 9
-};
-
 void tiny_put_u8(tiny_buffer *b, uint32_t value);
 
 /* ---- Random tensors (tiny_writer.c) --------------------------------------------------- */
