@@ -3,6 +3,7 @@
  * conversation shows in what the other answers. Beside them runs a model of the states that the
  * header tells of: what each call must return, and that a call which fails changes nothing. */
 #include "../bluelm.h"
+#include "../tests/png_aid.h"
 #include "../tests/tiny_model.h"
 
 #include <stdio.h>
@@ -62,32 +63,10 @@ static uint64_t fuzz_hash(uint64_t hash, const void *data, size_t bytes)
 
 /* ---- What the calls are given ----------------------------------------------------------- */
 
-static void fuzz_png_word(uint32_t word)
-{
-    for (int shift = 24; shift >= 0; shift -= 8)
-        fuzz_png[fuzz_png_bytes++] = (uint8_t)(word >> shift);
-}
-
-static void fuzz_png_chunk(const char *name, const uint8_t *data, uint32_t bytes)
-{
-    uint32_t crc = UINT32_MAX;
-    fuzz_png_word(bytes);
-    size_t from = fuzz_png_bytes;
-    memcpy(fuzz_png + from, name, 4);
-    if (bytes) memcpy(fuzz_png + from + 4, data, bytes);
-    fuzz_png_bytes += 4 + bytes;
-    for (size_t i = from; i < fuzz_png_bytes; i++) {
-        crc ^= fuzz_png[i];
-        for (int bit = 0; bit < 8; bit++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
-    }
-    fuzz_png_word(~crc);
-}
-
 /* 20 x 15 grey pixels in one stored block. */
 static void fuzz_make_png(void)
 {
-    static const uint8_t header[13] = {0, 0, 0, 20, 0, 0, 0, 15, 8, 0, 0, 0, 0};
+    png_file png = {fuzz_png, 0, 0};
     uint8_t data[7 + 15 * 21 + 4] = {0x78, 1, 1, 15 * 21 & 255, 15 * 21 >> 8};
     uint32_t a = 1, b = 0;
     data[5] = (uint8_t)~data[3], data[6] = (uint8_t)~data[4];
@@ -97,11 +76,13 @@ static void fuzz_make_png(void)
     }
     data[7 + 15 * 21] = (uint8_t)(b >> 8), data[8 + 15 * 21] = (uint8_t)b;
     data[9 + 15 * 21] = (uint8_t)(a >> 8), data[10 + 15 * 21] = (uint8_t)a;
-    memcpy(fuzz_png, "\x89PNG\r\n\x1a\n", 8);
-    fuzz_png_bytes = 8;
-    fuzz_png_chunk("IHDR", header, sizeof header);
-    fuzz_png_chunk("IDAT", data, sizeof data);
-    fuzz_png_chunk("IEND", NULL, 0);
+    png_begin(&png, 20, 15, "\x08\0\0\0\0");
+    png_open_chunk(&png, "IDAT");
+    png_put(&png, data, sizeof data);
+    png_close_chunk(&png);
+    png_open_chunk(&png, "IEND");
+    png_close_chunk(&png);
+    fuzz_png_bytes = png.bytes;
 }
 
 static void fuzz_make(void)

@@ -5,8 +5,8 @@
 #     fuzz/run.sh BUILD SECONDS [NAME...]
 #
 # NAME is that of fuzz/fuzz_NAME.c; without one, all of them. An input may take FUZZ_TIMEOUT
-# seconds (2). What crashes is left in
-# BUILD/NAME-crash-*, finds in BUILD/corpus/NAME. Exit status: 0 when nothing crashed.
+# seconds (2). What crashes is left in BUILD/NAME-crash-*, finds in BUILD/corpus/NAME. Exit
+# status: 0 when nothing crashed.
 set -u
 build=${1:?usage: fuzz/run.sh BUILD SECONDS [NAME...]}
 seconds=${2:?usage: fuzz/run.sh BUILD SECONDS [NAME...]}
@@ -22,7 +22,7 @@ failed=0
 # Objects of the library and of the tests' models, covered but without a main.
 objects=
 for source in base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c \
-    tests/tiny_*.c tests/hostile_aid.c; do
+    tests/tiny_*.c tests/hostile_aid.c tests/png_aid.c; do
     object=$build/$(echo "$source" | tr / _).o
     objects="$objects $object"
     [ "$object" -nt "$source" ] && continue

@@ -11,6 +11,7 @@
 #include "../tiler/image.h"
 #include "../tiler/picture.h"
 #include "file_aid.h"
+#include "png_aid.h"
 
 typedef struct test_picture {
     const char *name;
@@ -219,32 +220,6 @@ static void every_flipped_bit_of_a_png_is_refused(void **state)
     test_drop(&im);
 }
 
-static uint32_t test_crc(const uint8_t *p, size_t bytes)
-{
-    uint32_t crc = 0xFFFFFFFF;
-    for (size_t i = 0; i < bytes; i++) {
-        crc ^= p[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
-    }
-    return ~crc;
-}
-
-/* Makes the checksum of every chunk right. */
-static void test_mend_png(uint8_t *file, size_t bytes)
-{
-    size_t at = 8;
-    while (bytes >= 20 && at <= bytes - 12) {
-        uint32_t length = (uint32_t)file[at] << 24 | (uint32_t)file[at + 1] << 16 |
-                          (uint32_t)file[at + 2] << 8 | file[at + 3];
-        if (length > bytes - at - 12) return;
-        uint32_t crc = test_crc(file + at + 4, 4 + (size_t)length);
-        at += 8 + (size_t)length;
-        for (int k = 0; k < 4; k++)
-            file[at++] = (uint8_t)(crc >> (24 - 8 * k));
-    }
-}
-
 /* Every byte of every sample, a PNG's with its checksums put right. */
 static void damaged_bytes_do_no_harm(void **state)
 {
@@ -259,7 +234,7 @@ static void damaged_bytes_do_no_harm(void **state)
             for (unsigned flip = 1; flip < 256; flip = flip * 5 + 14) {
                 memcpy(bytes, im.encoded, count);
                 bytes[n] ^= (uint8_t)flip;
-                if (is_png) test_mend_png(bytes, count);
+                if (is_png) png_mend(bytes, count);
                 if (test_survive(bytes, count) == 0)
                     taken++;
                 else
@@ -273,75 +248,30 @@ static void damaged_bytes_do_no_harm(void **state)
     assert_true(taken > 1000 && refused > 1000);
 }
 
-/* ---- A PNG writer of stored blocks ---------------------------------------------------- */
-
-typedef struct test_writer {
-    uint8_t *bytes;
-    size_t used, chunk;
-} test_writer;
-
-static void test_put(test_writer *w, const void *p, size_t n)
-{
-    memcpy(w->bytes + w->used, p, n);
-    w->used += n;
-}
-
-static void test_put_u32(test_writer *w, uint32_t v)
-{
-    uint8_t b[4] = {(uint8_t)(v >> 24), (uint8_t)(v >> 16), (uint8_t)(v >> 8), (uint8_t)v};
-    test_put(w, b, 4);
-}
-
-static void test_open_chunk(test_writer *w, const char *type)
-{
-    w->chunk = w->used;
-    test_put_u32(w, 0);
-    test_put(w, type, 4);
-}
-
-static void test_close_chunk(test_writer *w)
-{
-    uint32_t length = (uint32_t)(w->used - w->chunk - 8);
-    size_t end = w->used;
-    w->used = w->chunk;
-    test_put_u32(w, length);
-    w->used = end;
-    test_put_u32(w, test_crc(w->bytes + w->chunk + 4, end - w->chunk - 4));
-}
-
-static void test_begin_png(test_writer *w, uint32_t width, uint32_t height, const char *form)
-{
-    w->used = 0;
-    test_put(w, "\x89PNG\r\n\x1a\n", 8);
-    test_open_chunk(w, "IHDR");
-    test_put_u32(w, width);
-    test_put_u32(w, height);
-    test_put(w, form, 5);
-    test_close_chunk(w);
-}
+/* ---- PNGs of stored blocks -------------------------------------------------------------- */
 
 /* Rows of zeros (and filter 0) in stored blocks, in IDAT chunks of one block each. */
-static void test_put_rows(test_writer *w, uint64_t bytes)
+static void test_put_rows(png_file *w, uint64_t bytes)
 {
     static const uint8_t zeros[65535];
     uint8_t head[5];
-    test_open_chunk(w, "IDAT");
-    test_put(w, "\x78\x01", 2);
+    png_open_chunk(w, "IDAT");
+    png_put(w, "\x78\x01", 2);
     while (bytes) {
         uint32_t n = (uint32_t)BLM_MIN(bytes, 65535);
         bytes -= n;
         head[0] = bytes == 0;
         head[1] = (uint8_t)n, head[2] = (uint8_t)(n >> 8);
         head[3] = (uint8_t)~n, head[4] = (uint8_t)(~n >> 8);
-        test_put(w, head, 5);
-        test_put(w, zeros, n);
-        test_close_chunk(w);
-        test_open_chunk(w, "IDAT");
+        png_put(w, head, 5);
+        png_put(w, zeros, n);
+        png_close_chunk(w);
+        png_open_chunk(w, "IDAT");
     }
-    test_put_u32(w, 1);
-    test_close_chunk(w);
-    test_open_chunk(w, "IEND");
-    test_close_chunk(w);
+    png_put_u32(w, 1);
+    png_close_chunk(w);
+    png_open_chunk(w, "IEND");
+    png_close_chunk(w);
 }
 
 /* Rows of an interlaced picture of 6 bytes a pixel, by brute force. */
@@ -374,10 +304,10 @@ static void the_worst_png_decodes_in_what_it_says_it_needs(void **state)
             const char form[5] = {16, 2, 0, 0, (char)interlaced};
             uint64_t rows = interlaced ? test_interlaced_rows(width, height)
                                        : (uint64_t)height * (6 * (uint64_t)width + 1);
-            test_writer w = {test_take((size_t)rows + rows / 1000 + 4000), 0, 0};
-            test_begin_png(&w, width, height, form);
+            png_file w = {test_take((size_t)rows + rows / 1000 + 4000), 0, 0};
+            png_begin(&w, width, height, form);
             test_put_rows(&w, rows);
-            bluelm_image im = {NULL, 0, 0, 0, w.bytes, w.used};
+            bluelm_image im = {NULL, 0, 0, 0, w.data, w.bytes};
             uint64_t need = test_need(&im), scratch = blm_image_scratch_bytes(width);
             assert_true(interlaced || need <= scratch);
             assert_true(need <= scratch + (uint64_t)width * height * 3);
@@ -385,7 +315,7 @@ static void the_worst_png_decodes_in_what_it_says_it_needs(void **state)
             for (size_t k = 0; k < (size_t)width * height * 3; k++)
                 hash *= 0x100000001B3ULL; /* of a zero byte */
             assert_true(test_decode_exactly(&im) == hash);
-            free(w.bytes);
+            free(w.data);
         }
     }
 }
@@ -472,11 +402,11 @@ static void the_background_shows_through_what_is_transparent(void **state)
     static const uint8_t red[3] = {200, 0, 0};
     static uint8_t memory[200000];
     uint8_t bytes[2048], row[12];
-    test_writer w = {bytes, 0, 0};
+    png_file w = {bytes, 0, 0};
     blm_image_decoder d;
-    test_begin_png(&w, 4, 4, "\x08\x06\0\0\0");
+    png_begin(&w, 4, 4, "\x08\x06\0\0\0");
     test_put_rows(&w, 4 * 17); /* zeros: black that is not there */
-    assert_int_equal(blm_image_begin(&d, bytes, w.used, red, memory, sizeof memory, NULL), 0);
+    assert_int_equal(blm_image_begin(&d, bytes, w.bytes, red, memory, sizeof memory, NULL), 0);
     assert_int_equal(blm_image_row(&d, row, NULL), 0);
     for (int x = 0; x < 4; x++)
         assert_memory_equal(row + 3 * x, red, 3);
@@ -487,8 +417,8 @@ static void test_transparent_tile(uint32_t background, uint8_t tile[48])
 {
     static uint8_t scratch[400000];
     uint8_t bytes[2048];
-    test_writer w = {bytes, 0, 0};
-    test_begin_png(&w, 4, 4, "\x08\x06\0\0\0");
+    png_file w = {bytes, 0, 0};
+    png_begin(&w, 4, 4, "\x08\x06\0\0\0");
     test_put_rows(&w, 4 * 17);
     const blm_tile_rule rule = {.rule = BLUELM_TILES_SINGLE,
                                 .tile_px = 4,
@@ -500,7 +430,7 @@ static void test_transparent_tile(uint32_t background, uint8_t tile[48])
                                 .tokens_per_tile = 1,
                                 .background = background};
     const bluelm_image image = {
-        .encoded = bytes, .encoded_bytes = w.used, .width_px = 4, .height_px = 4};
+        .encoded = bytes, .encoded_bytes = w.bytes, .width_px = 4, .height_px = 4};
     bluelm_tile_grid grid;
     blm_picture p;
     assert_int_equal(blm_tile_choose(&rule, 4, 4, 1, &grid, NULL), 1);
@@ -564,15 +494,15 @@ static void test_refused_png(const char *form, uint32_t width, uint32_t rows, co
                              const char *subject)
 {
     uint8_t bytes[2048];
-    test_writer w = {bytes, 0, 0};
-    test_begin_png(&w, width, 4, form);
+    png_file w = {bytes, 0, 0};
+    png_begin(&w, width, 4, form);
     if (extra) {
-        test_open_chunk(&w, extra);
-        test_put(&w, "\1\2\3\4\5\6\7", 7);
-        test_close_chunk(&w);
+        png_open_chunk(&w, extra);
+        png_put(&w, "\1\2\3\4\5\6\7", 7);
+        png_close_chunk(&w);
     }
     test_put_rows(&w, rows);
-    test_refused(bytes, w.used, subject);
+    test_refused(bytes, w.bytes, subject);
 }
 
 static void malformed_pngs_are_refused_with_a_reason(void **state)
@@ -593,11 +523,11 @@ static void malformed_pngs_are_refused_with_a_reason(void **state)
     test_refused_png("\x08\x03\0\0\0", 4, 20, "PLTE", "palette");
     test_refused_png("\x08\x02\0\0\0", 4, 52, "CgBI", "critical");
     uint8_t bytes[512];
-    test_writer w = {bytes, 0, 0};
-    test_begin_png(&w, 4, 4, "\x08\x02\0\0\0");
-    test_open_chunk(&w, "IEND");
-    test_close_chunk(&w);
-    test_refused(bytes, w.used, "no image data");
+    png_file w = {bytes, 0, 0};
+    png_begin(&w, 4, 4, "\x08\x02\0\0\0");
+    png_open_chunk(&w, "IEND");
+    png_close_chunk(&w);
+    test_refused(bytes, w.bytes, "no image data");
 }
 
 /* A PNG with this zlib stream, whose rows are asked for until one fails. */
@@ -605,20 +535,20 @@ static void test_bad_stream(const char *data, size_t count, const char *subject)
 {
     static uint8_t memory[200000];
     uint8_t bytes[512], row[12];
-    test_writer w = {bytes, 0, 0};
+    png_file w = {bytes, 0, 0};
     blm_image_decoder d;
     bluelm_error err = {0};
-    test_begin_png(&w, 4, 4, "\x08\x02\0\0\0");
-    test_open_chunk(&w, "IDAT");
-    test_put(&w, data, count);
-    test_close_chunk(&w);
-    test_open_chunk(&w, "IEND");
-    test_close_chunk(&w);
-    assert_int_equal(blm_image_begin(&d, bytes, w.used, NULL, memory, sizeof memory, &err), 0);
+    png_begin(&w, 4, 4, "\x08\x02\0\0\0");
+    png_open_chunk(&w, "IDAT");
+    png_put(&w, data, count);
+    png_close_chunk(&w);
+    png_open_chunk(&w, "IEND");
+    png_close_chunk(&w);
+    assert_int_equal(blm_image_begin(&d, bytes, w.bytes, NULL, memory, sizeof memory, &err), 0);
     while (blm_image_row(&d, row, &err) == 0)
         continue;
     assert_int_equal(err.code, BLUELM_E_IMAGE);
-    assert_true(err.at >= 33 && err.at <= w.used);
+    assert_true(err.at >= 33 && err.at <= w.bytes);
     if (!strstr(err.subject, subject)) fail_msg("'%s' lacks '%s'", err.subject, subject);
 }
 
