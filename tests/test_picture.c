@@ -12,6 +12,8 @@
 #include <time.h>
 
 #include "../tiler/picture.h"
+#include "png_aid.h"
+#include "tiny_model.h"
 
 static void *take(size_t bytes)
 {
@@ -20,12 +22,9 @@ static void *take(size_t bytes)
     return p;
 }
 
-static unsigned start_random(void)
+static void start_random(void)
 {
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
-    return seed;
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
 }
 
 /* ---- Pictures -------------------------------------------------------------------------- */
@@ -38,87 +37,43 @@ static uint8_t *random_rgb(size_t pixels)
     return rgb;
 }
 
-typedef struct writer {
-    uint8_t *data;
-    size_t bytes, chunk;
-} writer;
-
-static void put(writer *w, const void *data, size_t bytes)
-{
-    memcpy(w->data + w->bytes, data, bytes);
-    w->bytes += bytes;
-}
-
-static void put_u32(writer *w, uint32_t value)
-{
-    const uint8_t big[4] = {(uint8_t)(value >> 24), (uint8_t)(value >> 16),
-                            (uint8_t)(value >> 8), (uint8_t)value};
-    put(w, big, 4);
-}
-
-static void open_chunk(writer *w, const char *type)
-{
-    w->chunk = w->bytes;
-    put_u32(w, 0);
-    put(w, type, 4);
-}
-
-static void close_chunk(writer *w)
-{
-    uint32_t crc = 0xFFFFFFFF, length = (uint32_t)(w->bytes - w->chunk - 8);
-    for (size_t i = w->chunk + 4; i < w->bytes; i++) {
-        crc ^= w->data[i];
-        for (int k = 0; k < 8; k++)
-            crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320 : 0);
-    }
-    for (int k = 0; k < 4; k++)
-        w->data[w->chunk + (size_t)k] = (uint8_t)(length >> (24 - 8 * k));
-    put_u32(w, ~crc);
-}
-
 /* Rows without a filter in stored blocks. */
-static void put_rows(writer *w, const uint8_t *rgb, uint32_t width, uint32_t height)
+static void put_rows(png_file *w, const uint8_t *rgb, uint32_t width, uint32_t height)
 {
     static const uint8_t zlib[2] = {0x78, 1}, none = 0;
     uint32_t a = 1, b = 0, row = 3 * width + 1;
-    put(w, zlib, 2);
+    png_put(w, zlib, 2);
     for (uint32_t y = 0; y < height; y++) {
         const uint8_t head[5] = {y + 1 == height, (uint8_t)row, (uint8_t)(row >> 8),
                                  (uint8_t)~row, (uint8_t)(~row >> 8)};
         size_t from = w->bytes + 5;
-        put(w, head, 5);
-        put(w, &none, 1);
-        put(w, rgb + 3 * (size_t)y * width, 3 * (size_t)width);
+        png_put(w, head, 5);
+        png_put(w, &none, 1);
+        png_put(w, rgb + 3 * (size_t)y * width, 3 * (size_t)width);
         for (; from < w->bytes; from++) {
             a = (a + w->data[from]) % 65521;
             b = (b + a) % 65521;
         }
     }
-    put_u32(w, b << 16 | a);
+    png_put_u32(w, b << 16 | a);
 }
 
 /* A PNG file that says how it is to be turned. */
 static bluelm_image png(const uint8_t *rgb, uint32_t width, uint32_t height, int orientation)
 {
-    writer w = {take(3 * (size_t)width * height + 6 * (size_t)height + 200), 0, 0};
+    png_file w = {take(3 * (size_t)width * height + 6 * (size_t)height + 200), 0, 0};
     const uint8_t exif[] = {
         'I', 'I', 42, 0, 8, 0, 0, 0, 1, 0, 0x12, 1, 3, 0, 1, 0, 0, 0, (uint8_t)orientation,
         0,   0,   0,  0, 0, 0, 0};
-    static const uint8_t format[5] = {8, 2, 0, 0, 0};
-    put(&w, "\x89PNG\r\n\x1a\n", 8);
-    open_chunk(&w, "IHDR");
-    put_u32(&w, width);
-    put_u32(&w, height);
-    put(&w, format, 5);
-    close_chunk(&w);
-    open_chunk(&w, "eXIf");
-    put(&w, exif, sizeof exif);
-    close_chunk(&w);
-    open_chunk(&w, "IDAT");
+    png_begin(&w, width, height, "\x08\x02\0\0\0");
+    png_open_chunk(&w, "eXIf");
+    png_put(&w, exif, sizeof exif);
+    png_close_chunk(&w);
+    png_open_chunk(&w, "IDAT");
     put_rows(&w, rgb, width, height);
-    close_chunk(&w);
-    open_chunk(&w, "IEND");
-    close_chunk(&w);
+    png_close_chunk(&w);
+    png_open_chunk(&w, "IEND");
+    png_close_chunk(&w);
     return (bluelm_image){.encoded = w.data, .encoded_bytes = w.bytes};
 }
 
@@ -343,13 +298,8 @@ static uint64_t check_bounds(const blm_tile_rule *r, uint32_t w, uint32_t h, int
     bluelm_tile_grid g;
     bluelm_error err;
     uint64_t canvas, scratch = 0;
-    writer size = {(uint8_t *)(uintptr_t)file.encoded, 8, 0};
-    open_chunk(&size, "IHDR"); /* the sides alone are other ones */
-    put_u32(&size, w);
-    put_u32(&size, h);
-    size.bytes += 5;
-    size.data[11] = 13;
-    close_chunk(&size);
+    png_file header = {(uint8_t *)(uintptr_t)file.encoded, 0, 0};
+    png_begin(&header, w, h, "\x08\x02\0\0\0"); /* the sides alone are other ones */
     uint32_t shown_w = orientation > 4 ? h : w, shown_h = orientation > 4 ? w : h;
     if (blm_tile_choose(r, shown_w, shown_h, room, &g, &err) > 0) {
         int code = blm_picture_need(r, &g, &file, &canvas, &scratch, &err);
@@ -442,17 +392,19 @@ static void a_photo_of_12_megapixels_takes_little_beside_its_canvas(void **state
 
 /* ---- What is refused ------------------------------------------------------------------------- */
 
+static const blm_tile_rule one_tile = {.rule = BLUELM_TILES_SINGLE,
+                                       .tile_px = 8,
+                                       .max_columns = 1,
+                                       .max_rows = 1,
+                                       .min_local_tiles = 1,
+                                       .max_local_tiles = 1,
+                                       .fit = BLM_FIT_STRETCH,
+                                       .tokens_per_tile = 1};
+
 static void unsound_pictures_and_grids_are_refused(void **state)
 {
     (void)state;
-    const blm_tile_rule r = {.rule = BLUELM_TILES_SINGLE,
-                             .tile_px = 8,
-                             .max_columns = 1,
-                             .max_rows = 1,
-                             .min_local_tiles = 1,
-                             .max_local_tiles = 1,
-                             .fit = BLM_FIT_STRETCH,
-                             .tokens_per_tile = 1};
+    const blm_tile_rule r = one_tile;
     uint8_t rgb[5 * 4 * 3] = {0}, canvas[8 * 8 * 3], scratch[8192];
     bluelm_image im = {.rgb = rgb, .width_px = 5, .height_px = 4}, bad = im;
     bluelm_tile_grid good, g;
@@ -496,14 +448,7 @@ static void unsound_pictures_and_grids_are_refused(void **state)
 static void a_file_cut_short_fails_while_it_is_read(void **state)
 {
     (void)state;
-    const blm_tile_rule r = {.rule = BLUELM_TILES_SINGLE,
-                             .tile_px = 8,
-                             .max_columns = 1,
-                             .max_rows = 1,
-                             .min_local_tiles = 1,
-                             .max_local_tiles = 1,
-                             .fit = BLM_FIT_STRETCH,
-                             .tokens_per_tile = 1};
+    const blm_tile_rule r = one_tile;
     uint8_t *rgb = random_rgb(40 * 30);
     bluelm_image file = png(rgb, 40, 30, 1);
     bluelm_tile_grid g;

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "../tiler/resize.h"
+#include "tiny_model.h"
 
 typedef struct test_vector {
     uint32_t width, height, to_width, to_height, filter, kind, seed;
@@ -122,9 +123,7 @@ static void test_weights(const blm_axis *a, uint32_t out_pixel)
 static void every_weight_is_that_of_plain_doubles(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     for (int n = 0; n < 4000; n++) {
         blm_axis a;
         uint32_t in = 1 + (uint32_t)rand() % (n & 1 ? 5000 : 60);
@@ -220,9 +219,7 @@ static void every_line_equals_pillow_however_the_picture_lies(void **state)
 static void padding_to_a_square_is_as_if_it_were_there(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     for (int n = 0; n < 400; n++) {
         uint32_t w = 1 + (uint32_t)rand() % 90, h = 1 + (uint32_t)rand() % 90;
         uint32_t side = BLM_MAX(w, h), to = 1 + (uint32_t)rand() % 60, filter = (uint32_t)n % 3;

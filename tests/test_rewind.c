@@ -76,9 +76,7 @@ static void test_detour(bluelm *e, const bluelm_image *image, tiny_random *r)
 static void detours_leave_no_trace(void **state)
 {
     (void)state;
-    const uint64_t seed = (uint64_t)time(NULL);
-    printf("    seed %llu\n", (unsigned long long)seed);
-    tiny_random r = {seed};
+    tiny_random r = {tiny_seed((uint64_t)time(NULL))};
     bluelm_config c = {.context_tokens = 1024, .chunk_tokens = 16};
     aid_engine e = aid_engine_default(&c), f = aid_engine_make(&e.model, &c, NULL);
     bluelm_image image = aid_picture(30, 40, 0, 5);

@@ -214,12 +214,11 @@ static void the_same_seed_gives_the_same_tokens(void **state)
 {
     float logits[500];
     int32_t first[100], again[100], other[100];
-    tiny_random r = {60};
+    tiny_random r = {tiny_seed(60)};
     bluelm_sampling o = warm(0.9f);
     blm_sampler s;
     int i, round;
     (void)state;
-    print_message("seed 60\n");
     for (i = 0; i < 500; i++)
         logits[i] = (float)tiny_normal(&r);
     o.top_p = 0.95f;
@@ -254,10 +253,9 @@ static void a_large_vocabulary_is_cut_as_if_it_were_sorted(void **state)
     static float logits[COUNT(scratch)];
     static const uint32_t top_k[] = {1, 40, 1000, 99999, 100096, 0};
     const uint32_t n = COUNT(scratch);
-    tiny_random r = {70};
+    tiny_random r = {tiny_seed(70)};
     uint32_t i, j;
     (void)state;
-    print_message("seed 70\n");
     for (i = 0; i < n; i++)
         logits[i] = (float)(tiny_next(&r) % 2000) / 100; /* many equals */
     for (i = 0; i < COUNT(top_k); i++) {

@@ -69,9 +69,8 @@ static void text_ends_before_the_first_stop_string(void **state)
 /* Against a search of the whole text. */
 static void random_text_ends_where_a_search_of_it_all_says(void **state)
 {
-    tiny_random r = {60};
+    tiny_random r = {tiny_seed(60)};
     (void)state;
-    print_message("seed 60\n");
     for (int round = 0; round < 20000; round++) {
         char words[3][8] = {{0}}, text[40] = {0};
         const char *stops[3] = {words[0], words[1], words[2]};

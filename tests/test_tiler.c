@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "../families/tiling.h"
+#include "tiny_model.h"
 
 /* ---- A model file in memory ---------------------------------------------------- */
 
@@ -263,9 +264,7 @@ static int test_side(void)
 static void random_sizes_agree_with_a_rewrite(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     const blm_tile_rule rules[] = {test_rule(BLUELM_TILES_RELAXED),
                                    test_rule(BLUELM_TILES_LLAVA_NEXT),
                                    test_rule(BLUELM_TILES_INTERNVL)};
@@ -380,9 +379,7 @@ static blm_tile_rule test_dynamic(void)
 static void a_dynamic_picture_shrinks_into_any_room(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     blm_tile_rule r = test_dynamic();
     for (int i = 0; i < 100000; i++) {
         uint32_t w = (uint32_t)test_side(), h = (uint32_t)test_side();
@@ -444,9 +441,7 @@ static void test_smart_resize(double w, double h, double f, double least, double
 static void dynamic_sizes_agree_with_a_rewrite_to_the_last_bit_of_a_root(void **state)
 {
     (void)state;
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     blm_tile_rule r = test_dynamic();
     for (int i = 0; i < 200000; i++) {
         /* Sides in simple ratios come to whole tokens, where the last bit counts. */
@@ -517,9 +512,7 @@ static void a_longest_edge_shrinks_and_never_enlarges(void **state)
         {1540, 2, 0, 5000, 1, 1540, 28},        {1024, 0, 0, 2048, 1000, 1036, 504},
         {1540, 2, 1024, 4000, 3000, 1036, 784},
     };
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     for (size_t i = 0; i < BLM_COUNT_OF(cases); i++) {
         uint32_t align = 14 * (cases[i].merge ? cases[i].merge : 1);
         uint32_t edge = cases[i].own_px ? cases[i].own_px : cases[i].image_px;
@@ -555,9 +548,7 @@ static void no_picture_exceeds_the_bounds(void **state)
     static const char *const projectors[] = {
         "lfm2",           "idefics3", "internvl", "qwen2vl_merger",
         "qwen3vl_merger", "gemma3",   "mlp",      "pixtral"};
-    unsigned seed = (unsigned)time(NULL);
-    printf("seed %u\n", seed);
-    srand(seed);
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     for (int i = 0; i < 60000; i++) {
         test_file f;
         blm_tile_rule r;

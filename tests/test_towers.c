@@ -390,11 +390,9 @@ static void check_random(tiny_projector projector, uint64_t seed)
 
 static void random_towers_agree_with_double_precision(void **state)
 {
-    const char *from = getenv("BLUELM_SEED");
-    uint64_t first = from != NULL ? strtoull(from, NULL, 10) : 7000, seed;
+    uint64_t first = tiny_seed(7000), seed;
     uint32_t projector;
     (void)state;
-    print_message("seeds %u to %u\n", (unsigned)first, (unsigned)first + 9);
     for (projector = 0; projector < TINY_PROJECTORS; projector++)
         for (seed = first; projector != TINY_IDEFICS3 && seed < first + 10; seed++)
             check_random((tiny_projector)projector, seed);

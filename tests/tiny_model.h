@@ -29,6 +29,10 @@ uint64_t tiny_next(tiny_random *r);
 double tiny_uniform(tiny_random *r); /* [0, 1) */
 double tiny_normal(tiny_random *r);  /* mean 0, deviation 1, at most 6 */
 
+/* The seed to begin with: BLUELM_SEED where it is set, which repeats a run, else `seed`.
+ * Prints it. */
+uint64_t tiny_seed(uint64_t seed);
+
 /* ---- The writer --------------------------------------------------------------- */
 
 typedef struct tiny_buffer {

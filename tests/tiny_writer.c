@@ -47,6 +47,14 @@ double tiny_normal(tiny_random *r)
     return sum;
 }
 
+uint64_t tiny_seed(uint64_t seed)
+{
+    const char *given = getenv("BLUELM_SEED");
+    if (given != NULL) seed = strtoull(given, NULL, 10);
+    printf("seed %llu\n", (unsigned long long)seed);
+    return seed;
+}
+
 /* ---- Buffers --------------------------------------------------------------------- */
 
 void tiny_put(tiny_buffer *b, const void *data, size_t bytes)
