@@ -197,7 +197,7 @@ static void random_encoders_agree_with_double_precision(void **state)
             run.cpu_mask = i == 4  ? BLUELM_CPU_AMX | BLUELM_CPU_AVX2
                            : i % 2 ? 0
                                    : BLUELM_CPU_NONE;
-            run.vision_activation_type = i / 2 % 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_INT8;
+            run.vision_activation_type = i / 2 % 2 ? BLUELM_ACT_INT16 : BLUELM_ACT_DEFAULT;
             run.workers = workers[seed % COUNT(workers)];
             check_vision(&v, &run);
         }
