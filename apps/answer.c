@@ -94,24 +94,20 @@ static void app_print_answer_json(const app_answer *answer, const app_picture *p
 /* The question: of -p, of -f, or of standard input where something comes from there. */
 static int app_read_prompt(const app_options *o, app_text *prompt)
 {
-    const int asks = o->prompt && strcmp(o->prompt, "-");
-    if (o->prompt && o->prompt_file) {
-        app_fail(o->command, "takes -p or -f, not both");
-        return 2;
-    }
-    if (o->raw && o->system) {
-        app_fail(o->command, "--raw knows no turns, so no --system");
-        return 2;
-    }
-    if (asks) return app_text_add(prompt, o->prompt, strlen(o->prompt));
-    if (o->prompt_file ? app_text_add_file(prompt, o->prompt_file)
-        : o->prompt || !isatty(STDIN_FILENO)
-            ? app_text_add_stream(prompt, stdin, "standard input")
-            : 0)
-        return 1;
-    if (!prompt->bytes && !o->prompt_file) {
-        app_fail(o->command, "needs -p TEXT, -f FILE or a question on standard input");
-        return 2;
+    if (o->prompt && o->prompt_file) return app_misuse(o->command, "takes -p or -f, not both");
+    if (o->raw && o->system)
+        return app_misuse(o->command, "takes --system or --raw, which has no turns, not both");
+    if (o->prompt && strcmp(o->prompt, "-"))
+        return app_text_add(prompt, o->prompt, strlen(o->prompt));
+    if (o->prompt_file) {
+        if (app_text_add_file(prompt, o->prompt_file)) return 1;
+    } else {
+        if ((o->prompt || !isatty(STDIN_FILENO)) &&
+            app_text_add_stream(prompt, stdin, "standard input"))
+            return 1;
+        if (!prompt->bytes)
+            return app_misuse(o->command,
+                              "needs -p TEXT, -f FILE or a question on standard input");
     }
     if (prompt->bytes && prompt->data[prompt->bytes - 1] == '\n') prompt->bytes--;
     return prompt->data ? 0 : app_text_add(prompt, "", 0);
@@ -180,7 +176,8 @@ static int app_add_token(app_session *s, int32_t token, app_text *text)
                         (size_t)bytes < sizeof piece ? (size_t)bytes : sizeof piece);
 }
 
-/* Tokens of a picture, numbered downwards, between text or another picture's. */
+/* The text of tokens, with a mark for each picture: its tokens' ids are negative and count down,
+ * another picture's begin above the last. */
 static int app_add_tokens(app_session *s, const int32_t *ids, int64_t count, app_text *text)
 {
     for (int64_t i = 0, end; i < count; i = end) {
@@ -344,23 +341,24 @@ static int app_talk_help(app_talk *t, const char *unused)
     return 0;
 }
 
-/* A line is an order when its first word is one; another word after a slash alone is a
+/* A line is a command when its first word is one; another word after a slash alone is a
  * mistake, but "/etc/passwd, what is it?" is a question. */
 static int app_talk_line(app_talk *t, const char *line)
 {
     static const struct {
         const char *name;
         int (*run)(app_talk *t, const char *rest);
-    } orders[] = {
+    } commands[] = {
         {"/image", app_talk_image}, {"/reset", app_talk_reset}, {"/help", app_talk_help}};
     size_t n = strcspn(line, " ");
     const char *rest = line + n + (line[n] == ' ');
     if (line[0] != '/') return app_talk_ask(t, line);
-    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
-        if (strlen(orders[i].name) == n && !strncmp(orders[i].name, line, n))
-            return orders[i].run(t, rest);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strlen(commands[i].name) == n && !strncmp(commands[i].name, line, n))
+            return commands[i].run(t, rest);
     if (memchr(line + 1, '/', n - 1)) return app_talk_ask(t, line);
-    return app_fail_with(NULL, "%.*s: no such order (see /help)", (int)(n < 80 ? n : 80), line);
+    return app_fail_with(NULL, "%.*s: no such command (see /help)", (int)(n < 80 ? n : 80),
+                         line);
 }
 
 static int app_talk_loop(app_talk *t)

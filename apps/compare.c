@@ -17,10 +17,8 @@ static int app_open_sequence(app_sequence *q, const app_options *o)
     if (!q->ids.bytes || q->ids.bytes % sizeof(int32_t))
         return app_fail(o->ids, "not a list of 32-bit ids");
     if (q->then.bytes % sizeof(int32_t)) return app_fail(o->then, "not a list of 32-bit ids");
-    if (!o->rows != !o->grid_columns || q->rows.bytes % sizeof(float)) {
-        app_fail("logits", "takes --rows FILE of 32-bit floats with --grid COLSxROWS");
-        return 2;
-    }
+    if (!o->rows != !o->grid_columns || q->rows.bytes % sizeof(float))
+        return app_misuse("logits", "takes --rows FILE of 32-bit floats with --grid COLSxROWS");
     return 0;
 }
 
@@ -121,10 +119,7 @@ int app_embed(app_session *s, const app_options *o)
 {
     app_picture pictures[APP_MAX_IMAGES] = {0};
     bluelm_config config = o->config;
-    if (o->image_count != 1) {
-        app_fail("embed", "needs one --image FILE");
-        return 2;
-    }
+    if (o->image_count != 1) return app_misuse("embed", "needs one --image FILE");
     int code = app_open_pictures(o, pictures, &config) || app_start(s, o, &config) ||
                app_embed_picture(s, o, pictures);
     app_close_pictures(pictures, o->image_count);

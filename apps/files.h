@@ -6,7 +6,7 @@
 
 #include "options.h"
 
-/* What fails below is said, and returns 1. */
+/* The functions below say what fails, and return 1 then. */
 
 typedef struct app_file {
     const char *path;
@@ -25,8 +25,7 @@ typedef struct app_text {
 
 int app_text_add(app_text *t, const char *data, size_t bytes);
 
-/* Adds a stream, or the file of that name, to its end. What never ends does: no context takes
- * as much. */
+/* Adds a stream, or the file of that name, up to its end; more than any context takes fails. */
 #define APP_MAX_FILE_BYTES (1u << 28)
 int app_text_add_stream(app_text *t, FILE *stream, const char *name);
 int app_text_add_file(app_text *t, const char *path);

@@ -77,7 +77,7 @@ int app_tokenize(app_session *s, const app_options *o)
     bluelm_error err;
     app_text text = {0};
     int32_t *ids = NULL;
-    config.text_bytes = 60000;
+    config.text_bytes = 60000; /* as much as an engine takes at once */
     int code = app_start(s, o, &config) ||
                app_text_add_stream(&text, stdin, "standard input") ||
                app_text_add(&text, "", 0);

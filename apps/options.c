@@ -27,7 +27,7 @@ enum app_kind {
     APP_GRID,
     APP_COLOR,
     APP_TEMPLATE,
-    APP_MARKUP /* text in which \\n is a line end */
+    APP_MARKUP /* text in which "\n" is a line end */
 };
 
 typedef struct app_option {
@@ -214,8 +214,7 @@ static const app_option *app_find(const char *name)
 
 static int app_wrong(const char *name, const char *value, const char *expected)
 {
-    app_fail_with(NULL, "%s %s: expected %s", name, value, expected);
-    return 2;
+    return app_misuse(NULL, "%s %s: expected %s", name, value, expected);
 }
 
 static int app_parse_u64(const char *name, const char *value, uint64_t least, uint64_t most,
@@ -283,17 +282,16 @@ static int app_parse_name(const app_option *option, const char *name, const char
 
 static int app_add_image(app_options *o, const char *name, app_image image)
 {
-    if (o->image_count == APP_MAX_IMAGES) {
-        app_fail_with(name, "at most %d pictures", APP_MAX_IMAGES);
-        return 2;
-    }
+    if (o->image_count == APP_MAX_IMAGES)
+        return app_misuse(name, "at most %d pictures", APP_MAX_IMAGES);
     o->images[o->image_count++] = image;
     return 0;
 }
 
 static int app_parse_stop(app_options *o, const char *name, const char *value)
 {
-    if (o->stop_count == APP_MAX_STOPS) return app_wrong(name, value, "at most 8 of them");
+    if (o->stop_count == APP_MAX_STOPS)
+        return app_misuse(name, "at most %d texts", APP_MAX_STOPS);
     o->stops[o->stop_count++] = value;
     return 0;
 }
@@ -464,26 +462,18 @@ static int app_parse_option(app_options *o, uint32_t bit, int argc, char **argv,
 {
     const char *name = argv[(*at)++];
     const app_option *option = app_find(name);
-    if (!option) {
-        app_fail_with(NULL,
-                      name[0] == '-' ? "unknown option %s (see bluelm %s --help)"
-                                     : "%s: no option comes before it (see bluelm %s --help)",
-                      name, o->command);
-        return 2;
-    }
-    if (!(option->commands & bit)) {
-        app_fail_with(NULL, "%s takes no %s (see bluelm %s --help)", o->command, name,
-                      o->command);
-        return 2;
-    }
+    if (!option)
+        return app_misuse(NULL, "%s %s (see bluelm %s --help)",
+                          name[0] == '-' ? "unknown option" : "unexpected argument", name,
+                          o->command);
+    if (!(option->commands & bit))
+        return app_misuse(NULL, "%s takes no %s (see bluelm %s --help)", o->command, name,
+                          o->command);
     if (option->kind == APP_FLAG) {
         *(uint32_t *)(void *)((char *)o + option->target) = 1;
         return 0;
     }
-    if (*at == argc) {
-        app_fail_with(NULL, "%s needs a value", name);
-        return 2;
-    }
+    if (*at == argc) return app_misuse(NULL, "%s needs a value", name);
     return app_parse_value(o, option, name, argv[(*at)++]);
 }
 
@@ -515,9 +505,8 @@ static int app_check_needs(const app_options *o, const app_command *command)
             given |= app_given(o, app_next_name(&at, other));
         }
         if (given) continue;
-        app_fail_with(command->name, "needs %s %s: %s%s%s", name, option->value, option->help,
-                      more ? ", or " : "", more ? other : "");
-        return 2;
+        return app_misuse(command->name, "needs %s %s: %s%s%s", name, option->value,
+                          option->help, more ? ", or " : "", more ? other : "");
     }
     return 0;
 }
@@ -575,7 +564,6 @@ const app_command *app_options_parse(app_options *o, const app_command *commands
         *status = app_parse_all(o, &commands[i], 1u << i, argc, argv);
         return *status ? NULL : &commands[i];
     }
-    app_fail_with(NULL, "unknown command %s (see bluelm --help)", argv[1]);
-    *status = 2;
+    *status = app_misuse(NULL, "unknown command %s (see bluelm --help)", argv[1]);
     return NULL;
 }

@@ -44,7 +44,7 @@ static void app_print_clean(FILE *to, const char *text, size_t bytes)
 /* ---- Failures ---------------------------------------------------------------------------------- */
 
 /* Names in files and arguments may hold anything. */
-static int app_say(void)
+static void app_say(void)
 {
     const char *text = app_output.message;
     app_progress(NULL, 0, 0);
@@ -55,7 +55,6 @@ static int app_say(void)
     else
         fputs(text, stderr);
     fputc('\n', stderr);
-    return 1;
 }
 
 static size_t app_message_begin(const char *what)
@@ -66,14 +65,29 @@ static size_t app_message_begin(const char *what)
     return strlen(app_output.message);
 }
 
-int app_fail_with(const char *what, const char *format, ...)
+static void app_say_values(const char *what, const char *format, va_list values)
 {
     size_t at = app_message_begin(what);
+    vsnprintf(app_output.message + at, sizeof app_output.message - at, format, values);
+    app_say();
+}
+
+int app_fail_with(const char *what, const char *format, ...)
+{
     va_list values;
     va_start(values, format);
-    vsnprintf(app_output.message + at, sizeof app_output.message - at, format, values);
+    app_say_values(what, format, values);
     va_end(values);
-    return app_say();
+    return 1;
+}
+
+int app_misuse(const char *what, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    app_say_values(what, format, values);
+    va_end(values);
+    return 2;
 }
 
 int app_fail(const char *what, const char *why)
@@ -109,7 +123,8 @@ int app_fail_error(const char *what, const bluelm_error *err)
     snprintf(app_output.message + at, sizeof app_output.message - at, "%s%s%s", text,
              advice ? ": " : "", advice ? advice : "");
     app_output.error = *err;
-    return app_say();
+    app_say();
+    return 1;
 }
 
 /* ---- Results ------------------------------------------------------------------------------------- */

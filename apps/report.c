@@ -5,29 +5,41 @@
 
 #include "output.h"
 
-static void app_memory_line(const char *name, uint64_t bytes, uint64_t total)
+typedef struct app_field {
+    const char *name;
+    uint64_t value;
+} app_field;
+
+#define APP_COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* A line with a bar of up to 40 characters. */
+static void app_memory_line(const app_field *f, uint64_t total)
 {
     static const char full[] = "########################################";
-    int width = total ? (int)((40 * bytes + total - 1) / total) : 0;
-    fprintf(app_out(), "  %-22s %14" PRIu64 "  %.*s\n", name, bytes, width > 40 ? 40 : width,
-            full);
+    int width = total ? (int)((40 * f->value + total - 1) / total) : 0;
+    fprintf(app_out(), "  %-22s %14" PRIu64 "  %.*s\n", f->name, f->value,
+            width > 40 ? 40 : width, full);
 }
 
 void app_print_memory(const bluelm_memory *m)
 {
+    const app_field fields[] = {
+        {"engine", m->engine_bytes},
+        {"weights view", m->weights_view_bytes},
+        {"tokenizer", m->tokenizer_bytes},
+        {"kv cache", m->kv_cache_bytes},
+        {"image tokens", m->image_tokens_bytes},
+        {"sampling", m->sampling_bytes},
+        {"marks", m->marks_bytes},
+        {"overlay, largest of:", m->overlay_bytes},
+        {"  vision phase", m->vision_phase_bytes},
+        {"  language phase", m->language_phase_bytes},
+        {"  image decode", m->image_decode_bytes},
+        {"total", m->total_bytes},
+    };
     fprintf(app_out(), "arena, in bytes\n");
-    app_memory_line("engine", m->engine_bytes, m->total_bytes);
-    app_memory_line("weights view", m->weights_view_bytes, m->total_bytes);
-    app_memory_line("tokenizer", m->tokenizer_bytes, m->total_bytes);
-    app_memory_line("kv cache", m->kv_cache_bytes, m->total_bytes);
-    app_memory_line("image tokens", m->image_tokens_bytes, m->total_bytes);
-    app_memory_line("sampling", m->sampling_bytes, m->total_bytes);
-    app_memory_line("marks", m->marks_bytes, m->total_bytes);
-    app_memory_line("overlay, largest of:", m->overlay_bytes, m->total_bytes);
-    app_memory_line("  vision phase", m->vision_phase_bytes, m->total_bytes);
-    app_memory_line("  language phase", m->language_phase_bytes, m->total_bytes);
-    app_memory_line("  image decode", m->image_decode_bytes, m->total_bytes);
-    app_memory_line("total", m->total_bytes, m->total_bytes);
+    for (size_t i = 0; i < APP_COUNT(fields); i++)
+        app_memory_line(&fields[i], m->total_bytes);
     fprintf(app_out(), "  %-22s %14" PRIu64 "  used where they lie\n", "weights",
             m->weights_bytes);
     fprintf(app_out(), "for %u tokens of context, chunks of %u, %u worker%s", m->context_tokens,
@@ -43,19 +55,12 @@ void app_print_memory(const bluelm_memory *m)
 
 /* ---- JSON ------------------------------------------------------------------------------- */
 
-typedef struct app_field {
-    const char *name;
-    uint64_t value;
-} app_field;
-
 /* The fields of an object, without its braces. */
 static void app_print_fields(const app_field *fields, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         fprintf(app_out(), "%s\"%s\":%" PRIu64, i ? "," : "", fields[i].name, fields[i].value);
 }
-
-#define APP_COUNT(array) (sizeof(array) / sizeof *(array))
 
 void app_print_memory_json(const bluelm_memory *m)
 {

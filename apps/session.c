@@ -38,7 +38,7 @@ static int app_check_cpu(const app_session *s, const char *cpu)
     bluelm_stats stats;
     bluelm_get_stats(s->engine, &stats);
     if (!cpu || !strcmp(cpu, stats.kernels)) return 0;
-    return app_fail_with(NULL, "--cpu %s: not what this machine has", cpu);
+    return app_fail_with(NULL, "--cpu %s: this machine has no such kernels", cpu);
 }
 
 /* Threads, where there is something for them to do. */
@@ -48,7 +48,8 @@ static int app_start_pool(app_session *s, const app_options *o, const bluelm_con
     s->pool = bluelm_posix_pool_start_on(config->workers, o->cpus);
     if (s->pool) return 0;
     if (o->cpus && errno == EINVAL)
-        return app_fail("--cpus", "not a list, such as 0-3,6, of processors that are there");
+        return app_fail_with(NULL, "--cpus %s: expected processors that are there, e.g. 0-3,6",
+                             o->cpus);
     return app_fail_errno(o->cpus ? "--cpus" : "threads");
 }
 

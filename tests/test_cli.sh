@@ -60,7 +60,7 @@ expect 0 '^bluelm [0-9]+\.[0-9]+' "$bluelm" --version
 expect 2 'usage: bluelm' "$bluelm"
 expect 2 'unknown command fly' "$bluelm" fly
 expect 2 'unknown option --fly' "$bluelm" run --fly
-expect 2 'shapes: no option comes before it' "$bluelm" run shapes
+expect 2 'unexpected argument shapes' "$bluelm" run shapes
 expect 2 '-m needs a value' "$bluelm" run -m
 expect 2 '--ctx -1: expected a whole number' "$bluelm" run -m $model --ctx -1
 expect 2 '--ctx 12x: expected a whole number' "$bluelm" run -m $model --ctx 12x
@@ -82,7 +82,7 @@ expect 2 'run: needs -m FILE' "$bluelm" run -p hello
 expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model
 expect 2 'needs -p TEXT, -f FILE or a question' "$bluelm" run -m $model -p -
 expect 2 'takes -p or -f' "$bluelm" run -m $model -p hello -f demo/questions.txt
-expect 2 '--raw knows no turns' "$bluelm" run -m $model -p hello --raw --system be
+expect 2 'takes --system or --raw' "$bluelm" run -m $model -p hello --raw --system be
 expect 2 'logits: needs --ids FILE' "$bluelm" logits -m $model -o "$out/x.f32"
 expect 2 'logits: needs -o FILE' "$bluelm" logits -m $model --ids demo/questions.txt
 expect 2 'embed: needs --image FILE' "$bluelm" embed -m $model --mmproj $mmproj -o "$out/x.f32"
@@ -143,8 +143,8 @@ expect 1 'image tokens: need [0-9]+ bytes, have 1 .*lower --max-tiles' \
     $run -p hello --image-tokens-budget 1
 expect 1 'context: need [0-9]+ tokens, have 8 .*raise --ctx' \
     $run -p "a question that is longer than eight tokens are" --ctx 8
-expect 1 '--cpus: not a list' $run -p hello --cpus 0,x
-expect 1 '--cpus: not a list' $run -p hello --cpus 1023
+expect 1 '--cpus 0,x: expected processors' $run -p hello --cpus 0,x
+expect 1 '--cpus 1023: expected processors' $run -p hello --cpus 1023
 expect 1 'top_p' $run -p hello --temp 1 --top-p 2
 need=$("$bluelm" plan -m $model --mmproj $mmproj --image $picture | awk '$1 == "total" { print $2 }')
 expect 0 '.' $run --image $picture -p hello -n 1 --arena "$need"
@@ -395,9 +395,9 @@ chat="$bluelm chat -m $model --mmproj $mmproj --quiet -n 8"
 
     printf '/help\n/fly\n/image\n/usr/bin is a what?\n' | $chat >"$out/chat" 2>"$out/stderr"
     same "/help" "$(grep -c '/image FILE' "$out/stderr")" 1
-    same "no such order" "$(grep -c '/fly: no such order' "$out/stderr")" 1
+    same "no such command" "$(grep -c '/fly: no such command' "$out/stderr")" 1
     same "no picture" "$(grep -c '/image: needs FILE' "$out/stderr")" 1
-    same "a path is no order" "$(wc -l <"$out/chat" | tr -d ' ')" 1
+    same "a path is no command" "$(wc -l <"$out/chat" | tr -d ' ')" 1
 }
 
 echo "$checks checks, $failures failures"
