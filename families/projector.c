@@ -19,6 +19,8 @@ static const char *const blm_markup_omni[BLM_MARKUP_TEXTS] = {
     "<|vision_bos|>", "<|vision_eos|>", "", "", "", ""};
 static const char *const blm_markup_gemma3[BLM_MARKUP_TEXTS] = {
     "\n\n<start_of_image>", "<end_of_image>\n\n", "", "", "", ""};
+static const char *const blm_markup_gemma4[BLM_MARKUP_TEXTS] = {"<|image>", "<image|>", "",
+                                                                "",         "",         ""};
 static const char *const blm_markup_janus[BLM_MARKUP_TEXTS] = {
     "<begin_of_image>", "<end_of_image>", "", "", "", ""};
 
@@ -106,6 +108,25 @@ static const blm_projector_row blm_projector_table[] = {
                              .projector_gelu = BLM_GELU_ERF,
                              .markup = blm_markup_janus,
                              .breaks_line = 1},
+    [BLM_PROJECTOR_GEMMA4] = {.name = "gemma4v",
+                              .norm = BLM_NORM_RMS,
+                              .gelu_unsaid = 1,
+                              .positions = BLM_POSITIONS_AXES,
+                              .rope = BLM_VISION_ROPE_APART,
+                              .rope_base = 100,
+                              .dynamic = 1,
+                              .any_size = 1,
+                              .unscaled = 1,
+                              .extra = 1,
+                              .value_norm = 1,
+                              .signed_pixels = 1,
+                              .merge = BLM_MERGE_AVERAGE,
+                              .scale = 3,
+                              .scale_key = ".projector.scale_factor",
+                              .standardized = 1,
+                              .merged_norm = BLM_NORM_PLAIN,
+                              .first = "mm.input_projection",
+                              .markup = blm_markup_gemma4},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)
@@ -171,8 +192,9 @@ static int blm_projector_norm(blm_projector *p, const blm_projector_row *row,
                               const blm_tensor_place *at, float eps, bluelm_error *err)
 {
     blm_name weight, bias;
-    if (!row->merged_norm_name) return BLUELM_OK;
     p->norm.kind = row->merged_norm;
+    p->norm.eps = eps;
+    if (!row->merged_norm_name) return BLUELM_OK;
     p->norm.eps = row->merged_norm_eps > 0 ? row->merged_norm_eps : eps;
     blm_name_add(blm_name_start(&weight, row->merged_norm_name), ".weight");
     blm_name_add(blm_name_start(&bias, row->merged_norm_name), ".bias");
@@ -233,6 +255,18 @@ static int blm_projector_layers(blm_projector *p, const blm_projector_row *row,
                                err);
 }
 
+/* What merged rows go through before their norm. */
+static int blm_projector_standard(blm_projector *p, const blm_projector_row *row,
+                                  const blm_tensor_place *at, bluelm_error *err)
+{
+    static const char scale[] = "v.std_scale";
+    if (!row->standardized) return BLUELM_OK;
+    p->grow = blm_sqrtf((float)p->merged);
+    int code = blm_tensor_maybe_vector(at, "v.std_bias", p->merged, &p->shift, err);
+    if (code < 0 || !p->shift.data) return code;
+    return blm_tensor_vector(at, scale, p->merged, &p->stretch, err);
+}
+
 BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
                                    const blm_projector_row *row, const blm_gguf *g,
                                    float norm_eps, bluelm_error *err)
@@ -254,7 +288,8 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
     if (row->merge == BLM_MERGE_AVERAGE && side % p->scale)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patches a side over the average's side",
                         p->scale, side, 0);
-    if ((code = blm_projector_norm(p, row, &at, norm_eps, err)) < 0 ||
+    if ((code = blm_projector_standard(p, row, &at, err)) < 0 ||
+        (code = blm_projector_norm(p, row, &at, norm_eps, err)) < 0 ||
         (code = blm_projector_merger(p, row, &at, err)) < 0 ||
         (code = blm_projector_layers(p, row, &at, err)) < 0)
         return code;

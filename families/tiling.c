@@ -45,6 +45,8 @@ typedef struct blm_tile_family {
     uint8_t pad_mean; /* 1: padding has the colour of clip.vision.image_mean */
     uint8_t raise_sides;
     uint8_t longest_edge; /* 1: image_size is that of any picture            */
+    uint8_t any_size;     /* 1: image_size means nothing                     */
+    uint8_t fills;        /* 1: max_pixels is what any picture is scaled to  */
     uint16_t ratio_limit;
     uint32_t min_pixels, max_pixels;
 } blm_tile_family;
@@ -81,6 +83,8 @@ static const blm_tile_family blm_tile_families[] = {
      .filter = BLM_FILTER_BILINEAR},
     {BLM_OWN_SIZES("pixtral"), .longest_edge = 1},
     {BLM_OWN_SIZES("lightonocr"), .longest_edge = 1},
+    {BLM_OWN_SIZES("gemma4v"), .any_size = 1, .fills = 1, .min_pixels = 1,
+     .max_pixels = 645120},
     {BLM_TILES_OF("janus_pro", BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN), .pad_mean = 1},
     {BLM_TILES_OF("mlp", BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD), .pinpoints = 1},
     {.projector = "mlp", /* Moondream's */
@@ -226,6 +230,7 @@ static int blm_tile_set_defaults(blm_tile_rule *r, const blm_gguf *g,
     if (r->rule == BLM_TILES_LFM2 && !own) r->max_pixels = 262144;
     r->ratio_limit = own ? family->ratio_limit : 0;
     r->raise_sides = own ? family->raise_sides : 0;
+    r->fills = own ? family->fills : 0;
     return own && family->pad_mean ? blm_tile_read_mean(r, g, err) : 0;
 }
 
@@ -326,9 +331,11 @@ static int blm_tile_read_lfm2(blm_tile_rule *r, const blm_gguf *g, bluelm_error 
 static int blm_tile_read_own(blm_tile_rule *r, const blm_gguf *g, const blm_tile_family *family,
                              bluelm_error *err)
 {
-    if (!family->longest_edge) return 0;
-    r->longest_edge_px = r->tile_px;
+    if (!family->longest_edge && !family->any_size) return 0;
+    if (family->longest_edge) r->longest_edge_px = r->tile_px;
     int status = blm_tile_read_align(r, g, err);
+    if (status < 0) return status;
+    if (family->any_size) r->tile_px = BLM_TILE_PX_LIMIT;
     r->tile_px = BLM_MIN(r->tile_px, BLM_VISION_OWN_SIDE * r->align_px);
     if (r->rule != family->rule) r->longest_edge_px = 0;
     return status;

@@ -13,7 +13,8 @@ static int blm_vision_triple(const blm_gguf *g, const char *key, float out[3],
     return BLUELM_OK;
 }
 
-BLM_COLD static int blm_vision_pixels_scale(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+BLM_COLD static int blm_vision_pixels_scale(blm_vision *m, const blm_projector_row *row,
+                                            const blm_gguf *g, bluelm_error *err)
 {
     int code;
     if ((code = blm_vision_triple(g, "clip.vision.image_mean", m->mean, err)) < 0 ||
@@ -23,6 +24,10 @@ BLM_COLD static int blm_vision_pixels_scale(blm_vision *m, const blm_gguf *g, bl
         if (!(m->std[i] > 1e-6f && m->std[i] < 1e6f && blm_absf(m->mean[i]) < 1e6f))
             return blm_fail(err, BLUELM_E_FORMAT, "mmproj: clip.vision.image_mean, image_std",
                             1, 0, 0);
+    for (uint32_t i = 0; row->signed_pixels && i < 3; i++) {
+        m->std[i] /= 2; /* 2 (x - mean) / std - 1 */
+        m->mean[i] += m->std[i];
+    }
     return BLUELM_OK;
 }
 
@@ -33,6 +38,7 @@ static int blm_vision_activation(blm_vision *m, const blm_projector_row *row, co
     if ((code = blm_gguf_bool(g, "clip.use_gelu", &gelu, err)) < 0 ||
         (code = blm_gguf_bool(g, "clip.use_silu", &silu, err)) < 0)
         return code;
+    if (!silu && row->gelu_unsaid) gelu = 1;
     m->activation = gelu ? row->gelu : silu ? BLM_SILU : BLM_GELU_QUICK;
     return BLUELM_OK;
 }
@@ -67,6 +73,17 @@ BLM_COLD static int blm_vision_own_sizes(blm_vision *m, const blm_gguf *g, bluel
     return BLUELM_OK;
 }
 
+/* Where image_size means nothing. */
+static int blm_vision_any_size(blm_vision *m, bluelm_error *err)
+{
+    const uint32_t most = 4096 / BLM_VISION_OWN_SIDE, align = m->projector.scale * m->patch_px;
+    if (align > most)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: pixels of a merged patch", most, align,
+                        0);
+    m->tile_px = BLM_VISION_OWN_SIDE * align;
+    return BLUELM_OK;
+}
+
 BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row,
                                      const blm_gguf *g, float *eps, bluelm_error *err)
 {
@@ -87,7 +104,12 @@ BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row
          (code = blm_key_maybe_u32(g, vision, row->scale_key, 1, 16, scale, err)) < 0))
         return code;
     if (row->longest_edge && (code = blm_vision_own_sizes(m, g, err)) < 0) return code;
+    if (row->any_size && (code = blm_vision_any_size(m, err)) < 0) return code;
     m->head_dim = m->width / m->n_head;
+    m->rope_base = row->rope_base > 0 ? row->rope_base : 10000.0f;
+    m->value_norm = row->value_norm;
+    m->attention_scale =
+        row->unscaled || !m->head_dim ? 1.0f : 1.0f / blm_sqrtf((float)m->head_dim);
     m->patches = m->tile_px / m->patch_px * (m->tile_px / m->patch_px);
     m->rope = row->rope;
     m->positions = row->positions;
@@ -235,6 +257,25 @@ static uint32_t blm_vision_root(uint64_t n)
     return root;
 }
 
+/* Two tables of as many rows, for columns and rows, which lie behind each other: as many as a
+ * picture of the tile's size has at least. */
+static int blm_vision_axes(blm_vision *m, const blm_tensor_place *at, const char *name,
+                           bluelm_error *err)
+{
+    blm_tensor *t = &m->position_embd;
+    const uint64_t least = 2 * (uint64_t)(m->tile_px / m->patch_px);
+    int found = blm_gguf_tensor(at->file, name, t, err);
+    if (found < 0) return found;
+    if (!found || t->ne[0] != m->width)
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.position_embd.weight columns",
+                        m->width, found ? t->ne[0] : 0, 0);
+    if (t->ne[1] < least || t->ne[1] % 2 || t->ne[1] > (1u << 20))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: v.position_embd.weight rows",
+                        t->ne[1] < least ? least : 1u << 20, t->ne[1], 0);
+    m->positions_side = (uint32_t)(t->ne[1] / 2);
+    return BLUELM_OK;
+}
+
 BLM_COLD static int blm_vision_positions(blm_vision *m, const blm_tensor_place *at,
                                          bluelm_error *err)
 {
@@ -244,6 +285,7 @@ BLM_COLD static int blm_vision_positions(blm_vision *m, const blm_tensor_place *
     if (m->positions == BLM_POSITIONS_ROWS)
         return blm_tensor_matrix(at, name, m->width, (uint64_t)m->patches + m->class_token, t,
                                  err);
+    if (m->positions == BLM_POSITIONS_AXES) return blm_vision_axes(m, at, name, err);
     int code = blm_tensor_matrix(at, name, m->width, 0, t, err);
     if (code < 0) return code;
     m->positions_side = t->ne[1] <= (1u << 20) ? blm_vision_root(t->ne[1]) : 0;
@@ -319,7 +361,7 @@ BLM_COLD static int blm_vision_fused(blm_vision_layer *l, uint32_t w,
     return BLUELM_OK;
 }
 
-BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
+BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w, int normed,
                                               const blm_tensor_place *at, bluelm_error *err)
 {
     static const char *const names[4][2] = {{"attn_q.weight", "attn_q.bias"},
@@ -331,7 +373,7 @@ BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
     int code, fused = blm_tensor_present(at, "attn_qkv.weight", err);
     int norm = fused < 0 ? fused : blm_tensor_present(at, "attn_q_norm.weight", err);
     if (norm < 0) return norm;
-    if (norm)
+    if (norm && !normed)
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: norms of queries (attn_q_norm)", 0,
                         1, 0);
     if (fused && (code = blm_vision_fused(l, w, at, err)) < 0) return code;
@@ -342,7 +384,8 @@ BLM_COLD static int blm_vision_attention_read(blm_vision_layer *l, uint32_t w,
     return BLUELM_OK;
 }
 
-static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_norm *norm,
+static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m,
+                                 const blm_projector_row *row, const blm_norm *norm,
                                  const blm_gguf *g, uint32_t index, bluelm_error *err)
 {
     const blm_tensor_place at = {g, "v.blk.", (int32_t)index};
@@ -353,7 +396,7 @@ static int blm_vision_layer_read(blm_vision_layer *l, blm_vision *m, const blm_n
     l->ln1 = l->ln2 = *norm;
     if ((code = blm_vision_norm_read(&at, "ln1", w, &l->ln1, err)) < 0 ||
         (code = blm_vision_norm_read(&at, "ln2", w, &l->ln2, err)) < 0 ||
-        (code = blm_vision_attention_read(l, w, &at, err)) < 0 ||
+        (code = blm_vision_attention_read(l, w, row->extra != 0, &at, err)) < 0 ||
         (code = blm_tensor_maybe_vector(&at, "ls1.weight", w, &l->scale1, err)) < 0 ||
         (code = blm_tensor_maybe_vector(&at, "ls2.weight", w, &l->scale2, err)) < 0 ||
         (code = blm_vision_feed_forward_read(l, m, &at, err)) < 0)
@@ -420,15 +463,78 @@ BLM_COLD static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g,
 
 /* ---- All of it --------------------------------------------------------------------------- */
 
+/* NAME.input_min and the like: one number each; *held tells whether there was any. */
+static int blm_vision_clamp_read(blm_clamp *c, const char *name, const blm_tensor_place *at,
+                                 uint32_t *held, bluelm_error *err)
+{
+    static const char *const ends[] = {".input_min", ".input_max", ".output_min",
+                                       ".output_max"};
+    float *const values[] = {&c->in_low, &c->in_high, &c->out_low, &c->out_high};
+    for (uint32_t i = 0; i < BLM_COUNT_OF(ends); i++) {
+        blm_name full;
+        blm_vector value;
+        blm_name_add(blm_name_start(&full, name), ends[i]);
+        int code = blm_tensor_maybe_vector(at, full.text, 1, &value, err);
+        if (code < 0) return code;
+        *values[i] = value.data ? blm_load_f32(value.data) : i % 2 ? 3.4e38f : -3.4e38f;
+        if (value.data) *held = 1;
+    }
+    if (c->in_low <= c->in_high && c->out_low <= c->out_high) return BLUELM_OK;
+    return blm_fail(err, BLUELM_E_FORMAT, "mmproj: bounds of a matrix (input_min ..)", 0, 0,
+                    (uint64_t)at->layer);
+}
+
+/* What only layers of some towers have. */
+static int blm_vision_extra_read(blm_vision_extra *e, const blm_vision *m, const blm_norm *norm,
+                                 const blm_gguf *g, uint32_t index, bluelm_error *err)
+{
+    static const char *const matrices[BLM_CLAMPS] = {
+        [BLM_CLAMP_Q] = "attn_q",     [BLM_CLAMP_K] = "attn_k",  [BLM_CLAMP_V] = "attn_v",
+        [BLM_CLAMP_O] = "attn_out",   [BLM_CLAMP_UP] = "ffn_up", [BLM_CLAMP_GATE] = "ffn_gate",
+        [BLM_CLAMP_DOWN] = "ffn_down"};
+    const blm_tensor_place at = {g, "v.blk.", (int32_t)index};
+    int code, scaled = blm_tensor_present(&at, "out_scale.weight", err);
+    memset(e, 0, sizeof *e);
+    e->mixed = e->fed = *norm;
+    if (scaled < 0) return scaled;
+    if (scaled)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: a layer's out_scale", 0, 1, index);
+    if ((code = blm_vision_norm_read(&at, "attn_post_norm", m->width, &e->mixed, err)) < 0 ||
+        (code = blm_vision_norm_read(&at, "ffn_post_norm", m->width, &e->fed, err)) < 0 ||
+        (code = blm_tensor_vector(&at, "attn_q_norm.weight", m->head_dim, &e->q_norm, err)) <
+            0 ||
+        (code = blm_tensor_vector(&at, "attn_k_norm.weight", m->head_dim, &e->k_norm, err)) < 0)
+        return code;
+    for (uint32_t i = 0; i < BLM_CLAMPS && code >= 0; i++)
+        code = blm_vision_clamp_read(&e->clamps[i], matrices[i], &at, &e->clamped, err);
+    return code;
+}
+
+/* Not within its caller: what a layer has takes room on the stack. */
+BLM_COLD static int blm_vision_extras_read(blm_vision *m, const blm_norm *norm,
+                                           const blm_gguf *g, blm_arena *arena,
+                                           bluelm_error *err)
+{
+    m->extras = (blm_vision_extra *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_extra));
+    for (uint32_t i = 0; i < m->n_layer; i++) {
+        blm_vision_extra extra;
+        int code = blm_vision_extra_read(&extra, m, norm, g, i, err);
+        if (code < 0) return code;
+        if (m->extras) m->extras[i] = extra;
+    }
+    return BLUELM_OK;
+}
+
 /* Not within its caller: a layer's tensors take room on the stack. */
-BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_norm *norm,
-                                           uint32_t pattern, const blm_gguf *g,
-                                           blm_arena *arena, bluelm_error *err)
+BLM_COLD static int blm_vision_layers_read(blm_vision *m, const blm_projector_row *row,
+                                           const blm_norm *norm, uint32_t pattern,
+                                           const blm_gguf *g, blm_arena *arena,
+                                           bluelm_error *err)
 {
     m->layers = (blm_vision_layer *)blm_arena_take(arena, m->n_layer, sizeof(blm_vision_layer));
     for (uint32_t i = 0; i < m->n_layer; i++) {
         blm_vision_layer layer;
-        int code = blm_vision_layer_read(&layer, m, norm, g, i, err);
+        int code = blm_vision_layer_read(&layer, m, row, norm, g, i, err);
         if (code < 0) return code;
         layer.windowed = pattern && (i + 1) % pattern != 0;
         if (m->layers) m->layers[i] = layer;
@@ -490,14 +596,15 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, int round_floa
     norm.kind = row->norm;
     if ((code = blm_vision_sizes(m, row, g, &norm.eps, err)) < 0 ||
         (code = blm_vision_activation(m, row, g, err)) < 0 ||
-        (code = blm_vision_pixels_scale(m, g, err)) < 0 ||
+        (code = blm_vision_pixels_scale(m, row, g, err)) < 0 ||
         (code = blm_vision_patches_read(m, &at, err)) < 0 ||
         (row->features && (code = blm_vision_features(m, g, err)) < 0) ||
         (code = blm_vision_windows(m, row, g, &pattern, err)) < 0 ||
         (code = blm_projector_open(&m->projector, m, row, g, norm.eps, err)) < 0 ||
         (code = blm_vision_positions(m, &at, err)) < 0 ||
         (code = blm_vision_outer_norms(m, &norm, row, &at, err)) < 0 ||
-        (code = blm_vision_layers_read(m, &norm, pattern, g, arena, err)) < 0 ||
+        (code = blm_vision_layers_read(m, row, &norm, pattern, g, arena, err)) < 0 ||
+        (row->extra && (code = blm_vision_extras_read(m, &norm, g, arena, err)) < 0) ||
         (row->features && (code = blm_vision_newline_read(m, g, err)) < 0) ||
         (row->deepstack && (code = blm_vision_deepstack_read(m, g, arena, norm.eps, err)) < 0))
         return code;

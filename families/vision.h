@@ -19,6 +19,7 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_PIXTRAL,
     BLM_PROJECTOR_LIGHTONOCR,
     BLM_PROJECTOR_JANUS,
+    BLM_PROJECTOR_GEMMA4,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 
@@ -27,10 +28,17 @@ typedef struct blm_projector_row {
     const char *name;
     uint32_t norm;          /* of the tower: BLM_NORM_*                                       */
     uint32_t gelu;          /* what clip.use_gelu means: the tanh or the erf form             */
+    uint32_t gelu_unsaid;   /* 1: so does a file that names no activation                     */
     uint32_t positions;     /* BLM_POSITIONS_*                                                */
     uint32_t rope;          /* BLM_VISION_ROPE_*                                          */
     uint32_t dynamic;       /* 1: takes any size                                           */
     uint32_t longest_edge;  /* 1: image_size is the longest edge of any picture            */
+    uint32_t any_size;      /* 1: image_size means nothing                                 */
+    float rope_base;        /* 0: 10000                                                    */
+    uint32_t unscaled;      /* 1: queries are not divided by the root of their length      */
+    uint32_t extra;         /* 1: layers have a blm_vision_extra                           */
+    uint32_t value_norm;    /* 1: values are normed, without weights                       */
+    uint32_t signed_pixels; /* 1: what is normalised to 0..1 becomes -1..1                 */
     const char *patch_norm; /* of the last block's patches; NULL: v.post_ln, if it is there */
     const char *merger;     /* a matrix for merged patches, before the layers; or NULL: none  */
     uint32_t features;      /* 1: LLaVA's choice of layers                                   */
@@ -41,6 +49,8 @@ typedef struct blm_projector_row {
     uint32_t merged_norm;   /* BLM_NORM_*                                                  */
     const char *merged_norm_name; /* or NULL: none                                        */
     uint32_t merged_norm_optional;
+    uint32_t standardized; /* 1: merged rows grow with the root of the width, and where the
+                              file has v.std_bias and v.std_scale are standardized         */
     float merged_norm_eps; /* 0: the tower's                                              */
     const char *first, *second; /* second NULL: one layer                                 */
     uint32_t second_optional, transposed;
@@ -52,8 +62,8 @@ typedef struct blm_projector_row {
     int breaks_line;           /* as in blm_image_markup                                */
 } blm_projector_row;
 
-/* Where image_size is a bound of pictures of their own size, a tile stands for what such a
- * picture may be: a square of so many tokens a side, or the bound. */
+/* Where image_size is a bound of pictures of their own size, or nothing, a tile stands for what
+ * such a picture may be: a square of so many tokens a side, or the bound. */
 #define BLM_VISION_OWN_SIDE 16
 
 /* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail, line_end; those that

@@ -29,6 +29,8 @@ static void blm_move_norm(const blm_move *move, blm_norm *norm)
 static void blm_move_projector(const blm_move *move, blm_projector *p)
 {
     blm_move_norm(move, &p->norm);
+    blm_move_vector(move, &p->shift);
+    blm_move_vector(move, &p->stretch);
     blm_move_tensor(move, &p->merger);
     blm_move_vector(move, &p->merger_bias);
     blm_move_tensor(move, &p->first);
@@ -51,6 +53,14 @@ static void blm_move_layer(const blm_move *move, blm_vision_layer *l)
         blm_move_vector(move, vectors[i]);
 }
 
+static void blm_move_extra(const blm_move *move, blm_vision_extra *e)
+{
+    blm_move_norm(move, &e->mixed);
+    blm_move_norm(move, &e->fed);
+    blm_move_vector(move, &e->q_norm);
+    blm_move_vector(move, &e->k_norm);
+}
+
 BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to)
 {
     const blm_move move = {(uintptr_t)from, (uintptr_t)to};
@@ -64,6 +74,8 @@ BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to
     blm_move_norm(&move, &m->post_ln);
     for (uint32_t i = 0; i < m->n_layer; i++)
         blm_move_layer(&move, &m->layers[i]);
+    for (uint32_t i = 0; m->extras && i < m->n_layer; i++)
+        blm_move_extra(&move, &m->extras[i]);
     blm_move_projector(&move, &m->projector);
     for (uint32_t i = 0; i < m->deepstack_count; i++)
         blm_move_projector(&move, &m->deepstack[i]);

@@ -22,7 +22,10 @@ BLM_PRIVATE void blm_activate(const blm_kernels *k, uint32_t activation, float *
 BLM_PRIVATE void blm_norm_row(const blm_kernels *k, const blm_norm *norm, const float *x,
                               uint32_t width, float *out)
 {
-    if (norm->kind == BLM_NORM_RMS)
+    if (norm->kind == BLM_NORM_PLAIN) {
+        if (out != x) memcpy(out, x, width * sizeof *x);
+        blm_rms_plain(k, norm->eps, out, width);
+    } else if (norm->kind == BLM_NORM_RMS)
         k->rms_norm(x, norm->weight.data, norm->eps, width, out);
     else
         k->layer_norm(x, norm->weight.data, norm->bias.data, norm->eps, width, out);
@@ -111,6 +114,16 @@ static void blm_projector_average(const blm_projector_job *j, uint32_t x0, uint3
         merged[i] /= (float)count;
 }
 
+/* A merged row as the norm behind it expects it. Source: Gemma 4's pooler. */
+static void blm_projector_standardize(const blm_projector *p, float *merged)
+{
+    for (uint32_t i = 0; p->grow != 0 && i < p->merged; i++)
+        merged[i] *= p->grow;
+    for (uint32_t i = 0; p->shift.data && i < p->merged; i++)
+        merged[i] = (merged[i] - blm_load_f32(p->shift.data + i * sizeof(float))) *
+                    blm_load_f32(p->stretch.data + i * sizeof(float));
+}
+
 static void blm_projector_merge(void *arg, uint32_t part)
 {
     const blm_projector_job *j = (const blm_projector_job *)arg;
@@ -127,7 +140,8 @@ static void blm_projector_merge(void *arg, uint32_t part)
     for (uint32_t t = first; t < end; t++) {
         float *merged = rows + t * width;
         merges[p->merge](j, t % columns * p->scale, t / columns * p->scale, merged);
-        if (p->norm.weight.data)
+        blm_projector_standardize(p, merged);
+        if (p->norm.weight.data || p->norm.kind == BLM_NORM_PLAIN)
             blm_norm_row(&j->c->kernels, &p->norm, merged, p->merged, merged);
     }
 }

@@ -16,7 +16,7 @@ typedef struct blm_patch_grid {
 /* The row of the patch in column x of patch row y. */
 BLM_PRIVATE size_t blm_patch_row(const blm_patch_grid *g, uint32_t x, uint32_t y);
 
-enum { BLM_NORM_LAYER = 0, BLM_NORM_RMS = 1 };
+enum { BLM_NORM_LAYER = 0, BLM_NORM_RMS = 1, BLM_NORM_PLAIN = 2 /* RMS without weights */ };
 enum { BLM_GELU_TANH = 0, BLM_SILU = 1, BLM_GELU_QUICK = 2, BLM_GELU_ERF = 3 };
 /* Patches one after the other; their mean; channel by channel, of each its patches. */
 enum { BLM_MERGE_JOIN = 0, BLM_MERGE_AVERAGE = 1, BLM_MERGE_CHANNELS = 2 };
@@ -28,7 +28,7 @@ BLM_PRIVATE void blm_activate(const blm_kernels *k, uint32_t activation, float *
 typedef struct blm_norm {
     uint32_t kind; /* BLM_NORM_LAYER .. */
     float eps;
-    blm_vector weight, bias; /* [width]; weight.data NULL: there is no norm */
+    blm_vector weight, bias; /* [width]; weight.data NULL: there is no norm, but a plain one */
 } blm_norm;
 
 BLM_PRIVATE void blm_norm_row(const blm_kernels *k, const blm_norm *norm, const float *x,
@@ -45,9 +45,11 @@ typedef struct blm_projector {
     uint32_t merged, hidden, n_embd; /* widths: joined, between (0: one layer), out        */
     uint32_t activation;             /* between the layers                                 */
     uint32_t transposed;             /* 1: `first` lies as [merged][n_embd]                */
-    blm_norm norm;                   /* of a merged row                                    */
-    blm_tensor merger;               /* [merged][joined], or data NULL                     */
-    blm_tensor first, second;        /* [hidden][merged], or [n_embd][merged] alone;
+    float grow;                      /* of a merged row, before all else; 0: not           */
+    blm_vector shift, stretch; /* [merged]: then minus the one, times the other; NULL data */
+    blm_norm norm;             /* of a merged row                                    */
+    blm_tensor merger;         /* [merged][joined], or data NULL                     */
+    blm_tensor first, second;  /* [hidden][merged], or [n_embd][merged] alone;
                                         [n_embd][hidden], or data NULL                     */
     blm_vector merger_bias, first_bias, second_bias;
     int round_floats;      /* as the tower's                                                */

@@ -1,7 +1,5 @@
 #include "vision.h"
 
-#define BLM_VISION_ROPE_BASE 10000.0
-
 /* ---- Scratch --------------------------------------------------------------------------- */
 
 /* Values of one row of the matrix that meets the patch embedding. */
@@ -194,6 +192,15 @@ static void blm_vision_add_stretched(const blm_vision_batch *b, uint32_t column,
         }
 }
 
+/* Adds the positions of a patch's column and of its row, each from a table of its own. */
+static void blm_vision_add_axes(const blm_vision_batch *b, uint32_t column, uint32_t line,
+                                float *x, float *row)
+{
+    const uint32_t side = b->model->positions_side;
+    blm_vision_add_position(b, BLM_MIN(column, side - 1), 1, x, row);
+    blm_vision_add_position(b, (uint64_t)side + BLM_MIN(line, side - 1), 1, x, row);
+}
+
 /* cos and sin of every coordinate: pair i of a quarter head rotates by base^(-4 i / head), where
  * columns have rotations of their own by base^(-(4 i + 2) / head). */
 static void blm_vision_make_rotations(const blm_vision_batch *b)
@@ -203,7 +210,7 @@ static void blm_vision_make_rotations(const blm_vision_batch *b)
     uint32_t floats = blm_vision_rotation_floats(m);
     for (uint32_t n = 0; n < floats / 2; n++) {
         uint32_t i = n % quarter, axis = n / quarter;
-        double speed = blm_pow(BLM_VISION_ROPE_BASE, -(4.0 * i + 2.0 * axis) / m->head_dim);
+        double speed = blm_pow((double)m->rope_base, -(4.0 * i + 2.0 * axis) / m->head_dim);
         for (uint32_t at = 0; at < side; at++) {
             float *rotations = b->work->rotations + (size_t)at * floats + 2 * axis * quarter;
             rotations[i] = (float)blm_cos(at * speed);
@@ -276,6 +283,8 @@ static void blm_vision_place(void *arg, uint32_t part)
         if (m->patch_embd_1.data) b->compute->kernels.add(x, out, m->width);
         if (m->positions == BLM_POSITIONS_ROWS)
             blm_vision_add_position(b, (uint64_t)p + m->class_token, 1, x, out);
+        else if (m->positions == BLM_POSITIONS_AXES)
+            blm_vision_add_axes(b, column, line, x, out);
         else if (m->positions != BLM_POSITIONS_NONE)
             blm_vision_add_stretched(b, column, line, x, out);
     }
@@ -363,12 +372,39 @@ BLM_PRIVATE void blm_vision_embed(blm_vision_batch *b, uint32_t index, const uin
 static void blm_vision_scale_queries(void *arg, uint32_t part)
 {
     const blm_vision_batch *b = (const blm_vision_batch *)arg;
-    float scale = 1.0f / blm_sqrtf((float)b->model->head_dim);
+    const float scale = b->model->attention_scale;
     uint32_t first, end;
     blm_vision_rows(b, part, &first, &end);
     float *q = b->work->q + (size_t)first * b->model->width;
     for (size_t i = 0, n = (size_t)(end - first) * b->model->width; i < n; i++)
         q[i] *= scale;
+}
+
+/* Norms of each head's query, key and value. */
+static void blm_vision_norm_heads(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    const blm_vision_extra *e = b->extra;
+    const blm_kernels *k = &b->compute->kernels;
+    uint32_t first, end;
+    blm_vision_rows(b, part, &first, &end);
+    for (size_t at = (size_t)first * m->width; at < (size_t)end * m->width; at += m->head_dim) {
+        float *q = w->q + at, *key = w->k + at;
+        if (e->q_norm.data) k->rms_norm(q, e->q_norm.data, e->mixed.eps, m->head_dim, q);
+        if (e->k_norm.data) k->rms_norm(key, e->k_norm.data, e->mixed.eps, m->head_dim, key);
+        if (m->value_norm) blm_rms_plain(k, e->mixed.eps, w->v + at, m->head_dim);
+    }
+}
+
+/* One head, each half by itself. */
+static void blm_vision_rotate_halves(const blm_vision_batch *b, const float *y, const float *x,
+                                     float *head)
+{
+    const uint32_t half = b->model->head_dim / 2, quarter = half / 2;
+    b->compute->kernels.rope(head, x, x + quarter, half, 1);
+    b->compute->kernels.rope(head + half, y, y + quarter, half, 1);
 }
 
 /* Rotates the heads of one patch's query and key: the first quarter of the pairs by its row, the
@@ -389,7 +425,11 @@ static void blm_vision_rotate_patch(const blm_vision_batch *b, uint32_t column, 
         rotation[2 * quarter + i] = y[quarter + i];
         rotation[3 * quarter + i] = x[quarter + i];
     }
-    for (uint32_t h = 0; h < m->width; h += m->head_dim) {
+    for (uint32_t h = 0; h < m->width && m->rope == BLM_VISION_ROPE_APART; h += m->head_dim) {
+        blm_vision_rotate_halves(b, y, x, w->q + at + h);
+        blm_vision_rotate_halves(b, y, x, w->k + at + h);
+    }
+    for (uint32_t h = 0; h < m->width && m->rope != BLM_VISION_ROPE_APART; h += m->head_dim) {
         b->compute->kernels.rope(w->q + at + h, rotation, rotation + 2 * quarter, m->head_dim,
                                  halves);
         b->compute->kernels.rope(w->k + at + h, rotation, rotation + 2 * quarter, m->head_dim,
@@ -507,6 +547,83 @@ static void blm_vision_linear(const blm_vision_batch *b, const float *x, uint32_
     blm_linear_run(&b->work->linear, b->compute, x, cols, b->rows, cols, products, count);
 }
 
+/* ---- Products between bounds ------------------------------------------------------------- */
+
+typedef struct blm_clamp_job {
+    const blm_workers *workers;
+    const float *x;
+    float *out; /* may be x */
+    uint64_t count;
+    float low, high;
+} blm_clamp_job;
+
+static void blm_clamp_part(void *arg, uint32_t part)
+{
+    const blm_clamp_job *j = (const blm_clamp_job *)arg;
+    uint64_t first, end;
+    blm_workers_share(j->count, 16, part, j->workers->count, &first, &end);
+    for (size_t i = (size_t)first; i < end; i++) {
+        float x = j->x[i] < j->low ? j->low : j->x[i];
+        j->out[i] = x > j->high ? j->high : x;
+    }
+}
+
+static void blm_vision_clamp(const blm_vision_batch *b, const float *x, uint32_t cols,
+                             float low, float high, float *out)
+{
+    const blm_workers *workers = &b->compute->workers;
+    blm_clamp_job job = {workers, x, out, (uint64_t)b->rows * cols, low, high};
+    blm_workers_run(workers, blm_clamp_part, &job);
+}
+
+static int blm_clamp_same(const blm_clamp *a, const blm_clamp *b)
+{
+    return !(a->in_low < b->in_low || a->in_low > b->in_low || a->in_high < b->in_high ||
+             a->in_high > b->in_high);
+}
+
+/* As blm_vision_linear, x and the results cut as the layer's clamps from `which` on say. What
+ * comes last cuts x where it lies, what comes before it in work->out. */
+static void blm_vision_between(const blm_vision_batch *b, float *x, uint32_t cols,
+                               const blm_product *products, uint32_t count, uint32_t which)
+{
+    if (!b->extra || !b->extra->clamped) {
+        blm_vision_linear(b, x, cols, products, count);
+        return;
+    }
+    const blm_clamp *c = b->extra->clamps + which;
+    for (uint32_t from = 0, to; from < count; from = to) {
+        for (to = from + 1; to < count && blm_clamp_same(&c[from], &c[to]);)
+            to++;
+        float *in = to == count ? x : b->work->out;
+        blm_vision_clamp(b, x, cols, c[from].in_low, c[from].in_high, in);
+        blm_vision_linear(b, in, cols, products + from, to - from);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        blm_vision_clamp(b, products[i].y, (uint32_t)products[i].y_stride, c[i].out_low,
+                         c[i].out_high, products[i].y);
+}
+
+static void blm_vision_norm_out(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    uint32_t first, end, width = b->model->width;
+    blm_vision_rows(b, part, &first, &end);
+    for (uint32_t r = first; r < end; r++) {
+        float *out = b->work->out + (size_t)r * width;
+        blm_norm_row(&b->compute->kernels, b->norm, out, width, out);
+    }
+}
+
+/* Norms what a part of the block gave, where the layer does. */
+static void blm_vision_run_norm_out(blm_vision_batch *b, const blm_norm *norm)
+{
+    b->norm = norm;
+    if (norm->weight.data) blm_workers_run(&b->compute->workers, blm_vision_norm_out, b);
+}
+
+/* ---- Attention, feed-forward ------------------------------------------------------------- */
+
 static void blm_vision_attention(blm_vision_batch *b)
 {
     const blm_vision *m = b->model;
@@ -518,11 +635,13 @@ static void blm_vision_attention(blm_vision_batch *b)
                                {&l->v, &l->v_bias, w->v, m->width}};
     const blm_product o = {&l->o, &l->o_bias, w->out, m->width};
     blm_vision_run_norm(b, &l->ln1);
-    blm_vision_linear(b, w->in, m->width, qkv, 3);
-    blm_workers_run(workers, blm_vision_scale_queries, b);
+    blm_vision_between(b, w->in, m->width, qkv, 3, BLM_CLAMP_Q);
+    if (b->extra) blm_workers_run(workers, blm_vision_norm_heads, b);
+    if (m->attention_scale != 1.0f) blm_workers_run(workers, blm_vision_scale_queries, b);
     if (m->rope) blm_workers_run(workers, blm_vision_rotate, b);
     blm_workers_run(workers, blm_vision_attend, b);
-    blm_vision_linear(b, w->in, m->width, &o, 1);
+    blm_vision_between(b, w->in, m->width, &o, 1, BLM_CLAMP_O);
+    if (b->extra) blm_vision_run_norm_out(b, &b->extra->mixed);
     blm_vision_run_add(b, &l->scale1);
 }
 
@@ -535,9 +654,10 @@ static void blm_vision_feed_forward(blm_vision_batch *b)
                               {&l->gate, &l->gate_bias, w->gate, m->ffn}};
     const blm_product down = {&l->down, &l->down_bias, w->out, m->width};
     blm_vision_run_norm(b, &l->ln2);
-    blm_vision_linear(b, w->in, m->width, up, l->gate.data ? 2 : 1);
+    blm_vision_between(b, w->in, m->width, up, l->gate.data ? 2 : 1, BLM_CLAMP_UP);
     blm_workers_run(&b->compute->workers, blm_vision_activate, b);
-    blm_vision_linear(b, w->hidden, m->ffn, &down, 1);
+    blm_vision_between(b, w->hidden, m->ffn, &down, 1, BLM_CLAMP_DOWN);
+    if (b->extra) blm_vision_run_norm_out(b, &b->extra->fed);
     blm_vision_run_add(b, &l->scale2);
 }
 
@@ -559,6 +679,7 @@ static void blm_vision_deepstack(const blm_vision_batch *b, uint32_t index, uint
 BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer)
 {
     b->layer = &b->model->layers[layer];
+    b->extra = b->model->extras ? &b->model->extras[layer] : NULL;
     for (uint32_t tile = 0; tile < b->tiles; tile++) {
         blm_vision_set_tile(b, tile);
         if (layer == 0) blm_vision_tap(b, tile, 0);

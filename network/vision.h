@@ -21,6 +21,30 @@ typedef struct blm_vision_layer { /* one pre-norm block; all point into the GGUF
     uint32_t deepstack; /* 1 + which of the model's deepstack reads its output, or 0 */
 } blm_vision_layer;
 
+/* What the values into and out of a product are cut to. */
+typedef struct blm_clamp {
+    float in_low, in_high, out_low, out_high;
+} blm_clamp;
+
+enum {
+    BLM_CLAMP_Q,
+    BLM_CLAMP_K,
+    BLM_CLAMP_V,
+    BLM_CLAMP_O,
+    BLM_CLAMP_UP,
+    BLM_CLAMP_GATE,
+    BLM_CLAMP_DOWN,
+    BLM_CLAMPS
+};
+
+/* What layers of some towers have besides (Gemma 4). */
+typedef struct blm_vision_extra {
+    blm_norm mixed, fed;       /* of what attention and feed-forward give            */
+    blm_vector q_norm, k_norm; /* [head_dim]: RMS, of every head                      */
+    uint32_t clamped;          /* 1: clamps hold                                     */
+    blm_clamp clamps[BLM_CLAMPS];
+} blm_vision_extra;
+
 /* Where a patch's learned position comes from. */
 enum {
     BLM_POSITIONS_ROWS = 0,    /* a row for each, the class token's before them         */
@@ -28,14 +52,16 @@ enum {
                                 * between the middles of outer cells, smoothed where it
                                 * shrinks                                               */
     BLM_POSITIONS_CORNERS = 2, /* the same between the outer cells, not smoothed        */
-    BLM_POSITIONS_NONE = 3
+    BLM_POSITIONS_NONE = 3,
+    BLM_POSITIONS_AXES = 4 /* a row for its column, and one for its row, of two tables */
 };
 
 /* Which values of a head rotate together by a patch's row and column. */
 enum {
     BLM_VISION_ROPE_NONE = 0,
-    BLM_VISION_ROPE_HALVES = 1,    /* i and i + half of them, rows and columns alike     */
-    BLM_VISION_ROPE_NEIGHBOURS = 2 /* 2i and 2i + 1, columns half a step slower: Pixtral */
+    BLM_VISION_ROPE_HALVES = 1,     /* i and i + half of them, rows and columns alike     */
+    BLM_VISION_ROPE_NEIGHBOURS = 2, /* 2i and 2i + 1, columns half a step slower: Pixtral */
+    BLM_VISION_ROPE_APART = 3 /* each half by itself, by columns, then by rows: Gemma 4   */
 };
 
 typedef struct blm_vision {
@@ -49,11 +75,14 @@ typedef struct blm_vision {
     uint32_t window;         /* side of a window in patches, or 0                        */
     uint32_t rope;           /* BLM_VISION_ROPE_*: of queries and keys                   */
     uint32_t positions;      /* BLM_POSITIONS_*                                          */
-    uint32_t positions_side; /* of the table that is stretched                      */
-    uint32_t gated;          /* 1: a layer has a gate                               */
-    int quantised;           /* a block has matrices that are no floats                       */
-    int round_floats;        /* int8 activations meet float matrices as Q8_0                  */
-    uint32_t rounded_cols;   /* most columns of a block's matrix marked as rounded       */
+    uint32_t positions_side; /* of the table that is stretched; rows of each of two     */
+    float rope_base;
+    float attention_scale;
+    uint32_t value_norm;   /* 1: RMS of every head's value, without weights               */
+    uint32_t gated;        /* 1: a layer has a gate                               */
+    int quantised;         /* a block has matrices that are no floats                       */
+    int round_floats;      /* int8 activations meet float matrices as Q8_0                  */
+    uint32_t rounded_cols; /* most columns of a block's matrix marked as rounded       */
     float mean[3], std[3];
     blm_tensor patch_embd;    /* [width][3 patch patch]                                  */
     blm_vector patch_bias;    /* [width]                                                 */
@@ -62,6 +91,7 @@ typedef struct blm_vision {
     blm_tensor position_embd; /* [rows][width]                               */
     blm_norm pre_ln, post_ln; /* weight.data NULL without                    */
     blm_vision_layer *layers; /* [n_layer]                                   */
+    blm_vision_extra *extras; /* [n_layer] or NULL                           */
     uint32_t taps[BLM_VISION_MAX_TAPS]; /* hidden states joined for the projector     */
     uint32_t tap_count;                 /* 0: it reads the last one alone             */
     blm_projector projector;
@@ -105,6 +135,7 @@ typedef struct blm_vision_batch {
     const uint8_t *rgb;  /* its pixels                            */
     size_t stride_bytes;
     const blm_vision_layer *layer; /* in progress                  */
+    const blm_vision_extra *extra; /* of it, or NULL               */
     const blm_norm *norm;          /* in progress                  */
     const blm_vector *scale;       /* of what is added             */
 } blm_vision_batch;

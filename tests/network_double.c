@@ -32,12 +32,21 @@ static double *tensor(gguf_file f, const char *name, const char *rest, uint64_t 
 
 static double_linear linear_of(gguf_file f, const char *name)
 {
-    double_linear l = {NULL, NULL, 0, 0};
+    static const char *const ends[] = {".input_min", ".input_max", ".output_min",
+                                       ".output_max"};
+    double_linear l = {NULL, NULL, 0, 0, 0, {0, 0, 0, 0}};
     uint64_t ne[4] = {0, 0, 0, 0};
+    size_t i;
     l.w = tensor(f, name, ".weight", ne);
     l.b = tensor(f, name, ".bias", NULL);
     l.in = (size_t)ne[0];
     l.out = (size_t)ne[1];
+    for (i = 0; i < 4; i++) {
+        double *bound = tensor(f, name, ends[i], NULL);
+        l.bounded |= bound != NULL;
+        l.bounds[i] = bound != NULL ? *bound : i % 2 ? HUGE_VAL : -HUGE_VAL;
+        free(bound);
+    }
     return l;
 }
 
@@ -73,6 +82,10 @@ static double_block block_of(gguf_file f, const char *prefix, size_t i, const ch
     b.qkv = linear_of(f, block_name(n, prefix, i, "attn_qkv"));
     b.scale1 = tensor(f, block_name(n, prefix, i, "ls1.weight"), "", NULL);
     b.scale2 = tensor(f, block_name(n, prefix, i, "ls2.weight"), "", NULL);
+    b.q_norm = norm_of(f, block_name(n, prefix, i, "attn_q_norm"));
+    b.k_norm = norm_of(f, block_name(n, prefix, i, "attn_k_norm"));
+    b.mixed = norm_of(f, block_name(n, prefix, i, "attn_post_norm"));
+    b.fed = norm_of(f, block_name(n, prefix, i, "ffn_post_norm"));
     if (b.up.in != b.o.out) { /* old mmproj files: the names are swapped */
         double_linear up = b.down;
         b.down = b.up;
@@ -99,6 +112,7 @@ static void free_blocks(double_block *blocks, size_t count)
     for (i = 0; i < count; i++) {
         double_block *b = &blocks[i];
         free_norm(&b->attn_norm), free_norm(&b->ffn_norm);
+        free_norm(&b->q_norm), free_norm(&b->k_norm), free_norm(&b->mixed), free_norm(&b->fed);
         free_linear(&b->q), free_linear(&b->k), free_linear(&b->v), free_linear(&b->o);
         free_linear(&b->gate), free_linear(&b->up), free_linear(&b->down);
         free_linear(&b->qkv), free(b->scale1), free(b->scale2);
@@ -123,8 +137,14 @@ static size_t size_of(gguf_file f, const char *prefix, const char *name, size_t 
 /* ---- Formulas ---------------------------------------------------------------------------- */
 
 /* y[t] = W x[t] + b */
+static double within(double x, const double *bounds)
+{
+    return bounds == NULL ? x : x < bounds[0] ? bounds[0] : x > bounds[1] ? bounds[1] : x;
+}
+
 static double *apply(const double_linear *l, const double *x, size_t rows)
 {
+    const double *in = l->bounded ? l->bounds : NULL, *out = l->bounded ? l->bounds + 2 : NULL;
     double *y = doubles(rows * l->out);
     size_t t, r, c;
     for (t = 0; t < rows; t++) {
@@ -132,8 +152,8 @@ static double *apply(const double_linear *l, const double *x, size_t rows)
             const double *w = l->w + r * l->in, *xt = x + t * l->in;
             double sum = l->b != NULL ? l->b[r] : 0;
             for (c = 0; c < l->in; c++)
-                sum += w[c] * xt[c];
-            y[t * l->out + r] = sum;
+                sum += w[c] * within(xt[c], in);
+            y[t * l->out + r] = within(sum, out);
         }
     }
     return y;
@@ -158,7 +178,8 @@ static double *rms_norm(const double_norm *n, const double *x, size_t rows, size
         for (i = 0; i < width; i++)
             squares += x[t * width + i] * x[t * width + i];
         for (i = 0; i < width; i++)
-            y[t * width + i] = x[t * width + i] / sqrt(squares / (double)width + eps) * n->w[i];
+            y[t * width + i] =
+                x[t * width + i] / sqrt(squares / (double)width + eps) * (n->w ? n->w[i] : 1);
     }
     return y;
 }
@@ -374,7 +395,7 @@ void double_llm_logits(const double_llm *m, const double *x, double *logits)
 static const struct vision_kind {
     const char *name;
     const char *norm, *first, *second;
-    int place, rope, erf_tower, erf_projector; /* rope: 'n' of neighbours */
+    int place, rope, erf_tower, erf_projector; /* rope: 'n' of neighbours, 'a' halves apart */
     size_t merge;                              /* without a key */
 } vision_kinds[] = {
     {"mlp", NULL, "mm.0", "mm.2", 'r', 0, 0, 1, 1},
@@ -389,6 +410,7 @@ static const struct vision_kind {
     {"pixtral", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
     {"lightonocr", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
     {"janus_pro", NULL, "mm.0", "mm.1", 'r', 0, 1, 1, 1},
+    {"gemma4v", NULL, "mm.input_projection", NULL, 'x', 'a', 0, 0, 3},
 };
 
 /* [in][out] in the file becomes [out][in]. */
@@ -446,7 +468,8 @@ static void read_projector(double_vision *m, gguf_file f)
     const struct vision_kind *kind = &vision_kinds[0];
     size_t i, side;
     for (i = 0; i < sizeof vision_kinds / sizeof vision_kinds[0]; i++)
-        if (test_key_is(f.data, f.bytes, "clip.projector_type", vision_kinds[i].name))
+        if (test_key_is(f.data, f.bytes, "clip.projector_type", vision_kinds[i].name) ||
+            test_key_is(f.data, f.bytes, "clip.vision.projector_type", vision_kinds[i].name))
             kind = &vision_kinds[i];
     m->merge = kind->merge;
     if (m->merge > 1) m->merge = size_of(f, v, "projector.scale_factor", m->merge);
@@ -462,10 +485,15 @@ static void read_projector(double_vision *m, gguf_file f)
     if (m->activation == 't' && kind->erf_tower) m->activation = 'e';
     m->window_pattern = size_of(f, v, "n_wa_pattern", 0);
     if (kind->norm != NULL) m->merged = norm_of(f, kind->norm);
-    m->average = strcmp(kind->name, "gemma3") == 0;
+    m->average = strcmp(kind->name, "gemma3") == 0 || m->rope == 'a';
     m->merged_eps = m->average ? m->eps : 1e-5;
     m->first = linear_of(f, kind->first);
-    if (m->average) transpose(&m->first);
+    if (strcmp(kind->name, "gemma3") == 0) transpose(&m->first);
+    m->shift = tensor(f, "v.std_bias", "", NULL);
+    m->stretch = tensor(f, "v.std_scale", "", NULL);
+    if (m->rope == 'a' && m->activation == 'q') m->activation = 't';
+    for (i = 0; m->rope == 'a' && i < 3; i++) /* pixels from -1 to 1 */
+        m->std[i] /= 2, m->mean[i] += m->std[i];
     if (kind->second != NULL) m->second = linear_of(f, kind->second);
     m->n_embd = m->second.w == NULL ? m->first.out : m->second.out;
     if (kind == &vision_kinds[0]) read_features(m, f);
@@ -503,7 +531,7 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
     m->patch.in = m->twin.in = 3 * m->patch_px * m->patch_px;
     m->patch.out = m->twin.out = m->width;
     m->positions = tensor(f, "v.position_embd", ".weight", ne);
-    m->table_side = (size_t)(sqrt((double)ne[1]) + 0.5);
+    m->table_side = m->place == 'x' ? (size_t)ne[1] : (size_t)(sqrt((double)ne[1]) + 0.5);
     m->pre = norm_of(f, "v.pre_ln");
     m->post = norm_of(f, m->rope == 'n' ? "mm.input_norm" : "v.post_ln");
     if (m->rope == 'n') m->merger = linear_of(f, "mm.patch_merger");
@@ -524,7 +552,7 @@ void double_vision_close(double_vision *m)
         free_linear(&m->deep[i].first), free_linear(&m->deep[i].second);
     }
     free(m->class_embd);
-    free(m->positions);
+    free(m->positions), free(m->shift), free(m->stretch);
     free_blocks(m->blocks, m->n_layer);
 }
 
@@ -601,6 +629,16 @@ static void add_stretched(const frame *p, size_t py, size_t px, double *x)
     }
 }
 
+/* x += the rows of two tables, for the patch's column and its row */
+static void add_axes(const frame *p, size_t py, size_t px, double *x)
+{
+    const double_vision *m = p->m;
+    size_t c;
+    for (c = 0; c < m->width; c++)
+        x[c] +=
+            m->positions[px * m->width + c] + m->positions[(m->table_side + py) * m->width + c];
+}
+
 /* Patches with their positions, the class embedding before them. */
 static void embed(frame *p, const uint8_t *rgb)
 {
@@ -615,7 +653,43 @@ static void embed(frame *p, const uint8_t *rgb)
         p->x[i] += m->positions[i];
     for (i = 0; (m->place == 's' || m->place == 'c') && i < patches; i++)
         add_stretched(p, i / p->columns, i % p->columns, p->x + i * m->width);
+    for (i = 0; m->place == 'x' && i < patches; i++)
+        add_axes(p, i / p->columns, i % p->columns, p->x + i * m->width);
     free(pixels), free(embedded);
+}
+
+/* Gemma 4 turns the halves of a head apart, by base 100: the pairs (i, i + d/4) of the first
+ * by the patch's column, of the second by its row. */
+static void turn_apart(const frame *p, double *x)
+{
+    const double_vision *m = p->m;
+    size_t d = m->width / m->n_head, t, h, i, half;
+    for (t = 0; t < p->columns * p->lines; t++)
+        for (h = 0; h < 2 * m->n_head; h++)
+            for (i = 0, half = h % 2; i < d / 4; i++) {
+                double *a = x + t * m->width + h * (d / 2) + i, *b = a + d / 4;
+                size_t at = half ? t / p->columns : t % p->columns;
+                double angle = (double)at * pow(100, -4.0 * (double)i / (double)d);
+                double turned = *a * cos(angle) - *b * sin(angle);
+                *b = *a * sin(angle) + *b * cos(angle);
+                *a = turned;
+            }
+}
+
+/* Gemma 4's queries, keys and values: norms of heads, and queries that attention, which
+ * divides them, gives back as they are. */
+static void norm_heads(const frame *p, const double_block *b, double *qkv[3])
+{
+    const double_norm none = {NULL, NULL}, *const norms[3] = {&b->q_norm, &b->k_norm, &none};
+    size_t d = p->m->width / p->m->n_head, which, i;
+    for (which = 0; which < 3; which++) {
+        double *normed =
+            rms_norm(norms[which], qkv[which], p->rows * p->m->n_head, d, p->m->eps);
+        free(qkv[which]);
+        qkv[which] = normed;
+    }
+    for (i = 0; i < p->rows * p->m->width; i++)
+        qkv[0][i] *= sqrt((double)d);
 }
 
 /* Turns the pairs (i, i + d/2) of every head: the first half of them by the patch's row, the
@@ -675,6 +749,16 @@ static size_t *windows_of(const frame *p)
     return group;
 }
 
+/* y through a norm, where there is one */
+static double *normed_behind(const frame *p, const double_norm *n, double *y)
+{
+    double *normed;
+    if (n->w == NULL) return y;
+    normed = rms_norm(n, y, p->rows, p->m->width, p->m->eps);
+    free(y);
+    return normed;
+}
+
 static void vision_block(const frame *p, size_t layer)
 {
     const double_vision *m = p->m;
@@ -685,11 +769,16 @@ static void vision_block(const frame *p, size_t layer)
                    NULL,    NULL,      NULL};
     size_t i, *group = NULL;
     project_qkv(b, in, p->rows, m->width, qkv);
-    if (m->rope) turn_by_place(p, qkv[0]), turn_by_place(p, qkv[1]);
+    if (m->rope == 'a') {
+        norm_heads(p, b, qkv);
+        turn_apart(p, qkv[0]), turn_apart(p, qkv[1]);
+    } else if (m->rope) {
+        turn_by_place(p, qkv[0]), turn_by_place(p, qkv[1]);
+    }
     if (m->window_pattern != 0 && (layer + 1) % m->window_pattern != 0) group = windows_of(p);
     a.q = qkv[0], a.k = qkv[1], a.v = qkv[2], a.group = group;
     out = attend_all(&a);
-    add_scaled(p, apply(&b->o, out, p->rows), b->scale1);
+    add_scaled(p, normed_behind(p, &b->mixed, apply(&b->o, out, p->rows)), b->scale1);
     free(in), free(qkv[0]), free(qkv[1]), free(qkv[2]), free(out), free(group);
 
     in = either_norm(&b->ffn_norm, p->x, p->rows, m->width, m->eps);
@@ -698,7 +787,7 @@ static void vision_block(const frame *p, size_t layer)
     for (i = 0; i < p->rows * b->up.out; i++)
         hidden[i] = gate != NULL ? hidden[i] * activate(m->activation, gate[i])
                                  : activate(m->activation, hidden[i]);
-    add_scaled(p, apply(&b->down, hidden, p->rows), b->scale2);
+    add_scaled(p, normed_behind(p, &b->fed, apply(&b->down, hidden, p->rows)), b->scale2);
     free(in), free(hidden), free(gate);
 }
 
@@ -731,7 +820,10 @@ static double *project(const frame *p, const double *x, size_t width, const doub
     const double_vision *m = p->m;
     double *joined = join(p, x, width, m->average), *hidden, *out;
     size_t i;
-    if (norm->w != NULL) {
+    for (i = 0; m->shift != NULL && i < tokens * width; i++)
+        joined[i] =
+            (joined[i] * sqrt((double)width) - m->shift[i % width]) * m->stretch[i % width];
+    if (norm->w != NULL || m->rope == 'a') {
         double *normed = either_norm(norm, joined, tokens, first->in, eps);
         free(joined);
         joined = normed;

@@ -13,6 +13,8 @@ typedef struct double_linear {
     double *w; /* [out][in]; NULL: not in the file */
     double *b; /* [out], or NULL                   */
     size_t in, out;
+    int bounded; /* x and y are cut to these: low, high of x, of y */
+    double bounds[4];
 } double_linear;
 
 typedef struct double_norm {
@@ -25,6 +27,7 @@ typedef struct double_block {
     double_linear q, k, v, o, gate, up, down;
     double_linear qkv;       /* q, k and v in one, which then are NULL */
     double *scale1, *scale2; /* of what the two halves add             */
+    double_norm q_norm, k_norm, mixed, fed;
 } double_block;
 
 typedef struct double_llm {
@@ -68,11 +71,12 @@ typedef struct double_vision {
     int class_token, activation; /* 't' tanh GELU, 'e' erf GELU, 's' SiLU, 'q' quick GELU */
     int projector_activation;
     int place; /* of positions: 'r' rows, 's' stretched, 'c' between the
-                                  * corners, 'n' none                                      */
+                                  * corners, 'x' columns and rows, 'n' none                */
     int rope, average;
     double eps, merged_eps, mean[3], std[3];
     double_linear patch, twin, first, second, merger; /* second.w NULL: one layer alone */
     double *class_embd, *positions;
+    double *shift, *stretch; /* of merged patches, or NULL */
     double_norm pre, post, merged;
     double_block *blocks;
     double_deep deep[4];

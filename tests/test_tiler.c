@@ -542,12 +542,63 @@ static void a_longest_edge_shrinks_and_never_enlarges(void **state)
     }
 }
 
+/* Gemma 4's processor, as its authors write it: to as many pixels as 280 tokens have, both sides
+ * cut to whole tokens; of a side less than a token the other one follows. */
+static void test_filled(uint32_t w, uint32_t h, uint32_t out[2])
+{
+    double factor = sqrt(280.0 * 48 * 48 / ((double)w * h));
+    out[0] = (uint32_t)floor(factor * w / 48) * 48;
+    out[1] = (uint32_t)floor(factor * h / 48) * 48;
+    if (out[1] == 0) {
+        out[1] = 48;
+        out[0] = BLM_MIN(w / h, 280) * 48;
+    } else if (out[0] == 0) {
+        out[0] = 48;
+        out[1] = BLM_MIN(h / w, 280) * 48;
+    }
+}
+
+static void a_budget_of_tokens_is_filled(void **state)
+{
+    (void)state;
+    static const uint32_t cases[][4] = {
+        {100, 100, 768, 768},   {1024, 768, 912, 672}, {4000, 3000, 912, 672},
+        {1536, 768, 1104, 528}, {20, 1000, 96, 5664},  {1000, 3, 13440, 48},
+        {1, 65535, 48, 13440},  {833, 833, 768, 768},  {3008, 48, 6336, 96},
+    };
+    test_file f;
+    blm_tile_rule r;
+    bluelm_tile_grid g;
+    srand((unsigned)tiny_seed((uint64_t)time(NULL)));
+    test_begin(&f, "gemma4v", 224);
+    test_key_u32(&f, "clip.vision.patch_size", 16);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_DYNAMIC && r.fit == BLM_FIT_STRETCH && r.tile_px == 768);
+    assert_true(r.align_px == 48 && r.filter == BLM_FILTER_BICUBIC);
+    for (size_t i = 0; i < BLM_COUNT_OF(cases); i++) {
+        assert_int_equal(test_choose(&r, cases[i][0], cases[i][1], UINT32_MAX).tile_width_px,
+                         cases[i][2]);
+        assert_int_equal(test_choose(&r, cases[i][0], cases[i][1], UINT32_MAX).tile_height_px,
+                         cases[i][3]);
+    }
+    for (int k = 0; k < 20000; k++) {
+        uint32_t w = (uint32_t)test_side(), h = (uint32_t)test_side(), want[2];
+        test_filled(w, h, want);
+        assert_int_equal(blm_tile_choose(&r, w, h, UINT32_MAX, &g, NULL), 1);
+        if (g.tile_width_px != want[0] || g.tile_height_px != want[1])
+            fail_msg("%ux%u: %ux%u", w, h, g.tile_width_px, g.tile_height_px);
+    }
+    assert_int_equal(blm_tile_choose(&r, 1024, 768, 100, &g, NULL), 1);
+    assert_true(g.tokens <= 100 && g.reduced);
+}
+
 static void no_picture_exceeds_the_bounds(void **state)
 {
     (void)state;
     static const char *const projectors[] = {
-        "lfm2",           "idefics3", "internvl", "qwen2vl_merger",
-        "qwen3vl_merger", "gemma3",   "mlp",      "pixtral"};
+        "lfm2",   "idefics3", "internvl", "qwen2vl_merger", "qwen3vl_merger",
+        "gemma3", "mlp",      "pixtral",  "gemma4v"};
+    const int kinds = (int)BLM_COUNT_OF(projectors);
     srand((unsigned)tiny_seed((uint64_t)time(NULL)));
     for (int i = 0; i < 60000; i++) {
         test_file f;
@@ -555,9 +606,10 @@ static void no_picture_exceeds_the_bounds(void **state)
         bluelm_config config = {0};
         if (i % 3 == 0) config.tile_rule = (uint32_t)rand() % 5;
         if (i % 4 == 0) config.max_tiles = 1 + (uint32_t)rand() % 20;
-        test_begin(&f, projectors[i % 8], i / 8 % 2 ? 256 : 16 * (1 + (uint32_t)rand() % 64));
+        test_begin(&f, projectors[i % kinds],
+                   i / kinds % 2 ? 256 : 16 * (1 + (uint32_t)rand() % 64));
         test_key_u32(&f, "clip.vision.patch_size", 16);
-        if (i % 5 == 0) test_key_u32(&f, "clip.vision.image_max_pixels", 1024u << rand() % 14);
+        if (i % 5 == 0) test_key_u32(&f, "clip.vision.image_max_pixels", 4096u << rand() % 12);
         assert_int_equal(test_read(&f, &config, &r, NULL), 0);
         if (i % 6 == 0) r.max_tokens = 200 + (uint32_t)rand() % 4000;
         for (int k = 0; k < 8; k++)
@@ -807,6 +859,7 @@ int main(void)
         cmocka_unit_test(a_dynamic_picture_shrinks_into_any_room),
         cmocka_unit_test(dynamic_sizes_agree_with_a_rewrite_to_the_last_bit_of_a_root),
         cmocka_unit_test(a_longest_edge_shrinks_and_never_enlarges),
+        cmocka_unit_test(a_budget_of_tokens_is_filled),
         cmocka_unit_test(no_picture_exceeds_the_bounds),
         cmocka_unit_test(projectors_have_their_own_rules),
         cmocka_unit_test(families_have_their_authors_preprocessing),

@@ -137,6 +137,8 @@ static const reference references[] = {
     {"llava15-f32", "mlp", 0, {{112, 112}}, NULL},
     {"granite-vision-f16", "mlp", 0, {{112, 112}}, NULL},
     {"pixtral-f32", "pixtral", 0, {{112, 84}}, "peer"},
+    {"gemma4v-f16", "gemma4v", 0, {{96, 72}, {48, 144}}, NULL},
+    {"gemma4v-q8_0", "gemma4v", 1, {{96, 72}, {48, 144}}, NULL},
 };
 
 static tiny_file read_file(const char *name)
@@ -222,6 +224,12 @@ static void check_rewrite(const reference *r, const tiny_file *file)
     tiny_free(&rgb), tiny_free(&exact);
 }
 
+static uint32_t patch_of(const reference *r)
+{
+    if (strstr(r->name, "gemma4v")) return 8;
+    return strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14;
+}
+
 static uint32_t patches_of(const reference *r, uint32_t patch_px)
 {
     uint32_t most = 0, i;
@@ -237,7 +245,7 @@ static void tower_agrees_with_its_reference(void **state)
     const reference *r = (const reference *)*state;
     char name[64];
     tiny_file file;
-    uint32_t patch = strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14, i;
+    uint32_t patch = patch_of(r), i;
     snprintf(name, sizeof name, "%s.gguf", r->name);
     file = read_file(name);
     if (file.data == NULL) {
@@ -322,6 +330,7 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.activation = gated_of(projector) ? TINY_SILU : (tiny_activation)(tiny_next(&r) % 3);
     c.fused = (int)(tiny_next(&r) % 2);
     c.old_names = c.n_ff != c.width && tiny_next(&r) % 4 == 0;
+    if (projector == TINY_GEMMA4) c.fused = c.old_names = 0;
     c.uneven_pixels = 1;
     if (gated_of(projector)) c.window_pattern = (uint32_t)(tiny_next(&r) % 4);
     if (projector == TINY_QWEN3VL) c.deepstack = (uint32_t)(tiny_next(&r) % 4);
@@ -463,7 +472,7 @@ static void batches_of_published_sizes_change_no_bit(void **state)
         const reference *r = &references[i];
         uint32_t size = r->sizes[1][0] ? 1 : 0;
         uint32_t width = r->sizes[size][0], height = r->sizes[size][1];
-        uint32_t patch = strstr(r->name, "lfm2") || strstr(r->name, "qwen3") ? 16 : 14;
+        uint32_t patch = patch_of(r);
         char name[64];
         tiny_file file;
         if (width * height > 120000) continue; /* slow, and of a kind seen before */
@@ -679,6 +688,7 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_PIXTRAL, "", "[IMG_END]", "", ""},
         {TINY_LIGHTONOCR, "", "", "", ""},
         {TINY_JANUS, "<begin_of_image>", "<end_of_image>", "", ""},
+        {TINY_GEMMA4, "<|image>", "<image|>", "", ""},
     };
     static char own[] = "[IMG]";
     size_t i;

@@ -26,20 +26,26 @@ static const struct tower_kind {
     uint32_t merge;                    /* 0: the configuration's         */
     int own_class;                     /* a class token                  */
     int rms, gate, layer_scale, twin, bare_patches, no_positions, no_post;
+    int extra; /* Gemma 4's norms and bounds, two tables of positions */
 } tower_kinds[TINY_PROJECTORS] = {
-    {"lfm2", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {"idefics3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {"mlp", "projector.scale_factor", NULL, NULL, NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"lfm2", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"idefics3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"mlp", "projector.scale_factor", NULL, NULL, NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"internvl", "projector.scale_factor", "mm.model.mlp.0", "mm.model.mlp.1", "mm.model.mlp.3",
-     2, 1, 0, 0, 1, 0, 0, 0, 1},
-    {"qwen2vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 1, 1, 0},
-    {"qwen2.5vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0},
-    {"qwen2.5o", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0},
-    {"qwen3vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 0, 0, 0},
-    {"gemma3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0},
-    {"pixtral", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
-    {"lightonocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1},
-    {"janus_pro", "projector.scale_factor", NULL, "mm.0", "mm.1", 1, 0, 0, 0, 0, 0, 0, 0, 0},
+     2, 1, 0, 0, 1, 0, 0, 0, 1, 0},
+    {"qwen2vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 1, 1, 0,
+     0},
+    {"qwen2.5vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0,
+     0},
+    {"qwen2.5o", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 1, 1, 1, 0, 0},
+    {"qwen3vl_merger", "spatial_merge_size", NULL, "mm.0", "mm.2", 2, 0, 0, 0, 0, 1, 0, 0, 0,
+     0},
+    {"gemma3", "projector.scale_factor", NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"pixtral", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1, 0},
+    {"lightonocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 0, 0, 1, 1, 0, 0, 1, 1, 1, 0},
+    {"janus_pro", "projector.scale_factor", NULL, "mm.0", "mm.1", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"gemma4v", "projector.scale_factor", NULL, "mm.input_projection", NULL, 0, 0, 1, 1, 0, 0,
+     1, 0, 1, 1},
 };
 
 static uint32_t merge_of(const tiny_vision_config *c)
@@ -131,11 +137,35 @@ static void tower_norm(tiny_writer *w, const tiny_vision_config *c, const char *
     vector(w, n, c->width, 1);
 }
 
+/* Norms of heads and behind parts, and bounds: those of queries, keys and values differ in
+ * odd blocks. */
+static void extra_of_block(tiny_writer *w, const tiny_vision_config *c, uint32_t block)
+{
+    static const char *const parts[] = {"attn_q", "attn_k",   "attn_v",  "attn_out",
+                                        "ffn_up", "ffn_gate", "ffn_down"};
+    static const char *const ends[] = {"input_min", "input_max", "output_min", "output_max"};
+    const uint64_t ne[1] = {1};
+    char name[64], n[64];
+    uint32_t i, end;
+    vector(w, block_name(n, "v.blk", block, "attn_q_norm.weight"), c->width / c->n_head, 0.5);
+    vector(w, block_name(n, "v.blk", block, "attn_k_norm.weight"), c->width / c->n_head, 0.5);
+    tower_norm(w, c, block_name(n, "v.blk", block, "attn_post_norm"));
+    tower_norm(w, c, block_name(n, "v.blk", block, "ffn_post_norm"));
+    for (i = 0; i < 7; i++)
+        for (end = 0; end < 4; end++) {
+            float bound = 1.5f + (float)(i * (block % 2)) / 8 + (float)(end / 2);
+            if (end % 2 == 0) bound = -bound;
+            snprintf(name, sizeof name, "%s.%s", parts[i], ends[end]);
+            tiny_tensor(w, block_name(n, "v.blk", block, name), TINY_F32, 1, ne, &bound);
+        }
+}
+
 static void vision_block(tiny_writer *w, const tiny_vision_config *c, uint32_t block)
 {
     const struct tower_kind *kind = &tower_kinds[c->projector];
     char n[64];
     tower_norm(w, c, block_name(n, "v.blk", block, "ln1"));
+    if (kind->extra) extra_of_block(w, c, block);
     if (c->fused) {
         linear(w, block_name(n, "v.blk", block, "attn_qkv"), c->type, c->width, 3 * c->width);
     } else {
@@ -193,6 +223,11 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
         random_tensor(w, "mm.input_projection.weight", c->type, 2, ne, 0, 1 / sqrt(c->width));
         vector(w, "mm.soft_emb_norm.weight", c->width, 1);
         break;
+    case TINY_GEMMA4:
+        matrix(w, "mm.input_projection.weight", c->type, c->width, c->n_embd, 1);
+        vector(w, "v.std_bias", c->width, 0);
+        vector(w, "v.std_scale", c->width, 1);
+        break;
     case TINY_PROJECTORS:
         break;
     case TINY_PIXTRAL:
@@ -235,7 +270,10 @@ tiny_file tiny_mmproj(const tiny_vision_config *c)
     if (c->clip) layer_norm(&w, "v.pre_ln", c->width);
     if (!c->clip && !kind->bare_patches) vector(&w, "v.patch_embd.bias", c->width, 0);
     ne[0] = c->width, ne[1] = (uint64_t)side * side + (has_class(c) ? 1 : 0);
-    if (!kind->no_positions)
+    if (kind->extra) {
+        ne[1] = 16 * merge_of(c), ne[2] = 2;
+        random_tensor(&w, "v.position_embd.weight", TINY_F32, 3, ne, 0, 0.3);
+    } else if (!kind->no_positions)
         random_tensor(&w, "v.position_embd.weight", TINY_F32, 2, ne, 0, 0.3);
     for (i = 0; i < c->n_layer; i++)
         vision_block(&w, c, i);

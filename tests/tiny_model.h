@@ -163,6 +163,7 @@ typedef enum tiny_projector {
     TINY_PIXTRAL,
     TINY_LIGHTONOCR,
     TINY_JANUS,
+    TINY_GEMMA4,
     TINY_PROJECTORS
 } tiny_projector;
 typedef enum tiny_activation { TINY_GELU, TINY_SILU, TINY_QUICK_GELU } tiny_activation;

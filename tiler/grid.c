@@ -344,6 +344,24 @@ static void blm_dynamic_size(const blm_tile_rule *r, const uint32_t sides[2], ui
     blm_dynamic_clamp(r, out);
 }
 
+/* Scaled up or down to max_pixels, both sides cut to multiples; of a side that is less than
+ * one, the other is as many times it as the picture's, rounded down. Source: Gemma 4's image
+ * processor. */
+static void blm_dynamic_fill(const blm_tile_rule *r, const uint32_t sides[2], uint32_t out[2])
+{
+    uint32_t most = r->max_pixels / r->align_px / r->align_px;
+    double pixels = (double)((uint64_t)sides[0] * sides[1]);
+    double factor = blm_tile_sqrt(blm_exact((double)r->max_pixels / pixels));
+    for (int i = 0; i < 2; i++) {
+        double side = blm_exact(blm_exact(factor * sides[i]) / r->align_px);
+        out[i] = (uint32_t)side * r->align_px;
+    }
+    for (int i = 0; i < 2; i++)
+        if (out[i] < r->align_px)
+            out[1 - i] = BLM_MIN(sides[1 - i] / sides[i], most) * r->align_px;
+    blm_dynamic_clamp(r, out);
+}
+
 static uint64_t blm_dynamic_tokens(const blm_tile_rule *r, const uint32_t size[2])
 {
     return (uint64_t)(size[0] / r->align_px) * (size[1] / r->align_px);
@@ -354,7 +372,10 @@ static void blm_dynamic_fit(const blm_tile_rule *r, const uint32_t sides[2], uin
                             uint32_t out[2])
 {
     if (r->max_own_tokens) room = BLM_MIN(room, r->max_own_tokens);
-    (blm_dynamic_has_edge(r) ? blm_dynamic_edge : blm_dynamic_size)(r, sides, out);
+    if (blm_dynamic_has_edge(r))
+        blm_dynamic_edge(r, sides, out);
+    else
+        (r->fills ? blm_dynamic_fill : blm_dynamic_size)(r, sides, out);
     if (blm_dynamic_tokens(r, out) <= room) return;
     blm_dynamic_cut(r, sides, room * r->align_px * r->align_px, out);
     blm_dynamic_clamp(r, out);

@@ -45,6 +45,7 @@ typedef struct blm_tile_rule {
     uint32_t min_pixels, max_pixels; /* its area, 1.., where the rounding of sides allows   */
     uint32_t max_own_tokens;         /* its tokens, where the sides are far apart; 0: none  */
     uint32_t ratio_limit;            /* of the sides; more is refused. 0: none              */
+    uint32_t fills;                  /* 1: scaled to max_pixels, sides rounded down         */
     uint32_t raise_sides;            /* 1: to align_px before the area is looked at         */
     const uint8_t *pinpoints;        /* llava-next: i32 pairs w, h, little endian           */
     uint32_t pinpoint_count;         /* of the pairs; 0: all grids are candidates           */
@@ -85,7 +86,7 @@ BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most);
  * BLUELM_E_IMAGE (the ratio of the sides is refused), BLUELM_E_CONTEXT (the least that the
  * picture can be has no room: need and have tokens).
  * Sources: BlueLM-V-3B, Algorithm 1; LLaVA-NeXT's select_best_resolution; InternVL's
- * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL and Qwen2-VL. */
+ * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL, Qwen2-VL and Gemma 4. */
 BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t height,
                                 uint32_t max_tokens, bluelm_tile_grid *grid, bluelm_error *err);
 

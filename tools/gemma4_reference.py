@@ -2,12 +2,13 @@
 """Writes small Gemma 4 models with random weights, as llama.cpp's converter lays them out, and
 what they give: a rewrite in double precision that shares no code with the library.
 
-Usage: gemma4_reference.py OUT [--type TYPE] [--tokens FILE.i32 ...]
+Usage: gemma4_reference.py OUT [--type TYPE] [--tokens FILE.i32 ...] [--tower]
 
 OUT/gemma4-TYPE.gguf and OUT/gemma4-TYPE.N.exact.f32, the logits after the last of N tokens. With
 OUT/image_before.i32 and image_after.i32 there also OUT/gemma4-TYPE.image.rows.f32, the rows of a
-picture, and OUT/gemma4-TYPE.image.exact.f32. TYPE is f32 or q8_0 (whose table of embeddings of
-layers is Q4_0). Needs numpy and the gguf package of llama.cpp (PYTHONPATH=llama.cpp/gguf-py).
+picture, and OUT/gemma4-TYPE.image.exact.f32. TYPE is f32, f16 or q8_0 (whose table of embeddings of
+layers is Q4_0). With --tower there is OUT/gemma4v-TYPE.gguf, OUT/pic-WxH.rgb and
+OUT/gemma4v-TYPE.WxH.exact.f32 instead, the image tokens of a picture. Needs numpy and the gguf package of llama.cpp (PYTHONPATH=llama.cpp/gguf-py).
 """
 import argparse
 import os
@@ -16,7 +17,8 @@ import gguf
 import numpy as np
 from gguf import quants
 
-TYPES = {"f32": gguf.GGMLQuantizationType.F32, "q8_0": gguf.GGMLQuantizationType.Q8_0}
+TYPES = {"f32": gguf.GGMLQuantizationType.F32, "f16": gguf.GGMLQuantizationType.F16,
+         "q8_0": gguf.GGMLQuantizationType.Q8_0}
 WORDS = 384
 # Five of seven layers have a window; the last three share keys and values.
 WINDOWED = [1, 1, 0, 1, 0, 1, 0]
@@ -57,19 +59,26 @@ def pieces():
 class Model:
     """Weights as the file holds them, and as they read back."""
 
-    def __init__(self, path, kind):
+    def __init__(self, path, kind, architecture="gemma4"):
         self.random = np.random.default_rng(4)
         self.kind = kind
-        self.w = gguf.GGUFWriter(path, "gemma4")
+        self.w = gguf.GGUFWriter(path, architecture)
         self.read = {}
 
     def add(self, name, shape, kind=None, scale=None, around=0.0):
         x = self.random.standard_normal(shape)
         x = (around + x * (scale or shape[-1] ** -0.5)).astype(np.float32)
-        kind = TYPES["f32"] if len(shape) == 1 else (kind or self.kind)
+        kind = TYPES["f32"] if len(shape) == 1 else (self.kind if kind is None else kind)
         data = x if kind == TYPES["f32"] else quants.quantize(x, kind)
         self.w.add_tensor(name, data, raw_dtype=kind)
         self.read[name] = quants.dequantize(data, kind).astype(np.float64).reshape(shape)
+
+    def close(self):
+        self.w.write_header_to_file()
+        self.w.write_kv_data_to_file()
+        self.w.write_tensors_to_file()
+        self.w.close()
+        return self.read
 
     def fix(self, name, values):
         self.w.add_tensor(name, np.array(values, dtype=np.float32))
@@ -143,11 +152,7 @@ def write(path, kind):
         m.add(b + "inp_gate.weight", (s["own"], s["embd"]))
         m.add(b + "proj.weight", (s["embd"], s["own"]))
         m.fix(b + "layer_output_scale.weight", [0.8 + 0.05 * i])
-    w.write_header_to_file()
-    w.write_kv_data_to_file()
-    w.write_tensors_to_file()
-    w.close()
-    return m.read
+    return m.close()
 
 
 def rms(x, weight=None):
@@ -223,6 +228,134 @@ def logits(w, ids, rows=None, at=0):
     return CAP * np.tanh(out / CAP)
 
 
+# ---- The tower ----------------------------------------------------------------------------------
+
+TOWER = dict(patch=8, width=64, heads=4, ffn=96, layers=2, side=48, pool=3, out=64)
+PICTURES = [(96, 72), (48, 144)]
+PARTS = ["attn_q", "attn_k", "attn_v", "attn_out", "ffn_up", "ffn_gate", "ffn_down"]
+
+
+def write_tower(path, kind):
+    s = TOWER
+    m = Model(path, TYPES[kind], "clip")
+    w = m.w
+    w.add_type(gguf.GGUFType.MMPROJ)
+    w.add_clip_has_vision_encoder(True)
+    # Another implementation takes the model's own activation only where it is named, and looks
+    # for more of the audio tower than its name.
+    peer = "PEER" in os.environ
+    w.add_clip_has_audio_encoder(not peer)
+    if peer:
+        w.add_vision_use_gelu(True)
+    w.add_string("clip.vision.projector_type", "gemma4v")
+    w.add_string("clip.audio.projector_type", "gemma4a")
+    w.add_vision_projection_dim(s["out"])
+    w.add_vision_image_size(224)  # as the converter writes, and nobody reads
+    w.add_vision_patch_size(s["patch"])
+    w.add_vision_embedding_length(s["width"])
+    w.add_vision_feed_forward_length(s["ffn"])
+    w.add_vision_block_count(s["layers"])
+    w.add_vision_head_count(s["heads"])
+    w.add_vision_attention_layernorm_eps(EPS)
+    w.add_vision_image_mean([0.0, 0.0, 0.0])
+    w.add_vision_image_std([1.0, 1.0, 1.0])
+    width, head = s["width"], s["width"] // s["heads"]
+    f32 = TYPES["f32"]
+    m.add("v.patch_embd.weight", (width, 3, s["patch"], s["patch"]), f32,
+          (3 * s["patch"] ** 2) ** -0.5)
+    m.add("v.position_embd.weight", (2, s["side"], width), f32, 0.5)
+    m.add("v.std_bias", (width,), scale=0.5)
+    m.add("v.std_scale", (width,), scale=0.2, around=1)
+    m.add("mm.input_projection.weight", (s["out"], width))
+    for i in range(s["layers"]):
+        b = f"v.blk.{i}."
+        for name in ("ln1", "attn_post_norm", "ln2", "ffn_post_norm"):
+            m.add(f"{b}{name}.weight", (width,), scale=0.2, around=1)
+        for name in ("attn_q_norm", "attn_k_norm"):
+            m.add(f"{b}{name}.weight", (head,), scale=0.1, around=0.5)
+        for name in PARTS:
+            rows, cols = (s["ffn"], width) if name in ("ffn_up", "ffn_gate") else \
+                (width, s["ffn"]) if name == "ffn_down" else (width, width)
+            m.add(f"{b}{name}.weight", (rows, cols))
+            # Queries and keys are cut alike, values otherwise; in layer 1 nothing is cut on
+            # the way into the feed-forward part.
+            narrow = 1.6 if name == "attn_v" else 1.2
+            if not (i == 1 and name in ("ffn_up", "ffn_gate")):
+                m.fix(f"{b}{name}.input_min", [-narrow])
+                m.fix(f"{b}{name}.input_max", [narrow + 0.1])
+            m.fix(f"{b}{name}.output_min", [-1.9])
+            m.fix(f"{b}{name}.output_max", [2.0])
+    # What of the audio tower is beside it.
+    m.add("a.blk.0.attn_q.weight", (32, 32), f32)
+    m.add("mm.a.input_projection.weight", (32, 32), f32)
+    return m.close()
+
+
+def part(w, layer, name, x):
+    """x times a matrix, cut on both sides."""
+    b = f"v.blk.{layer}.{name}."
+    low, high = w.get(b + "input_min", [-np.inf])[0], w.get(b + "input_max", [np.inf])[0]
+    y = np.clip(x, low, high) @ w[b + "weight"].T
+    return np.clip(y, w[b + "output_min"][0], w[b + "output_max"][0])
+
+
+def turn_axis(x, place):
+    """Halves of the last axis, by a coordinate of each row."""
+    half = x.shape[-1] // 2
+    angle = place[:, None, None] * 100.0 ** (-np.arange(half) / half)
+    a, b = x[..., :half], x[..., half:]
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle),
+                           b * np.cos(angle) + a * np.sin(angle)], -1)
+
+
+def see(w, rgb):
+    s = TOWER
+    p, width = s["patch"], s["width"]
+    rows, columns = rgb.shape[0] // p, rgb.shape[1] // p
+    x = 2 * (rgb / 255.0) - 1
+    x = x.reshape(rows, p, columns, p, 3).transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1)
+    x = x @ w["v.patch_embd.weight"].reshape(width, -1).T
+    across, down = np.tile(np.arange(columns), rows), np.repeat(np.arange(rows), columns)
+    x = x + w["v.position_embd.weight"][0][across] + w["v.position_embd.weight"][1][down]
+    heads, head = s["heads"], width // s["heads"]
+    for i in range(s["layers"]):
+        def t(name):
+            return w[f"v.blk.{i}.{name}.weight"]
+        y = rms(x, t("ln1"))
+        q, k, v = (part(w, i, f"attn_{c}", y).reshape(-1, heads, head) for c in "qkv")
+        q, k = rms(q, t("attn_q_norm")), rms(k, t("attn_k_norm"))
+        q, k = (np.concatenate([turn_axis(z[..., :head // 2], across),
+                                turn_axis(z[..., head // 2:], down)], -1) for z in (q, k))
+        v = rms(v)
+        out = np.empty_like(q)
+        for h in range(heads):
+            score = q[:, h] @ k[:, h].T
+            score = np.exp(score - score.max(-1, keepdims=True))
+            out[:, h] = score / score.sum(-1, keepdims=True) @ v[:, h]
+        y = part(w, i, "attn_out", out.reshape(-1, width))
+        x = x + rms(y, t("attn_post_norm"))
+        y = rms(x, t("ln2"))
+        y = part(w, i, "ffn_down", gelu(part(w, i, "ffn_gate", y)) * part(w, i, "ffn_up", y))
+        x = x + rms(y, t("ffn_post_norm"))
+    n = s["pool"]
+    x = x.reshape(rows // n, n, columns // n, n, width).mean((1, 3)).reshape(-1, width)
+    x = (x * np.sqrt(width) - w["v.std_bias"]) * w["v.std_scale"]
+    return rms(x) @ w["mm.input_projection.weight"].T
+
+
+def tower(out, kind):
+    name = os.path.join(out, f"gemma4v-{kind}")
+    weights = write_tower(name + ".gguf", kind)
+    for columns, rows in PICTURES:
+        random = np.random.default_rng(columns)
+        y, x = np.mgrid[0:rows, 0:columns]
+        waves = [np.sin(x * a + y * b) for a, b in random.uniform(-0.4, 0.4, (3, 2))]
+        rgb = np.stack(waves, -1) * 90 + 128 + random.uniform(-30, 30, (rows, columns, 3))
+        rgb = rgb.clip(0, 255).astype(np.uint8)
+        rgb.tofile(os.path.join(out, f"pic-{columns}x{rows}.rgb"))
+        save(f"{name}.{columns}x{rows}.exact.f32", see(weights, rgb.astype(np.float64)))
+
+
 def save(path, values):
     np.asarray(values, dtype="<f4").tofile(path)
 
@@ -232,7 +365,11 @@ def main():
     p.add_argument("out")
     p.add_argument("--type", default="q8_0", choices=TYPES)
     p.add_argument("--tokens", nargs="*", default=[])
+    p.add_argument("--tower", action="store_true")
     a = p.parse_args()
+    if a.tower:
+        tower(a.out, a.type)
+        return
     name = os.path.join(a.out, f"gemma4-{a.type}")
     weights = write(name + ".gguf", a.type)
     for path in a.tokens:
