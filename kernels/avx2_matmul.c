@@ -32,11 +32,6 @@ BLM_AVX2_INLINE int blm_avx2_is_unsigned(uint32_t type)
     return blm_avx2_zero(type) || blm_type_has_min(type);
 }
 
-/* 32 weights, w = scale[k / 16] q - min[k / 16], q in one vector. */
-typedef struct blm_avx2_block {
-    float scale[2], min[2];
-} blm_avx2_block;
-
 /* Low nibbles of 16 bytes in the lower half, high nibbles in the upper. */
 BLM_AVX2_INLINE __m256i blm_avx2_nibbles(const uint8_t *p)
 {
@@ -64,12 +59,13 @@ BLM_AVX2_INLINE __m256i blm_avx2_part(const uint8_t *p, uint32_t part)
     return _mm256_and_si256(v, _mm256_set1_epi8(15));
 }
 
-/* Bit i of each of 32 bytes, as `size` or 0. */
-BLM_AVX2_INLINE __m256i blm_avx2_layer(const uint8_t *p, uint32_t i, char size)
+/* Bit i of each of 32 bytes, as bit `to`. */
+BLM_AVX2_INLINE __m256i blm_avx2_layer(const uint8_t *p, uint32_t i, uint32_t to)
 {
-    const __m256i bit = _mm256_set1_epi8((char)(1u << i));
-    __m256i v = _mm256_cmpeq_epi8(_mm256_and_si256(blm_avx2_load(p), bit), bit);
-    return _mm256_and_si256(v, _mm256_set1_epi8(size));
+    __m256i v = blm_avx2_load(p);
+    v = i > to ? _mm256_srl_epi16(v, _mm_cvtsi32_si128((int)(i - to)))
+               : _mm256_sll_epi16(v, _mm_cvtsi32_si128((int)(to - i)));
+    return _mm256_and_si256(v, _mm256_set1_epi8((char)(1u << to)));
 }
 
 /* Bit pair i of each of 32 bytes. */
@@ -95,7 +91,7 @@ BLM_AVX2_INLINE __m256i blm_avx2_mxfp4(__m256i nibbles)
 BLM_AVX2_INLINE __m256i blm_avx2_unpack_q3_k(const uint8_t *b, uint32_t i)
 {
     __m256i v =
-        _mm256_or_si256(blm_avx2_pairs(b + 32 + i / 4 * 32, i % 4), blm_avx2_layer(b, i, 4));
+        _mm256_or_si256(blm_avx2_pairs(b + 32 + i / 4 * 32, i % 4), blm_avx2_layer(b, i, 2));
     return _mm256_sub_epi8(v, _mm256_set1_epi8(4));
 }
 
@@ -133,7 +129,7 @@ BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint3
         return blm_avx2_unpack_q3_k(k, i % 8);
     case BLM_Q5_K:
         return _mm256_or_si256(blm_avx2_part(k + 48 + i % 8 / 2 * 32, i % 2),
-                               blm_avx2_layer(k + 16, i % 8, 16));
+                               blm_avx2_layer(k + 16, i % 8, 4));
     case BLM_IQ4_XS:
         return blm_avx2_iq4(blm_avx2_nibbles(k + 8 + i % 8 * 16));
     case BLM_Q8_0:
@@ -150,19 +146,47 @@ BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint3
     return _mm256_setzero_si256(); /* floats have no q */
 }
 
-/* The eight scales (low half of the result) and mins of a block of Q4_K or Q5_K. */
+/* The eight scales (low half of the result) and mins of a block of Q4_K or Q5_K at p: see
+ * blm_scales_q4_k. */
 BLM_AVX2_INLINE __m128i blm_avx2_q4_k_scales(const uint8_t *p)
 {
-    uint32_t w[4];
-    blm_scales_q4_k(p, w);
-    return _mm_setr_epi32((int)w[0], (int)w[1], (int)w[2], (int)w[3]);
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i low = _mm_shuffle_epi32(v, 0x98), high = _mm_shuffle_epi32(v, 0x50);
+    low = _mm_srlv_epi32(low, _mm_setr_epi32(0, 0, 0, 4));
+    low = _mm_and_si128(low, _mm_setr_epi32(0x3F3F3F3F, 0x0F0F0F0F, 0x3F3F3F3F, 0x0F0F0F0F));
+    high = _mm_and_si128(_mm_srli_epi32(high, 2), _mm_setr_epi32(0, 0x30303030, 0, 0x30303030));
+    return _mm_or_si128(low, high);
+}
+
+/* The sixteen scales of a block of Q3_K, whose end is p + 14: see blm_scales_q3_k. */
+BLM_AVX2_INLINE __m128i blm_avx2_q3_k_scales(const uint8_t *p)
+{
+    const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p - 2));
+    const __m128i a_b = _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9);
+    const __m128i c = _mm_set1_epi32(0x0D0C0B0A);
+    __m128i low = _mm_srlv_epi32(_mm_shuffle_epi8(v, a_b), _mm_setr_epi32(0, 0, 4, 4));
+    __m128i high = _mm_sllv_epi32(_mm_shuffle_epi8(v, c), _mm_setr_epi32(4, 2, 0, 0));
+    high = _mm_srlv_epi32(high, _mm_setr_epi32(0, 0, 0, 2));
+    low = _mm_and_si128(low, _mm_set1_epi8(15));
+    low = _mm_or_si128(low, _mm_and_si128(high, _mm_set1_epi8(0x30)));
+    return _mm_sub_epi8(low, _mm_set1_epi8(32));
+}
+
+/* The eight scales of a block of IQ4_XS, as the lowest bytes of words: see blm_scales_iq4_xs. */
+BLM_AVX2_INLINE __m256i blm_avx2_iq4_xs_scales(const uint8_t *p)
+{
+    const __m256i step = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    __m256i low = _mm256_srlv_epi32(blm_avx2_spread4(p + 2), _mm256_add_epi32(step, step));
+    __m256i high = _mm256_srlv_epi32(_mm256_set1_epi32(blm_load_u16(p)), step);
+    low = _mm256_and_si256(low, _mm256_set1_epi32(15));
+    high = _mm256_slli_epi32(_mm256_and_si256(high, _mm256_set1_epi32(3)), 4);
+    return _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
 }
 
 /* Small integers of a block of 256, as bytes: 16 scales, one for each 16 weights, or 8 scales
  * and 8 mins. Q2_K's scales and mins lie in one byte each. */
 BLM_AVX2_INLINE __m128i blm_avx2_k_scales(uint32_t type, const uint8_t *b)
 {
-    uint32_t w[4] = {0};
     switch ((blm_type)type) {
     case BLM_Q4_K:
     case BLM_Q5_K:
@@ -170,20 +194,16 @@ BLM_AVX2_INLINE __m128i blm_avx2_k_scales(uint32_t type, const uint8_t *b)
     case BLM_Q2_K:
         return _mm_loadu_si128((const __m128i *)(const void *)b);
     case BLM_Q3_K:
-        blm_scales_q3_k(b + 96, w);
-        return _mm_sub_epi8(_mm_setr_epi32((int)w[0], (int)w[1], (int)w[2], (int)w[3]),
-                            _mm_set1_epi8(32));
+        return blm_avx2_q3_k_scales(b + 96);
     case BLM_Q6_K:
         return _mm_loadu_si128((const __m128i *)(const void *)(b + 192));
-    case BLM_IQ4_XS:
-        blm_scales_iq4_xs(b + 2, w);
-        return _mm_sub_epi8(_mm_setr_epi32((int)w[0], (int)w[1], 0, 0), _mm_set1_epi8(32));
     case BLM_Q4_0:
     case BLM_Q4_1:
     case BLM_Q5_0:
     case BLM_Q5_1:
     case BLM_Q8_0:
     case BLM_IQ4_NL:
+    case BLM_IQ4_XS:
     case BLM_MXFP4:
     case BLM_F32:
     case BLM_F16:
@@ -199,47 +219,79 @@ BLM_AVX2_INLINE uint32_t blm_avx2_factor_at(uint32_t type)
     return type == BLM_Q6_K ? 208 : type == BLM_Q3_K ? 108 : type == BLM_Q2_K ? 80 : 0;
 }
 
-/* The factor of a block, which but for MXFP4 is f16. */
-BLM_AVX2_INLINE float blm_avx2_block_factor(uint32_t type, const uint8_t *b)
+/* The f16 at one place of eight rows. */
+BLM_AVX2_INLINE __m256 blm_avx2_halves(const uint8_t *const *rows, size_t at)
 {
-    return type == BLM_MXFP4 ? blm_scale_mxfp4(*b) : blm_avx2_f16(b + blm_avx2_factor_at(type));
+    __m128i v = _mm_cvtsi32_si128(blm_load_u16(rows[0] + at));
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[1] + at), 1);
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[2] + at), 2);
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[3] + at), 3);
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[4] + at), 4);
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[5] + at), 5);
+    v = _mm_insert_epi16(v, (short)blm_load_u16(rows[6] + at), 6);
+    return _mm256_cvtph_ps(_mm_insert_epi16(v, (short)blm_load_u16(rows[7] + at), 7));
 }
 
-/* Scales and mins of block i of a row: of blocks of 32, or of one of eight in a block of 256. */
-BLM_AVX2_INLINE blm_avx2_block blm_avx2_scales(uint32_t type, const uint8_t *row, uint32_t i)
+/* MXFP4's scales, at one place of eight rows: see blm_scale_mxfp4. */
+BLM_AVX2_INLINE __m256 blm_avx2_powers(const uint8_t *const *rows, size_t at)
 {
-    const int in_256 = blm_avx2_in_256(type);
-    const uint8_t *b = row + (size_t)(in_256 ? i / 8 : i) * blm_type_bytes(type);
-    const float d = blm_avx2_block_factor(type, b);
-    const float dmin =
-        blm_type_has_min(type) ? blm_avx2_f16(b + blm_avx2_factor_at(type) + 2) : 0;
-    blm_avx2_block out = {{d, d}, {0, 0}};
-    int8_t packed[16];
-    if (!in_256) {
-        out.min[0] = out.min[1] =
-            blm_type_has_min(type) ? -dmin : (float)blm_avx2_zero(type) * d;
-        return out;
-    }
-    _mm_storeu_si128((__m128i *)(void *)packed, blm_avx2_k_scales(type, b));
-    for (uint32_t h = 0; h < 2; h++) {
-        int scale = packed[blm_type_is_halved(type) ? i % 8 * 2 + h : i % 8];
-        if (type == BLM_Q2_K) {
-            out.min[h] = dmin * (float)((uint8_t)scale >> 4);
-            scale &= 15;
-        } else if (blm_type_has_min(type)) {
-            out.min[h] = dmin * (float)packed[8 + i % 8];
-        }
-        out.scale[h] = d * (float)scale;
-    }
-    return out;
+    __m256i e = _mm256_setr_epi32(rows[0][at], rows[1][at], rows[2][at], rows[3][at],
+                                  rows[4][at], rows[5][at], rows[6][at], rows[7][at]);
+    __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(bits, tiny, is_tiny));
 }
 
-/* Bytes of 32 weights, rounded up. */
-BLM_AVX2_INLINE uint32_t blm_avx2_block_bytes(uint32_t type)
+/* w = scale[k / 16] q - min[k / 16], k below 32. What a type has not, the second of either or
+ * mins, stays unset. Here: of block i of 32 of eight rows. */
+BLM_AVX2_INLINE void blm_avx2_32_scales(uint32_t type, const uint8_t *const *rows, uint32_t i,
+                                        __m256 *scale, __m256 *min)
 {
-    uint32_t values, bytes;
-    blm_type_layout(type, &values, &bytes);
-    return (bytes * 32 + values - 1) / values;
+    const size_t at = (size_t)i * blm_type_bytes(type);
+    scale[0] = type == BLM_MXFP4 ? blm_avx2_powers(rows, at) : blm_avx2_halves(rows, at);
+    if (blm_type_has_min(type))
+        min[0] = _mm256_xor_ps(blm_avx2_halves(rows, at + 2), _mm256_set1_ps(-0.0f));
+    else if (blm_avx2_zero(type))
+        min[0] = _mm256_mul_ps(scale[0], _mm256_set1_ps((float)blm_avx2_zero(type)));
+}
+
+/* Eight bytes as floats. */
+BLM_AVX2_INLINE __m256 blm_avx2_numbers(int with_sign, __m128i v)
+{
+    return _mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v));
+}
+
+/* The same of the eight blocks of 32 in the block of 256 at b. */
+BLM_AVX2_INLINE void blm_avx2_256_scales(uint32_t type, const uint8_t *b, __m256 *scale,
+                                         __m256 *min)
+{
+    const __m128i nibble = _mm_set1_epi8(15);
+    const uint32_t at = blm_avx2_factor_at(type);
+    const __m256 d = _mm256_set1_ps(blm_avx2_f16(b + at));
+    if (type == BLM_IQ4_XS) {
+        scale[0] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(blm_avx2_iq4_xs_scales(b + 2)));
+        return;
+    }
+    __m128i packed = blm_avx2_k_scales(type, b), mins = packed;
+    if (blm_type_is_halved(type)) /* first halves, then last ones */
+        packed = _mm_shuffle_epi8(
+            packed, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+    if (type == BLM_Q2_K) {
+        mins = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
+        packed = _mm_and_si128(packed, nibble);
+    } else {
+        mins = _mm_srli_si128(packed, 8);
+    }
+    scale[0] = _mm256_mul_ps(d, blm_avx2_numbers(!blm_type_has_min(type), packed));
+    if (blm_type_is_halved(type))
+        scale[1] = _mm256_mul_ps(
+            d, blm_avx2_numbers(!blm_type_has_min(type), _mm_srli_si128(packed, 8)));
+    if (!blm_type_has_min(type)) return;
+    const __m256 dmin = _mm256_set1_ps(blm_avx2_f16(b + at + 2));
+    min[0] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, mins));
+    if (type == BLM_Q2_K)
+        min[1] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, _mm_srli_si128(mins, 8)));
 }
 
 /* ---- What a block adds ------------------------------------------------------------------- */
@@ -307,16 +359,34 @@ BLM_AVX2_INLINE void blm_avx2_transpose(__m256i *v)
     }
 }
 
-BLM_AVX2_INLINE void blm_avx2_panel_scales(uint32_t type, const uint8_t *const *rows,
-                                           uint32_t i, float *scale, float *min)
+/* Scales and mins of block i. */
+BLM_AVX2_INLINE void blm_avx2_panel_32(uint32_t type, const uint8_t *const *rows, uint32_t i,
+                                       blm_avx2_panel8 *panel)
 {
-    BLM_AVX2_UNROLL
-    for (int r = 0; r < 8; r++) {
-        blm_avx2_block block = blm_avx2_scales(type, rows[r], i);
-        scale[r] = block.scale[0];
-        scale[8 + r] = block.scale[1];
-        min[r] = block.min[0];
-        min[8 + r] = block.min[1];
+    __m256 scale[2], min[2];
+    blm_avx2_32_scales(type, rows, i, scale, min);
+    _mm256_storeu_ps(panel->scale[0], scale[0]);
+    if (blm_avx2_is_unsigned(type)) _mm256_storeu_ps(panel->min[0], min[0]);
+}
+
+/* The same of the blocks of 256 that begin with block i, for eight blocks of the panel. */
+BLM_AVX2_INLINE void blm_avx2_panel_256(uint32_t type, const uint8_t *const *rows, uint32_t i,
+                                        blm_avx2_panel8 *panel)
+{
+    __m256i part[4][8];
+    for (uint32_t r = 0; r < 8; r++) {
+        __m256 v[4] = {_mm256_setzero_ps()};
+        const uint8_t *b = rows[r] + (size_t)(i / 8) * blm_type_bytes(type);
+        blm_avx2_256_scales(type, b, v, v + 2);
+        BLM_AVX2_UNROLL
+        for (uint32_t k = 0; k < 4; k++)
+            part[k][r] = _mm256_castps_si256(v[k]);
+    }
+    for (uint32_t k = 0; k < 4; k += blm_type_is_halved(type) ? 1 : 2) {
+        if (k >= 2 && !blm_avx2_is_unsigned(type)) break;
+        blm_avx2_transpose(part[k]);
+        for (uint32_t j = 0; j < 8; j++)
+            _mm256_storeu_si256((__m256i *)(void *)(panel[j].scale[0] + k * 8), part[k][j]);
     }
 }
 
@@ -332,7 +402,10 @@ BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, u
         BLM_AVX2_UNROLL
         for (int g = 0; g < 8; g++)
             _mm256_storeu_si256((__m256i *)(void *)panel->q[g], v[g]);
-        blm_avx2_panel_scales(type, rows, i, panel->scale[0], panel->min[0]);
+        if (!blm_avx2_in_256(type))
+            blm_avx2_panel_32(type, rows, i, panel);
+        else if (i % 8 == 0)
+            blm_avx2_panel_256(type, rows, i, panel);
     }
 }
 
@@ -461,17 +534,12 @@ BLM_AVX2_INLINE void blm_avx2_tokens(const blm_matmul_args *a, uint64_t row0, ui
 
 /* ---- One token ------------------------------------------------------------------------- */
 
-/* The eight blocks from block i of a row, of which `left` are real. */
-typedef struct blm_avx2_run {
-    const uint8_t *row;
-    uint32_t i, left;
-} blm_avx2_run;
-
 /* Sums of four products of 32 weights with 32 activations, those of the first half in the
  * lower lanes. Pairs fit 16 bits: 2 x 63 x 127, 2 x 128 x 127. Signed weights: |w| times x
  * with w's sign, since the instruction wants one unsigned factor (x is never -128). */
 BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, __m256i q, __m256i x)
 {
+    BLM_AVX2_IN_ORDER(q); /* gcc would load it twice */
     if (blm_avx2_is_unsigned(type))
         x = _mm256_maddubs_epi16(q, x);
     else
@@ -479,18 +547,24 @@ BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, __m256i q, __m256i x)
     return _mm256_madd_epi16(x, _mm256_set1_epi16(1));
 }
 
-/* Neighbouring lanes of a, then of b, added in each half of a register. Sums of up to eight
- * products fit 16 bits but where weights have eight bits: 32 x 8 x 127. */
-BLM_AVX2_INLINE __m256i blm_avx2_add_lanes(uint32_t type, __m256i a, __m256i b)
-{
-    if (blm_avx2_room(type) == 1) return _mm256_hadd_epi32(a, b);
-    return _mm256_madd_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(1));
-}
-
+/* Of each half of four registers the sum of its lanes. Sums of up to eight products fit 16 bits
+ * but where weights have eight bits: 32 x 8 x 127. */
 BLM_AVX2_INLINE __m256i blm_avx2_add_four(uint32_t type, const __m256i *v)
 {
-    return blm_avx2_add_lanes(type, blm_avx2_add_lanes(type, v[0], v[1]),
-                              blm_avx2_add_lanes(type, v[2], v[3]));
+    const __m256i one = _mm256_set1_epi16(1);
+    __m256i a[2];
+    BLM_AVX2_UNROLL
+    for (int i = 0; i < 2; i++) {
+        const __m256i left = v[2 * i], right = v[2 * i + 1];
+        a[i] = blm_avx2_room(type) == 1
+                   ? _mm256_add_epi32(_mm256_blend_epi32(left, right, 0xCC),
+                                      _mm256_alignr_epi8(right, left, 8))
+                   : _mm256_madd_epi16(_mm256_packs_epi32(left, right), one);
+    }
+    if (blm_avx2_room(type) > 1) return _mm256_madd_epi16(_mm256_packs_epi32(a[0], a[1]), one);
+    __m256 low = _mm256_castsi256_ps(a[0]), high = _mm256_castsi256_ps(a[1]);
+    return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)),
+                            _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD)));
 }
 
 /* The integer sums of eight blocks out of their products; where halves have scales of their
@@ -503,89 +577,47 @@ BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, const __m256i *v, __m256i *a
     if (!blm_type_is_halved(type)) *a = _mm256_add_epi32(*a, *b);
 }
 
-/* Where block j of a run begins, of the last one in place of those that are not real. */
-BLM_AVX2_INLINE const uint8_t *blm_avx2_run_at(uint32_t type, blm_avx2_run r, uint32_t j)
+/* Adds block i of eight rows, with `count` rows of activations, for which weights are unpacked
+ * once. */
+BLM_AVX2_INLINE void blm_avx2_row_blocks(uint32_t type, uint32_t count,
+                                         const uint8_t *const *rows, const blm_acts *x,
+                                         uint32_t i, __m256 *sum)
 {
-    return r.row +
-           (r.i + (r.left < 8 ? BLM_MIN(j, r.left - 1) : j)) * (size_t)blm_type_bytes(type);
-}
-
-/* The f16 at one place of the blocks of a run. */
-BLM_AVX2_INLINE __m256 blm_avx2_run_halves(uint32_t type, blm_avx2_run r, uint32_t at)
-{
-    uint64_t four[2] = {0};
+    __m256i w[8], v[8], a, b;
+    __m256 scale[2], min[2];
+    blm_avx2_32_scales(type, rows, i, scale, min);
     BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++)
-        four[j / 4] |= (uint64_t)blm_load_u16(blm_avx2_run_at(type, r, j) + at) << j % 4 * 16;
-    return _mm256_cvtph_ps(_mm_set_epi64x((long long)four[1], (long long)four[0]));
-}
-
-/* MXFP4's scales: see blm_scale_mxfp4. */
-BLM_AVX2_INLINE __m256 blm_avx2_run_powers(blm_avx2_run r)
-{
-    uint64_t eight = 0;
-    BLM_AVX2_UNROLL
-    for (uint32_t j = 0; j < 8; j++)
-        eight |= (uint64_t)*blm_avx2_run_at(BLM_MXFP4, r, j) << j * 8;
-    __m256i e = _mm256_cvtepu8_epi32(_mm_set_epi64x(0, (long long)eight));
-    __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
-    __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
-    __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
-    return _mm256_castsi256_ps(_mm256_blendv_epi8(bits, tiny, is_tiny));
-}
-
-/* Scales and mins of the blocks of 32 of a run, as blm_avx2_scales has them. */
-BLM_AVX2_INLINE void blm_avx2_run_scales(uint32_t type, blm_avx2_run r, __m256 *scale,
-                                         __m256 *min)
-{
-    scale[0] = type == BLM_MXFP4 ? blm_avx2_run_powers(r) : blm_avx2_run_halves(type, r, 0);
-    if (blm_type_has_min(type))
-        min[0] = _mm256_xor_ps(blm_avx2_run_halves(type, r, 2), _mm256_set1_ps(-0.0f));
-    else if (blm_avx2_zero(type))
-        min[0] = _mm256_mul_ps(scale[0], _mm256_set1_ps((float)blm_avx2_zero(type)));
-}
-
-/* Eight bytes as floats. */
-BLM_AVX2_INLINE __m256 blm_avx2_numbers(int with_sign, __m128i v)
-{
-    return _mm256_cvtepi32_ps(with_sign ? _mm256_cvtepi8_epi32(v) : _mm256_cvtepu8_epi32(v));
-}
-
-/* Scales and mins of the block of 256 at b, as blm_avx2_scales has them. */
-BLM_AVX2_INLINE void blm_avx2_256_scales(uint32_t type, const uint8_t *b, __m256 *scale,
-                                         __m256 *min)
-{
-    const __m128i nibble = _mm_set1_epi8(15);
-    const uint32_t at = blm_avx2_factor_at(type);
-    const __m256 d = _mm256_set1_ps(blm_avx2_f16(b + at));
-    __m128i packed = blm_avx2_k_scales(type, b), mins = packed;
-    if (blm_type_is_halved(type)) /* first halves, then last ones */
-        packed = _mm_shuffle_epi8(
-            packed, _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
-    if (type == BLM_Q2_K) {
-        mins = _mm_and_si128(_mm_srli_epi16(packed, 4), nibble);
-        packed = _mm_and_si128(packed, nibble);
-    } else {
-        mins = _mm_srli_si128(packed, 8);
+    for (uint32_t d = 0; d < count; d++) {
+        const size_t at = d * x->block_stride + i;
+        const __m256i q = blm_avx2_load(x->q + d * x->q_stride + (size_t)i * 32);
+        const blm_avx2_acts acts = {_mm256_cvtepi32_ps(_mm256_set1_epi32(x->sum[at])),
+                                    _mm256_setzero_ps()};
+        BLM_AVX2_UNROLL
+        for (uint32_t r = 0; r < 8; r++) {
+            if (d == 0) w[r] = blm_avx2_unpack(type, rows[r], i);
+            v[r] = blm_avx2_products(type, w[r], q);
+        }
+        blm_avx2_totals(type, v, &a, &b);
+        sum[d] = _mm256_fmadd_ps(blm_avx2_give(type, a, b, scale, min, acts),
+                                 _mm256_set1_ps(x->scale[at]), sum[d]);
     }
-    scale[0] = _mm256_mul_ps(d, blm_avx2_numbers(!blm_type_has_min(type), packed));
-    if (blm_type_is_halved(type))
-        scale[1] = _mm256_mul_ps(
-            d, blm_avx2_numbers(!blm_type_has_min(type), _mm_srli_si128(packed, 8)));
-    if (!blm_type_has_min(type)) return;
-    const __m256 dmin = _mm256_set1_ps(blm_avx2_f16(b + at + 2));
-    min[0] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, mins));
-    if (type == BLM_Q2_K)
-        min[1] = _mm256_mul_ps(dmin, blm_avx2_numbers(0, _mm_srli_si128(mins, 8)));
 }
 
-BLM_AVX2_INLINE void blm_avx2_any_scales(uint32_t type, blm_avx2_run r, __m256 *scale,
-                                         __m256 *min)
+/* How far ahead of the weights memory is asked for, in bytes: row after row, and besides the
+ * eight rows at hand. */
+enum { BLM_AVX2_STREAM_AHEAD = 7168, BLM_AVX2_ROWS_AHEAD = 2048 };
+
+/* Eight rows of blocks of 32. Meanwhile the next eight are asked for, in order of memory. */
+BLM_AVX2_INLINE __m256 blm_avx2_stream(uint32_t type, uint32_t count,
+                                       const uint8_t *const *rows, const blm_acts *x)
 {
-    if (blm_avx2_in_256(type))
-        blm_avx2_256_scales(type, r.row + (size_t)(r.i / 8) * blm_type_bytes(type), scale, min);
-    else
-        blm_avx2_run_scales(type, r, scale, min);
+    const uint32_t eight = 8 * blm_type_bytes(type), blocks = x->cols / 32;
+    __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (uint32_t i = 0; i < blocks; i++) {
+        blm_avx2_ahead(rows[0], (uint64_t)eight * (blocks + i) + BLM_AVX2_ROWS_AHEAD, eight);
+        blm_avx2_row_blocks(type, count, rows, x, i, sum);
+    }
+    return count == 2 ? _mm256_add_ps(sum[0], sum[1]) : sum[0];
 }
 
 /* What eight blocks give with each of eight rows. */
@@ -599,47 +631,37 @@ typedef struct blm_avx2_token {
     uint32_t blocks;
 } blm_avx2_token;
 
-/* A run with `rows` rows of activations, for which weights are unpacked once: row r of those
- * at hand. */
+/* The block of 256 at w, in row r of those at hand, with `rows` rows of activations, for which
+ * weights are unpacked once. */
 BLM_AVX2_INLINE void blm_avx2_step(uint32_t type, uint32_t rows, const blm_avx2_token *m,
-                                   blm_avx2_run run, uint32_t r)
+                                   const uint8_t *block, uint32_t i, uint32_t r)
 {
-    const uint32_t at = run.i / 8 * rows;
     __m256i w[8], v[8], a, b;
     __m256 scale[2], min[2];
+    blm_avx2_256_scales(type, block, scale, min);
     BLM_AVX2_UNROLL
     for (uint32_t d = 0; d < rows; d++) {
-        const int8_t *q = m->acts->q + d * m->acts->q_stride + (size_t)run.i * 32;
+        const int8_t *q = m->acts->q + d * m->acts->q_stride + (size_t)i * 256;
         BLM_AVX2_UNROLL
         for (uint32_t j = 0; j < 8; j++) {
-            v[j] = _mm256_setzero_si256();
-            if (d == 0) w[j] = v[j];
-            if (j >= run.left) continue;
-            if (d == 0) w[j] = blm_avx2_unpack(type, run.row, run.i + j);
+            if (d == 0) w[j] = blm_avx2_unpack(type, block, j);
             v[j] = blm_avx2_products(type, w[j], blm_avx2_load(q + j * 32));
         }
-        if (d == 0) blm_avx2_any_scales(type, run, scale, min);
         blm_avx2_totals(type, v, &a, &b);
-        m->given[at + d][r] =
-            _mm256_castps_si256(blm_avx2_give(type, a, b, scale, min, m->x[at + d]));
+        m->given[i * rows + d][r] =
+            _mm256_castps_si256(blm_avx2_give(type, a, b, scale, min, m->x[i * rows + d]));
     }
 }
-
-/* How far ahead of the weights memory is asked for, in bytes. */
-enum { BLM_AVX2_STREAM_AHEAD = 7168 };
 
 /* Row r of those at hand. */
 BLM_AVX2_INLINE void blm_avx2_row_given(uint32_t type, uint32_t rows, const blm_avx2_token *m,
                                         const uint8_t *row, uint32_t r)
 {
-    const uint32_t eight = blm_avx2_block_bytes(type) * 8;
-    blm_avx2_run run = {row, 0, 8};
-    for (; run.i + 8 <= m->blocks; run.i += 8) {
-        blm_avx2_ahead(row, (uint64_t)(run.i / 8) * eight + BLM_AVX2_STREAM_AHEAD, eight);
-        blm_avx2_step(type, rows, m, run, r);
+    const uint32_t bytes = blm_type_bytes(type);
+    for (uint32_t i = 0; i < m->blocks / 8; i++, row += bytes) {
+        blm_avx2_ahead(row, BLM_AVX2_STREAM_AHEAD, bytes);
+        blm_avx2_step(type, rows, m, row, i, r);
     }
-    run.left = m->blocks - run.i;
-    if (run.left && !blm_avx2_in_256(type)) blm_avx2_step(type, rows, m, run, r);
 }
 
 /* The activations' sums, by eight blocks; every `step`-th of x. */
@@ -672,10 +694,8 @@ BLM_AVX2_INLINE blm_avx2_token blm_avx2_begin(uint32_t type, uint32_t rows,
     return m;
 }
 
-/* Adds the first `left` of eight blocks to the sums of rows, in order, each times the scale of
- * its activations. */
-BLM_AVX2_INLINE __m256 blm_avx2_add_given(__m256i *given, const float *scale, uint32_t left,
-                                          __m256 sum)
+/* Adds eight blocks to the sums of rows, in order, each times the scale of its activations. */
+BLM_AVX2_INLINE __m256 blm_avx2_add_given(__m256i *given, const float *scale, __m256 sum)
 {
     __m256i c[8];
     BLM_AVX2_UNROLL
@@ -684,35 +704,52 @@ BLM_AVX2_INLINE __m256 blm_avx2_add_given(__m256i *given, const float *scale, ui
     blm_avx2_transpose(c);
     BLM_AVX2_UNROLL
     for (uint32_t j = 0; j < 8; j++)
-        if (j < left)
-            sum = _mm256_fmadd_ps(_mm256_castsi256_ps(c[j]), _mm256_set1_ps(scale[j]), sum);
+        sum = _mm256_fmadd_ps(_mm256_castsi256_ps(c[j]), _mm256_set1_ps(scale[j]), sum);
     return sum;
 }
 
 /* The sums of the rows at hand; with two rows of activations of both. */
 BLM_AVX2_INLINE __m256 blm_avx2_sums(uint32_t rows, const blm_avx2_token *m)
 {
-    const uint32_t whole = m->blocks / 8, rest = m->blocks % 8;
     __m256 sum[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
     for (uint32_t d = 0; d < rows; d++) {
         const float *scale = m->acts->scale + d * m->acts->block_stride;
-        for (uint32_t i = 0; i < whole; i++, scale += 8)
-            sum[d] = blm_avx2_add_given(m->given[i * rows + d], scale, 8, sum[d]);
-        if (rest) sum[d] = blm_avx2_add_given(m->given[whole * rows + d], scale, rest, sum[d]);
+        for (uint32_t i = 0; i < m->blocks / 8; i++, scale += 8)
+            sum[d] = blm_avx2_add_given(m->given[i * rows + d], scale, sum[d]);
     }
     return rows == 2 ? _mm256_add_ps(sum[0], sum[1]) : sum[0];
 }
 
-BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                                        uint32_t type, uint32_t rows)
+BLM_AVX2_INLINE void blm_avx2_one_token_256(const blm_matmul_args *a, uint64_t row0,
+                                            uint64_t row1, uint32_t type, uint32_t count)
 {
-    const blm_avx2_token m = blm_avx2_begin(type, rows, a);
+    const blm_avx2_token m = blm_avx2_begin(type, count, a);
     for (uint64_t r = row0; r < row1; r += 8) {
-        const uint32_t count = (uint32_t)BLM_MIN(row1 - r, 8);
-        for (uint32_t i = 0; i < count; i++)
-            blm_avx2_row_given(type, rows, &m, a->w->data + (r + i) * a->w->row_bytes, i);
-        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(count), blm_avx2_sums(rows, &m));
+        const uint32_t n = (uint32_t)BLM_MIN(row1 - r, 8);
+        for (uint32_t i = 0; i < n; i++)
+            blm_avx2_row_given(type, count, &m, a->w->data + (r + i) * a->w->row_bytes, i);
+        _mm256_maskstore_ps(a->y + r, blm_avx2_mask(n), blm_avx2_sums(count, &m));
     }
+}
+
+BLM_AVX2_INLINE void blm_avx2_one_token_32(const blm_matmul_args *a, uint64_t row0,
+                                           uint64_t row1, uint32_t type, uint32_t count)
+{
+    for (uint64_t r = row0; r < row1; r += 8) {
+        const uint8_t *rows[8];
+        blm_avx2_rows(a, r, row1, 8, rows);
+        _mm256_maskstore_ps(a->y + r, blm_avx2_mask((uint32_t)BLM_MIN(row1 - r, 8)),
+                            blm_avx2_stream(type, count, rows, a->x));
+    }
+}
+
+BLM_AVX2_INLINE void blm_avx2_one_token(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                        uint32_t type, uint32_t count)
+{
+    if (blm_avx2_in_256(type))
+        blm_avx2_one_token_256(a, row0, row1, type, count);
+    else
+        blm_avx2_one_token_32(a, row0, row1, type, count);
 }
 
 BLM_AVX2_INLINE void blm_avx2_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
