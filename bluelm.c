@@ -42,6 +42,7 @@
 #include "tiler/exif.c"
 #include "tiler/filter.c"
 #include "tiler/grid.c"
+#include "tiler/uhd.c"
 #include "tiler/image.c"
 #include "tiler/inflate.c"
 #include "tiler/jpeg.c"
@@ -79,6 +80,7 @@
 #endif
 #ifndef BLUELM_NO_VISION
 #include "network/projector.c"
+#include "network/resampler.c"
 #include "network/vision.c"
 #include "network/move.c"
 #endif
@@ -93,6 +95,7 @@
 #endif
 #ifndef BLUELM_NO_VISION
 #include "families/projector.c"
+#include "families/resampler.c"
 #include "families/vision.c"
 #include "families/tiling.c"
 #ifndef BLUELM_NO_LANGUAGE

@@ -4,23 +4,45 @@
 /* Rows and columns whose markers are kept out of text: vocabularies name up to ten. */
 #define BLM_GUARDED_ROWS 16
 
-/* Copies markup with {row} and {col} replaced. Returns the bytes written to out
- * [BLM_IMAGE_MARKUP_BYTES]: a number is shorter than its name. */
-static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, char *out)
+/* What stands for a number in a text: rows and columns of tiles, the picture's own. */
+typedef struct blm_markup_numbers {
+    uint32_t row, column, image;
+} blm_markup_numbers;
+
+static size_t blm_fill_number(uint32_t number, char *out)
 {
+    uint32_t power = 1;
     size_t n = 0;
-    for (uint64_t i = 0; i < markup.bytes; i++) {
-        uint64_t left = markup.bytes - i;
-        int is_row = left >= 5 && !memcmp(markup.text + i, "{row}", 5);
-        int is_column = left >= 5 && !memcmp(markup.text + i, "{col}", 5);
-        uint32_t number = is_row ? row : column;
-        if (!is_row && !is_column) {
-            out[n++] = markup.text[i];
-            continue;
+    while (number / power >= 10)
+        power *= 10;
+    for (; power; power /= 10)
+        out[n++] = (char)('0' + number / power % 10);
+    return n;
+}
+
+/* Copies markup with {row}, {col} and {image} replaced. Returns the bytes written to out
+ * [BLM_IMAGE_MARKUP_BYTES]: a number is no longer than its name. */
+static size_t blm_fill_markup(blm_string markup, blm_markup_numbers numbers, char *out)
+{
+    const struct {
+        const char *name;
+        uint32_t bytes, number;
+    } places[] = {{"{row}", 5, numbers.row},
+                  {"{col}", 5, numbers.column},
+                  {"{image}", 7, BLM_MIN(numbers.image, 9999999u)}};
+    size_t n = 0;
+    for (uint64_t i = 0; i < markup.bytes;) {
+        uint32_t p = 0;
+        while (p < BLM_COUNT_OF(places) &&
+               (markup.bytes - i < places[p].bytes ||
+                !blm_same_bytes(markup.text + i, places[p].name, places[p].bytes)))
+            p++;
+        if (p < BLM_COUNT_OF(places)) {
+            n += blm_fill_number(places[p].number, out + n);
+            i += places[p].bytes;
+        } else {
+            out[n++] = markup.text[i++];
         }
-        if (number >= 10) out[n++] = (char)('0' + number / 10 % 10);
-        out[n++] = (char)('0' + number % 10);
-        i += 4;
     }
     return n;
 }
@@ -28,7 +50,8 @@ static size_t blm_fill_markup(blm_string markup, uint32_t row, uint32_t column, 
 static void blm_guard_tile(blm_vocab *v, blm_string markup, uint32_t row, uint32_t column)
 {
     char text[BLM_IMAGE_MARKUP_BYTES];
-    blm_vocab_guard(v, text, blm_fill_markup(markup, row, column, text));
+    const blm_markup_numbers numbers = {row, column, 0};
+    blm_vocab_guard(v, text, blm_fill_markup(markup, numbers, text));
 }
 
 static void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m)
@@ -36,8 +59,9 @@ static void blm_guard_pictures(blm_vocab *v, const blm_image_markup *m)
     /* What the models' own programs put where a picture's tokens go: no text either. */
     static const char places[] = "<image><|image|><|image_pad|><|vision_pad|><|video_pad|>"
                                  "<IMG_CONTEXT><image_soft_token><start_of_image>[IMG]";
-    const blm_string texts[] = {m->begin,   m->end,       m->single,
-                                m->row_end, m->thumbnail, m->line_end};
+    const blm_string texts[] = {m->begin,    m->end,       m->single,
+                                m->row_end,  m->thumbnail, m->line_end,
+                                m->tile_end, m->whole_end, m->row_gap};
     blm_vocab_guard(v, places, sizeof places - 1);
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
         blm_guard_tile(v, texts[i], 1, 1);
@@ -64,16 +88,29 @@ static blm_tile_tokens blm_tile_tokens_of(const bluelm *e, uint32_t width_px,
     return (blm_tile_tokens){tokens, columns};
 }
 
+/* Pictures of the conversation so far: each has one first row. */
+static uint32_t blm_count_pictures(const blm_input *in)
+{
+    uint32_t pictures = 0;
+    for (uint32_t i = 0; i < in->count; i++)
+        pictures += in->tokens[i] == -1;
+    return pictures;
+}
+
+static int blm_add_text_around(bluelm *e, blm_string markup, blm_markup_numbers numbers,
+                               bluelm_error *err)
+{
+    char text[BLM_IMAGE_MARKUP_BYTES];
+    return blm_input_markup(&e->input, text, blm_fill_markup(markup, numbers, text), err);
+}
+
 /* Queues a tile whose image rows begin with *first, which moves on behind them: all together,
  * or row by row with a text between. */
-static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t column,
-                        uint32_t *first, blm_tile_tokens tile, bluelm_error *err)
+static int blm_add_tile(bluelm *e, uint32_t *first, blm_tile_tokens tile, bluelm_error *err)
 {
     const blm_string between = e->markup.line_end;
     const uint32_t run = between.bytes ? tile.columns : tile.tokens;
-    char text[BLM_IMAGE_MARKUP_BYTES];
-    int code =
-        blm_input_markup(&e->input, text, blm_fill_markup(markup, row, column, text), err);
+    int code = BLUELM_OK;
     for (uint32_t at = 0; at < tile.tokens && code >= 0; at += run) {
         if (at) code = blm_input_markup(&e->input, between.text, (size_t)between.bytes, err);
         if (code >= 0) code = blm_input_image(&e->input, *first + at, run, err);
@@ -83,12 +120,39 @@ static int blm_add_tile(bluelm *e, blm_string markup, uint32_t row, uint32_t col
 }
 
 static int blm_add_thumbnail(bluelm *e, const bluelm_tile_grid *grid, uint32_t place,
-                             uint32_t *first, bluelm_error *err)
+                             blm_markup_numbers numbers, uint32_t *first, bluelm_error *err)
 {
     if (!grid->thumbnail || e->tile_rule.thumbnail != place) return BLUELM_OK;
-    return blm_add_tile(
-        e, e->markup.thumbnail, 1, 1, first,
-        blm_tile_tokens_of(e, grid->thumbnail_width_px, grid->thumbnail_height_px), err);
+    const blm_tile_tokens tile =
+        blm_tile_tokens_of(e, grid->thumbnail_width_px, grid->thumbnail_height_px);
+    int code = blm_add_text_around(e, e->markup.thumbnail, numbers, err);
+    if (code >= 0) code = blm_add_tile(e, first, tile, err);
+    return code < 0 ? code : blm_add_text_around(e, e->markup.whole_end, numbers, err);
+}
+
+/* Queues the tiles of the grid row by row. */
+static int blm_add_rows_of_tiles(bluelm *e, const bluelm_tile_grid *grid,
+                                 blm_markup_numbers numbers, uint32_t *first, bluelm_error *err)
+{
+    const blm_image_markup *m = &e->markup;
+    const int several = grid->tiles > 1;
+    const blm_tile_tokens tile =
+        blm_tile_tokens_of(e, grid->tile_width_px, grid->tile_height_px);
+    int code = BLUELM_OK;
+    for (uint32_t i = 0; i < grid->columns * grid->rows && code >= 0; i++) {
+        const int ends = (i + 1) % grid->columns == 0;
+        numbers.row = i / grid->columns + 1;
+        numbers.column = i % grid->columns + 1;
+        code = blm_add_text_around(e, several ? m->tile : m->single, numbers, err);
+        if (code >= 0) code = blm_add_tile(e, first, tile, err);
+        if (code >= 0)
+            code = blm_add_text_around(e, several ? m->tile_end : m->whole_end, numbers, err);
+        if (code >= 0 && several && ends)
+            code = blm_add_text_around(e, m->row_end, numbers, err);
+        if (code >= 0 && ends && numbers.row < grid->rows)
+            code = blm_add_text_around(e, m->row_gap, numbers, err);
+    }
+    return code;
 }
 
 /* Queues tiles as the one picture that they show: row by row through all of them, without
@@ -118,22 +182,15 @@ static int blm_add_grid(bluelm *e, const bluelm_tile_grid *grid, const bluelm_im
                         bluelm_error *err)
 {
     const blm_image_markup *m = &e->markup;
+    const blm_markup_numbers numbers = {1, 1, blm_count_pictures(&e->input)};
     uint32_t first = 0;
-    int several = grid->tiles > 1;
-    const int joined = grid->thumbnail && e->tile_rule.joined_side;
-    const blm_tile_tokens tile =
-        blm_tile_tokens_of(e, grid->tile_width_px, grid->tile_height_px);
-    int code = blm_input_markup(&e->input, m->begin.text, (size_t)m->begin.bytes, err);
-    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, &first, err);
-    if (joined && code >= 0) code = blm_add_joined(e, grid, image, err);
-    for (uint32_t row = 0; row < grid->rows && code >= 0 && !joined; row++) {
-        for (uint32_t column = 0; column < grid->columns && code >= 0; column++)
-            code = blm_add_tile(e, several ? m->tile : m->single, row + 1, column + 1, &first,
-                                tile, err);
-        if (code >= 0 && several)
-            code = blm_input_markup(&e->input, m->row_end.text, (size_t)m->row_end.bytes, err);
-    }
-    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, &first, err);
+    int code = blm_add_text_around(e, m->begin, numbers, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_FIRST, numbers, &first, err);
+    if (code >= 0 && grid->thumbnail && e->tile_rule.joined_side)
+        code = blm_add_joined(e, grid, image, err);
+    else if (code >= 0)
+        code = blm_add_rows_of_tiles(e, grid, numbers, &first, err);
+    if (code >= 0) code = blm_add_thumbnail(e, grid, BLM_THUMBNAIL_LAST, numbers, &first, err);
     uint32_t last = e->input.count;
     if (code >= 0) code = blm_input_markup(&e->input, m->end.text, (size_t)m->end.bytes, err);
     if (code >= 0 && m->breaks_line && e->turns.open != BLM_TURN_NONE && !e->chat->user_words)

@@ -188,7 +188,7 @@ static void blm_embed_grid(const bluelm *e, const bluelm_image *image, bluelm_ti
 {
     const blm_vision *v = &e->vision;
     uint32_t columns, rows, width = v->tile_px, height = v->tile_px;
-    if (e->tile_rule.rule == BLM_TILES_DYNAMIC || e->tile_rule.rule == BLM_TILES_LFM2) {
+    if (blm_tile_own_size(&e->tile_rule)) {
         width = BLM_MAX((image->width_px + v->align_px / 2) / v->align_px, 1u) * v->align_px;
         height = BLM_MAX((image->height_px + v->align_px / 2) / v->align_px, 1u) * v->align_px;
     }
@@ -211,6 +211,11 @@ int bluelm_embed_begin(bluelm *engine, const bluelm_image *image, bluelm_error *
     if (job->grid.tokens > engine->tile_rows)
         return blm_fail(err, BLUELM_E_ARG, "picture's tokens (max_image_tokens)",
                         engine->tile_rows, job->grid.tokens, 0);
+    const uint32_t patches = job->grid.tile_width_px / engine->vision.patch_px *
+                             (job->grid.tile_height_px / engine->vision.patch_px);
+    if (engine->vision.dynamic && patches > engine->max_patches)
+        return blm_fail(err, BLUELM_E_ARG, "picture's patches", engine->max_patches, patches,
+                        0);
     engine->embed_rule = engine->tile_rule;
     engine->embed_rule.rule = BLUELM_TILES_SINGLE;
     engine->embed_rule.fit = BLM_FIT_STRETCH;

@@ -121,6 +121,7 @@ struct bluelm {
     uint32_t row_values;       /* of an image token                                   */
     uint32_t image_rows;       /* most image tokens of a picture                        */
     uint32_t tile_rows;        /* and of one tile                                       */
+    uint32_t max_patches;      /* of one tile                                           */
     float *logits;             /* [n_vocab]                                            */
     blm_candidate *candidates; /* [n_vocab]                                         */
 

@@ -34,8 +34,8 @@ BLM_COLD static void blm_layout_bounds(const blm_layout *l, blm_tile_most *most)
 static uint32_t blm_layout_max_patches(const blm_layout *l, const blm_tile_most *most)
 {
     const blm_vision *v = &l->vision;
-    uint32_t merge = v->align_px / v->patch_px;
-    return v->dynamic ? BLM_MAX(v->patches, most->tile_tokens * merge * merge) : v->patches;
+    uint64_t most_of_tile = most->tile_pixels / ((uint64_t)v->patch_px * v->patch_px);
+    return v->dynamic ? BLM_MAX(v->patches, (uint32_t)most_of_tile) : v->patches;
 }
 
 /* Keys may ask for a rule that the tower does not follow: pictures of their own size need one
@@ -44,10 +44,13 @@ static int blm_layout_check_rule(const blm_layout *l, bluelm_error *err)
 {
     const blm_vision *v = &l->vision;
     const blm_tile_rule *r = &l->tile_rule;
-    const int own_size = r->rule == BLM_TILES_DYNAMIC || r->rule == BLM_TILES_LFM2;
+    const int own_size = blm_tile_own_size(r);
     if (own_size && (!v->dynamic || r->align_px != v->align_px))
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: pixels that sides are multiples of",
                         v->align_px, r->align_px, 0);
+    if (own_size && r->tokens_of_any != v->projector.queries)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: tokens of a tile of any size",
+                        v->projector.queries, r->tokens_of_any, 0);
     if (r->joined_side && !v->newline.data)
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: image_newline with this projector",
                         0, 1, 0);
@@ -158,6 +161,7 @@ BLM_PRIVATE BLM_COLD void blm_layout_vision(blm_layout *l, blm_compute *c)
 BLM_PRIVATE void blm_layout_hand_over_vision(const blm_layout *l)
 {
     l->e->vision = l->vision;
+    l->e->max_patches = l->max_patches;
     l->e->tile_rule = l->tile_rule;
     l->e->markup = l->markup;
 }

@@ -55,8 +55,9 @@ static void blm_move_text(blm_string *text, const blm_mmproj *kept, const uint8_
 static void blm_move_texts(bluelm *e, const uint8_t *to)
 {
     blm_image_markup *m = &e->markup;
-    blm_string *const texts[] = {&m->begin,   &m->end,       &m->single,  &m->tile,
-                                 &m->row_end, &m->thumbnail, &m->line_end};
+    blm_string *const texts[] = {&m->begin,     &m->end,       &m->single,   &m->tile,
+                                 &m->row_end,   &m->thumbnail, &m->line_end, &m->tile_end,
+                                 &m->whole_end, &m->row_gap};
     blm_tile_rule *const rules[] = {&e->tile_rule, &e->embed_rule};
     for (uint32_t i = 0; i < BLM_COUNT_OF(texts); i++)
         blm_move_text(texts[i], &e->mmproj, to);

@@ -2,10 +2,13 @@
 
 #include "vision.h"
 
+#define BLM_MARKUP_LINE_END 6 /* its place among the texts */
+
 static void blm_image_markup_fields(blm_image_markup *m, blm_string *fields[BLM_MARKUP_TEXTS])
 {
     blm_string *const all[BLM_MARKUP_TEXTS] = {
-        &m->begin, &m->end, &m->single, &m->tile, &m->row_end, &m->thumbnail, &m->line_end};
+        &m->begin,     &m->end,      &m->single,   &m->tile,      &m->row_end,
+        &m->thumbnail, &m->line_end, &m->tile_end, &m->whole_end, &m->row_gap};
     memcpy(fields, all, sizeof all);
 }
 
@@ -14,9 +17,10 @@ BLM_PRIVATE int blm_image_markup_read(blm_image_markup *m, const blm_gguf *g,
                                       const blm_projector *p, bluelm_error *err)
 {
     static const char *const keys[BLM_MARKUP_TEXTS] = {
-        "bluelm.image.begin",   "bluelm.image.end",     "bluelm.image.single",
-        "bluelm.image.tile",    "bluelm.image.row_end", "bluelm.image.thumbnail",
-        "bluelm.image.line_end"};
+        "bluelm.image.begin",    "bluelm.image.end",      "bluelm.image.single",
+        "bluelm.image.tile",     "bluelm.image.row_end",  "bluelm.image.thumbnail",
+        "bluelm.image.line_end", "bluelm.image.tile_end", "bluelm.image.whole_end",
+        "bluelm.image.row_gap"};
     const char *const *texts = blm_projector_row_of(p->type)->markup;
     blm_string *fields[BLM_MARKUP_TEXTS];
     blm_image_markup_fields(m, fields);
@@ -42,7 +46,7 @@ BLM_PRIVATE void blm_image_markup_fit(blm_image_markup *m, const blm_vocab *voca
     size_t at, length;
     int32_t token;
     blm_image_markup_fields(m, fields);
-    const uint32_t first = m->begin.bytes ? 0 : BLM_MARKUP_TEXTS - 1;
+    const uint32_t first = m->begin.bytes ? 0 : BLM_MARKUP_LINE_END;
     const blm_string *marker = fields[first];
     if (m->own >> first & 1 || !marker->bytes ||
         blm_vocab_find_special(vocab, marker->text, (size_t)marker->bytes, &at, &length,

@@ -24,6 +24,17 @@ static const char *const blm_markup_gemma4[BLM_MARKUP_TEXTS] = {"<|image>", "<im
 static const char *const blm_markup_janus[BLM_MARKUP_TEXTS] = {
     "<begin_of_image>", "<end_of_image>", "", "", "", ""};
 
+static const char *const blm_markup_minicpm[BLM_MARKUP_TEXTS] = {"<image_id>{image}</image_id>",
+                                                                 "",
+                                                                 "<image>",
+                                                                 "<slice>",
+                                                                 "",
+                                                                 "<image>",
+                                                                 "",
+                                                                 "</slice>",
+                                                                 "</image>",
+                                                                 "\n"};
+
 static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]",  "", "", "",
                                                                  "", "[IMG_BREAK]"};
 
@@ -127,6 +138,13 @@ static const blm_projector_row blm_projector_table[] = {
                               .merged_norm = BLM_NORM_PLAIN,
                               .first = "mm.input_projection",
                               .markup = blm_markup_gemma4},
+    [BLM_PROJECTOR_RESAMPLER] = {.name = "resampler",
+                                 .positions = BLM_POSITIONS_CELLS,
+                                 .dynamic = 1,
+                                 .resampler = 1,
+                                 .scale = 1,
+                                 .markup = blm_markup_minicpm,
+                                 .breaks_line = 1},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)

@@ -12,7 +12,7 @@ static const blm_tile_word blm_tile_rules[] = {
     {"relaxed", BLUELM_TILES_RELAXED},   {"llava-next", BLUELM_TILES_LLAVA_NEXT},
     {"internvl", BLUELM_TILES_INTERNVL}, {"single", BLUELM_TILES_SINGLE},
     {"idefics3", BLM_TILES_IDEFICS3},    {"lfm2", BLM_TILES_LFM2},
-    {"dynamic", BLM_TILES_DYNAMIC},
+    {"dynamic", BLM_TILES_DYNAMIC},      {"uhd", BLM_TILES_UHD},
 };
 
 /* What the keys of a rule default to; the order is that of BLUELM_TILES_* and
@@ -32,6 +32,7 @@ static const blm_tile_defaults blm_tile_default_of[BLM_TILE_RULES] = {
     {16, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_FILTER_LANCZOS, 1, BLM_TILES_LIMIT},
     {10, BLM_THUMBNAIL_LAST, 0, BLM_FIT_STRETCH, BLM_FILTER_BILINEAR, 2, 10},
     {1, BLM_THUMBNAIL_NONE, 0, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 1, 1},
+    {9, BLM_THUMBNAIL_FIRST, 0, BLM_FIT_STRETCH, BLM_FILTER_BICUBIC, 1, 9},
 };
 
 /* What a family's files mean that do not say. The first row that suits a file counts.
@@ -86,6 +87,7 @@ static const blm_tile_family blm_tile_families[] = {
     {BLM_OWN_SIZES("gemma4v"), .any_size = 1, .fills = 1, .min_pixels = 1,
      .max_pixels = 645120},
     {BLM_TILES_OF("janus_pro", BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN), .pad_mean = 1},
+    {BLM_TILES_OF("resampler", BLM_TILES_UHD, BLM_FIT_STRETCH)},
     {BLM_TILES_OF("mlp", BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD), .pinpoints = 1},
     {.projector = "mlp", /* Moondream's */
      .image_px = 378,
@@ -327,6 +329,17 @@ static int blm_tile_read_lfm2(blm_tile_rule *r, const blm_gguf *g, bluelm_error 
     return 0;
 }
 
+/* A resampler makes as many tokens of a tile of any size. */
+static int blm_tile_read_uhd(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
+{
+    blm_projector_type type = BLM_PROJECTOR_MLP;
+    int status = blm_tile_read_align(r, g, err);
+    if (status >= 0) status = blm_projector_find(g, &type, err);
+    if (status >= 0 && blm_projector_row_of(type)->resampler)
+        r->tokens_of_any = r->tokens_per_tile;
+    return status;
+}
+
 /* Where image_size is the longest edge, a tile is what the tower takes for one. */
 static int blm_tile_read_own(blm_tile_rule *r, const blm_gguf *g, const blm_tile_family *family,
                              bluelm_error *err)
@@ -434,6 +447,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
         [BLM_TILES_IDEFICS3] = blm_tile_read_idefics3,
         [BLM_TILES_LFM2] = blm_tile_read_lfm2,
         [BLM_TILES_DYNAMIC] = blm_tile_read_dynamic,
+        [BLM_TILES_UHD] = blm_tile_read_uhd,
     };
     const blm_tile_family *family = NULL;
     memset(r, 0, sizeof *r);

@@ -15,7 +15,8 @@
  * Besides, all optional, with the defaults of each rule:
  *
  *   bluelm.tiling.             relaxed  llava-next  internvl  idefics3  lfm2      single
- *   rule                       the rule by name; "dynamic" too
+ *   rule                       the rule by name; "dynamic" too, and "uhd", whose defaults are
+ *                              9 local tiles, a thumbnail first, stretch, bicubic
  *   alpha                      0.1      -           -         -         -         -
  *   max_columns, max_rows      4        4           as tiles  16        as tiles  1
  *   max_local_tiles            256      256         12        256       10        1

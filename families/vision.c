@@ -600,7 +600,9 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, int round_floa
         (code = blm_vision_patches_read(m, &at, err)) < 0 ||
         (row->features && (code = blm_vision_features(m, g, err)) < 0) ||
         (code = blm_vision_windows(m, row, g, &pattern, err)) < 0 ||
-        (code = blm_projector_open(&m->projector, m, row, g, norm.eps, err)) < 0 ||
+        (code = row->resampler
+                    ? blm_resampler_open(&m->projector, m, row, g, arena, norm.eps, err)
+                    : blm_projector_open(&m->projector, m, row, g, norm.eps, err)) < 0 ||
         (code = blm_vision_positions(m, &at, err)) < 0 ||
         (code = blm_vision_outer_norms(m, &norm, row, &at, err)) < 0 ||
         (code = blm_vision_layers_read(m, row, &norm, pattern, g, arena, err)) < 0 ||

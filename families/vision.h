@@ -20,6 +20,7 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_LIGHTONOCR,
     BLM_PROJECTOR_JANUS,
     BLM_PROJECTOR_GEMMA4,
+    BLM_PROJECTOR_RESAMPLER,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 
@@ -43,6 +44,7 @@ typedef struct blm_projector_row {
     const char *merger;     /* a matrix for merged patches, before the layers; or NULL: none  */
     uint32_t features;      /* 1: LLaVA's choice of layers                                   */
     uint32_t deepstack;     /* 1: v.deepstack.N may be there                                 */
+    uint32_t resampler;     /* 1: queries, in place of all that follows but the texts        */
     uint32_t merge;         /* BLM_MERGE_*                                                   */
     uint32_t scale;         /* side of a merged neighbourhood, where the file does not say   */
     const char *scale_key;  /* under clip.vision, or NULL: it is fixed                     */
@@ -66,9 +68,9 @@ typedef struct blm_projector_row {
  * such a picture may be: a square of so many tokens a side, or the bound. */
 #define BLM_VISION_OWN_SIDE 16
 
-/* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail, line_end; those that
- * are left out are empty. */
-#define BLM_MARKUP_TEXTS 7
+/* Texts of a row's markup: begin, end, single, tile, row_end, thumbnail, line_end,
+ * tile_end, whole_end, row_gap; those that are left out are empty. */
+#define BLM_MARKUP_TEXTS 10
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type);
 
@@ -93,6 +95,12 @@ BLM_PRIVATE BLM_COLD int blm_vision_open(blm_vision *m, const blm_gguf *g, int r
 BLM_PRIVATE BLM_COLD int blm_projector_open(blm_projector *p, const blm_vision *m,
                                             const blm_projector_row *row, const blm_gguf *g,
                                             float norm_eps, bluelm_error *err);
+
+/* Reads a resampler in a projector's place; its tensors' table comes from the arena. */
+BLM_PRIVATE BLM_COLD int blm_resampler_open(blm_projector *p, const blm_vision *m,
+                                            const blm_projector_row *row, const blm_gguf *g,
+                                            blm_arena *arena, float norm_eps,
+                                            bluelm_error *err);
 
 /* Reads v.deepstack.LAYER as a projector beside `main`. */
 BLM_PRIVATE int blm_deepstack_open(blm_projector *p, const blm_projector *main,

@@ -59,6 +59,7 @@ static blm_tile_rule fuzz_rule(fuzz_input *in, uint8_t *pinpoints)
         r.tile_px = side * r.align_px;
         r.tokens_per_tile = side * side;
     }
+    if (r.rule == BLM_TILES_UHD) r.tokens_of_any = fuzz_take(in, 100);
     r.pinpoint_count = fuzz_take(in, 4);
     r.pinpoints = pinpoints;
     for (uint64_t i = 0; i < 2 * r.pinpoint_count; i++) {

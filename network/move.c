@@ -1,4 +1,5 @@
 /* The weights of a vision tower at another address. */
+#include "resampler.h"
 #include "vision.h"
 
 typedef struct blm_move {
@@ -26,6 +27,19 @@ static void blm_move_norm(const blm_move *move, blm_norm *norm)
     blm_move_vector(move, &norm->bias);
 }
 
+static void blm_move_resampler(const blm_move *move, blm_resampler *s)
+{
+    blm_tensor *const tensors[] = {&s->query, &s->kv, &s->q, &s->k, &s->v, &s->o, &s->out};
+    blm_vector *const vectors[] = {&s->q_bias, &s->k_bias, &s->v_bias, &s->o_bias};
+    blm_norm *const norms[] = {&s->query_norm, &s->kv_norm, &s->out_norm};
+    for (uint32_t i = 0; i < BLM_COUNT_OF(tensors); i++)
+        blm_move_tensor(move, tensors[i]);
+    for (uint32_t i = 0; i < BLM_COUNT_OF(vectors); i++)
+        blm_move_vector(move, vectors[i]);
+    for (uint32_t i = 0; i < BLM_COUNT_OF(norms); i++)
+        blm_move_norm(move, norms[i]);
+}
+
 static void blm_move_projector(const blm_move *move, blm_projector *p)
 {
     blm_move_norm(move, &p->norm);
@@ -37,6 +51,7 @@ static void blm_move_projector(const blm_move *move, blm_projector *p)
     blm_move_vector(move, &p->first_bias);
     blm_move_tensor(move, &p->second);
     blm_move_vector(move, &p->second_bias);
+    if (p->resampler) blm_move_resampler(move, p->resampler);
 }
 
 static void blm_move_layer(const blm_move *move, blm_vision_layer *l)

@@ -1,5 +1,7 @@
 #include "projector.h"
 
+#include "resampler.h"
+
 #define BLM_PROJECTOR_GROUP 16 /* tokens that meet a part of a transposed row together */
 
 BLM_PRIVATE size_t blm_patch_row(const blm_patch_grid *g, uint32_t x, uint32_t y)
@@ -33,8 +35,12 @@ BLM_PRIVATE void blm_norm_row(const blm_kernels *k, const blm_norm *norm, const 
 
 BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                     const blm_projector *p, const blm_compute *c,
-                                    uint32_t tokens, uint32_t row_floats)
+                                    uint32_t patches, uint32_t tokens, uint32_t row_floats)
 {
+    if (p->queries) {
+        blm_resampler_take(w, arena, p, c, patches, row_floats);
+        return;
+    }
     w->joined = (float *)blm_arena_take(arena, tokens, (uint64_t)p->joined * sizeof(float));
     w->merged = (float *)blm_arena_take(arena, tokens, (uint64_t)p->merged * sizeof(float));
     w->hidden = (float *)blm_arena_take(arena, tokens, (uint64_t)p->hidden * sizeof(float));
@@ -193,6 +199,10 @@ BLM_PRIVATE void blm_projector_run(const blm_projector *p, const blm_projector_w
                                    const blm_compute *c, const blm_patch_grid *grid,
                                    const float *patches, uint32_t row_floats)
 {
+    if (p->queries) {
+        blm_resampler_run(p, w, c, grid, patches, row_floats);
+        return;
+    }
     uint32_t tokens = blm_projector_tokens(p, grid->columns, grid->rows);
     blm_projector_job job = {p, w, c, grid, patches, tokens, row_floats};
     blm_workers_run(&c->workers, blm_projector_merge, &job);

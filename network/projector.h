@@ -34,6 +34,8 @@ typedef struct blm_norm {
 BLM_PRIVATE void blm_norm_row(const blm_kernels *k, const blm_norm *norm, const float *x,
                               uint32_t width, float *out);
 
+typedef struct blm_resampler blm_resampler; /* resampler.h */
+
 typedef struct blm_projector {
     const char *name;                /* as files write it                                  */
     uint32_t type;                   /* its row in the table of families/                  */
@@ -54,14 +56,22 @@ typedef struct blm_projector {
     blm_vector merger_bias, first_bias, second_bias;
     int round_floats;      /* as the tower's                                                */
     uint32_t rounded_cols; /* most columns of a matrix marked as rounded         */
+    /* In place of all that from merge on: so many tokens of any picture, 0 without; `hidden`
+     * is what it is wide. NULL while the arena is only counted. */
+    uint32_t queries;
+    blm_resampler *resampler;
 } blm_projector;
 
 typedef struct blm_projector_work {
-    float *joined; /* [tokens][joined]                                           */
-    float *merged; /* [tokens][merged]                                           */
-    float *hidden; /* [tokens][hidden]                                           */
-    float *out;    /* [tokens][row_floats]                                       */
-    float *part;   /* [workers][BLM_PROJECTOR_PART], for a transposed matrix     */
+    float *joined;       /* [tokens][joined]                                           */
+    float *merged;       /* [tokens][merged]                                           */
+    float *hidden;       /* [tokens][hidden]                                           */
+    float *out;          /* [tokens][row_floats]                                       */
+    float *part;         /* [workers][BLM_PROJECTOR_PART], for a transposed matrix     */
+    float *query, *seen; /* [queries][hidden] each: a resampler's, and [patches][hidden] the
+                          * first three; part: [workers][hidden / 2] */
+    uint8_t *attend;     /* [workers][attend_bytes]: scratch of its attention            */
+    uint64_t attend_bytes;
     blm_linear linear;
 } blm_projector_work;
 
@@ -71,13 +81,15 @@ typedef struct blm_projector_work {
 static inline BLM_UNUSED uint32_t blm_projector_tokens(const blm_projector *p, uint32_t columns,
                                                        uint32_t rows)
 {
+    if (p->queries) return p->queries;
     return (columns + p->scale - 1) / p->scale * ((rows + p->scale - 1) / p->scale);
 }
 
-/* Takes scratch for pictures of up to `tokens` tokens whose rows are row_floats wide. */
+/* Takes scratch for pictures of up to `patches` patches and `tokens` tokens whose rows are
+ * row_floats wide. */
 BLM_PRIVATE void blm_projector_take(blm_projector_work *w, blm_arena *arena,
                                     const blm_projector *p, const blm_compute *c,
-                                    uint32_t tokens, uint32_t row_floats);
+                                    uint32_t patches, uint32_t tokens, uint32_t row_floats);
 
 /* Projects one picture into w->out: tokens row by row, their rows row_floats apart.
  *   patches  [columns * rows][width], as the grid orders them; a side that is no multiple

@@ -11,7 +11,10 @@ static uint32_t blm_vision_patch_values(const blm_vision *m)
 BLM_PRIVATE uint32_t blm_vision_tokens(const blm_vision *m, uint32_t width_px,
                                        uint32_t height_px, uint32_t *columns, uint32_t *rows)
 {
-    uint32_t scale = m->projector.scale;
+    uint32_t scale = m->projector.scale, queries = m->projector.queries;
+    *columns = queries;
+    *rows = 1;
+    if (queries) return queries;
     *columns = (width_px / m->patch_px + scale - 1) / scale;
     *rows = (height_px / m->patch_px + scale - 1) / scale;
     return *columns * *rows;
@@ -23,18 +26,19 @@ static uint32_t blm_vision_most_tokens(const blm_vision *m, uint32_t max_patches
 {
     const blm_projector *p = &m->projector;
     uint32_t whole = max_patches / (p->scale * p->scale);
-    if (!m->dynamic) return p->tokens;
+    if (!m->dynamic || p->queries) return p->tokens;
     return max_patches < m->patches ? whole : BLM_MAX(p->tokens, whole);
 }
 
 /* The projector and deepstack share one place, as wide as the widest. */
 static void blm_vision_take_projector(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
-                                      const blm_compute *c, uint32_t tokens)
+                                      const blm_compute *c, uint32_t max_patches,
+                                      uint32_t tokens)
 {
     blm_projector widest = m->projector;
     widest.hidden = BLM_MAX(widest.hidden, m->deepstack_hidden);
     widest.rounded_cols = BLM_MAX(widest.rounded_cols, m->deepstack_rounded_cols);
-    blm_projector_take(&w->projector, arena, &widest, c, tokens, m->row_floats);
+    blm_projector_take(&w->projector, arena, &widest, c, max_patches, tokens, m->row_floats);
 }
 
 /* What outlives a tile's pass through a layer. */
@@ -98,7 +102,7 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     w->hidden = (float *)blm_arena_take(arena, rows, ffn_bytes);
     w->gate = (float *)blm_arena_take(arena, m->gated ? rows : 0, ffn_bytes);
     blm_overlay_next(&overlay, arena);
-    blm_vision_take_projector(w, arena, m, c, tokens);
+    blm_vision_take_projector(w, arena, m, c, max_patches, tokens);
     blm_overlay_next(&overlay, arena);
     blm_overlay_close(&overlay, arena);
 }
@@ -180,6 +184,12 @@ static void blm_vision_add_stretched(const blm_vision_batch *b, uint32_t column,
     uint32_t side = m->positions_side;
     if (b->grid.columns == side && b->grid.rows == side) {
         blm_vision_add_position(b, (uint64_t)line * side + column, 1, x, row);
+        return;
+    }
+    if (m->positions == BLM_POSITIONS_CELLS) {
+        uint64_t across = (uint64_t)column * side / b->grid.columns;
+        uint64_t down = (uint64_t)line * side / b->grid.rows;
+        blm_vision_add_position(b, down * side + across, 1, x, row);
         return;
     }
     const blm_vision_axis h = blm_vision_axis_of(m->positions, side, b->grid.columns, column);

@@ -53,7 +53,8 @@ enum {
                                 * shrinks                                               */
     BLM_POSITIONS_CORNERS = 2, /* the same between the outer cells, not smoothed        */
     BLM_POSITIONS_NONE = 3,
-    BLM_POSITIONS_AXES = 4 /* a row for its column, and one for its row, of two tables */
+    BLM_POSITIONS_AXES = 4, /* a row for its column, and one for its row, of two tables */
+    BLM_POSITIONS_CELLS = 5 /* the same table, of each patch the cell that it begins in */
 };
 
 /* Which values of a head rotate together by a patch's row and column. */

@@ -411,6 +411,7 @@ static const struct vision_kind {
     {"lightonocr", NULL, "mm.1", "mm.2", 'n', 'n', 1, 1, 1},
     {"janus_pro", NULL, "mm.0", "mm.1", 'r', 0, 1, 1, 1},
     {"gemma4v", NULL, "mm.input_projection", NULL, 'x', 'a', 0, 0, 3},
+    {"resampler", NULL, NULL, NULL, 'f', 0, 0, 0, 1},
 };
 
 /* [in][out] in the file becomes [out][in]. */
@@ -462,6 +463,24 @@ static void read_deepstack(double_vision *m, gguf_file f)
     }
 }
 
+static void read_resampler(double_vision *m, gguf_file f)
+{
+    double_resampler *s = &m->resampler;
+    uint64_t ne[4] = {0, 0, 0, 0};
+    s->query = tensor(f, "resampler.query", "", ne);
+    s->queries = m->tokens = (size_t)ne[1];
+    s->kv = linear_of(f, "resampler.kv");
+    s->q = linear_of(f, "resampler.attn.q");
+    s->k = linear_of(f, "resampler.attn.k");
+    s->v = linear_of(f, "resampler.attn.v");
+    s->o = linear_of(f, "resampler.attn.out");
+    s->out = linear_of(f, "resampler.proj");
+    s->query_norm = norm_of(f, "resampler.ln_q");
+    s->kv_norm = norm_of(f, "resampler.ln_kv");
+    s->out_norm = norm_of(f, "resampler.ln_post");
+    m->n_embd = s->out.out;
+}
+
 static void read_projector(double_vision *m, gguf_file f)
 {
     static const char v[] = "clip.vision";
@@ -487,6 +506,10 @@ static void read_projector(double_vision *m, gguf_file f)
     if (kind->norm != NULL) m->merged = norm_of(f, kind->norm);
     m->average = strcmp(kind->name, "gemma3") == 0 || m->rope == 'a';
     m->merged_eps = m->average ? m->eps : 1e-5;
+    if (kind->first == NULL) {
+        read_resampler(m, f);
+        return;
+    }
     m->first = linear_of(f, kind->first);
     if (strcmp(kind->name, "gemma3") == 0) transpose(&m->first);
     m->shift = tensor(f, "v.std_bias", "", NULL);
@@ -546,6 +569,11 @@ void double_vision_close(double_vision *m)
     size_t i;
     free_linear(&m->patch), free_linear(&m->twin);
     free_linear(&m->first), free_linear(&m->second), free_linear(&m->merger);
+    free_linear(&m->resampler.kv), free_linear(&m->resampler.out);
+    free_linear(&m->resampler.q), free_linear(&m->resampler.k);
+    free_linear(&m->resampler.v), free_linear(&m->resampler.o);
+    free_norm(&m->resampler.query_norm), free_norm(&m->resampler.kv_norm);
+    free_norm(&m->resampler.out_norm), free(m->resampler.query);
     free_norm(&m->pre), free_norm(&m->post), free_norm(&m->merged);
     for (i = 0; i < m->deep_count; i++) {
         free_norm(&m->deep[i].norm);
@@ -655,6 +683,13 @@ static void embed(frame *p, const uint8_t *rgb)
         add_stretched(p, i / p->columns, i % p->columns, p->x + i * m->width);
     for (i = 0; m->place == 'x' && i < patches; i++)
         add_axes(p, i / p->columns, i % p->columns, p->x + i * m->width);
+    for (i = 0; m->place == 'f' && i < patches; i++) {
+        size_t down = i / p->columns * m->table_side / p->lines, c;
+        size_t across = i % p->columns * m->table_side / p->columns;
+        for (c = 0; c < m->width; c++)
+            p->x[i * m->width + c] +=
+                m->positions[(down * m->table_side + across) * m->width + c];
+    }
     free(pixels), free(embedded);
 }
 
@@ -843,6 +878,59 @@ static double *project(const frame *p, const double *x, size_t width, const doub
     return out;
 }
 
+/* Sines and cosines of a patch's column, then of its row, for each a quarter of the values. */
+static void add_sines(const frame *p, double *x, size_t width)
+{
+    size_t t, i, quarter = width / 4;
+    for (t = 0; t < p->columns * p->lines; t++)
+        for (i = 0; i < width; i++) {
+            double at = (double)(i < width / 2 ? t % p->columns : t / p->columns);
+            double angle = at / pow(10000, (double)(i % quarter) / (double)quarter);
+            x[t * width + i] += i / quarter % 2 == 0 ? sin(angle) : cos(angle);
+        }
+}
+
+/* One head of one query over all patches: out [128]. */
+static void attend_to_patches(const double *q, const double *k, const double *v, size_t patches,
+                              size_t width, double *out)
+{
+    double *weights = doubles(patches), sum = 0;
+    size_t t, i;
+    for (t = 0; t < patches; t++) {
+        for (i = 0; i < 128; i++)
+            weights[t] += q[i] * k[t * width + i] / sqrt(128);
+        sum += weights[t] = exp(weights[t]);
+    }
+    for (t = 0; t < patches; t++)
+        for (i = 0; i < 128; i++)
+            out[i] += weights[t] / sum * v[t * width + i];
+    free(weights);
+}
+
+/* patches [columns * lines][width] -> [queries][n_embd] */
+static double *resample(const frame *p, const double *patches)
+{
+    const double_resampler *s = &p->m->resampler;
+    size_t n = p->columns * p->lines, width = s->q.in, t, h;
+    double eps = p->m->eps, *kv = apply(&s->kv, patches, n);
+    double *x = layer_norm(&s->kv_norm, kv, n, width, eps), *v = apply(&s->v, x, n), *k, *q;
+    double *query = layer_norm(&s->query_norm, s->query, s->queries, width, eps), *seen, *out;
+    add_sines(p, x, width);
+    k = apply(&s->k, x, n);
+    q = apply(&s->q, query, s->queries);
+    free(query);
+    seen = doubles(s->queries * width);
+    for (t = 0; t < s->queries; t++)
+        for (h = 0; h < width; h += 128)
+            attend_to_patches(q + t * width + h, k + h, v + h, n, width, seen + t * width + h);
+    free(kv), free(x), free(v), free(k), free(q);
+    kv = apply(&s->o, seen, s->queries);
+    x = layer_norm(&s->out_norm, kv, s->queries, width, eps);
+    out = apply(&s->out, x, s->queries);
+    free(kv), free(x), free(seen);
+    return out;
+}
+
 /* Keeps hidden state `state` where the projector reads it. */
 static void keep_state(const frame *p, size_t state, double *features)
 {
@@ -902,10 +990,13 @@ void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t wi
     }
     if (m->tap_count == 0) norm_frame(&p, &m->post);
     patches = m->tap_count > 0 ? features : p.x + (m->class_token ? m->width : 0);
-    put_part(m,
-             project(&p, patches, m->width * (m->tap_count > 0 ? m->tap_count : 1), &m->merged,
-                     m->merged_eps, &m->first, &m->second, count),
-             0, count, tokens);
+    if (m->resampler.queries > 0)
+        put_part(m, resample(&p, patches), 0, m->resampler.queries, tokens);
+    else
+        put_part(m,
+                 project(&p, patches, m->width * (m->tap_count > 0 ? m->tap_count : 1),
+                         &m->merged, m->merged_eps, &m->first, &m->second, count),
+                 0, count, tokens);
     free(features), free(p.x);
 }
 

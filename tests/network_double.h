@@ -62,6 +62,14 @@ typedef struct double_deep {
     double_linear first, second;
 } double_deep;
 
+/* Queries that attend to patches: MiniCPM-V's. */
+typedef struct double_resampler {
+    size_t queries; /* 0: there is none */
+    double *query;  /* [queries][q.in]  */
+    double_linear kv, q, k, v, o, out;
+    double_norm query_norm, kv_norm, out_norm;
+} double_resampler;
+
 typedef struct double_vision {
     size_t tile_px, patch_px, width, n_head, n_layer; /* layers that are run */
     size_t merge, tokens, n_embd;                     /* tokens of a tile    */
@@ -71,7 +79,8 @@ typedef struct double_vision {
     int class_token, activation; /* 't' tanh GELU, 'e' erf GELU, 's' SiLU, 'q' quick GELU */
     int projector_activation;
     int place; /* of positions: 'r' rows, 's' stretched, 'c' between the
-                                  * corners, 'x' columns and rows, 'n' none                */
+                                  * corners, 'x' columns and rows, 'f' the cell that a patch
+                                  * begins in, 'n' none                                    */
     int rope, average;
     double eps, merged_eps, mean[3], std[3];
     double_linear patch, twin, first, second, merger; /* second.w NULL: one layer alone */
@@ -79,6 +88,7 @@ typedef struct double_vision {
     double *shift, *stretch; /* of merged patches, or NULL */
     double_norm pre, post, merged;
     double_block *blocks;
+    double_resampler resampler;
     double_deep deep[4];
     size_t deep_count;
 } double_vision;

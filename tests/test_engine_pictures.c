@@ -262,18 +262,21 @@ static void grid_is_capped_by_the_context(void **state)
     test_drop(&image);
 }
 
-/* Ids of what is queued, a letter each: i of a picture, b and e of Pixtral's markers, . of any
- * other. */
+/* Ids of what is queued, a letter each: i of a picture, b, e and on of markers, / and digits of
+ * bytes, . of any other. */
 static void test_letters(bluelm *e, char *out)
 {
     int32_t ids[64];
     int64_t count = bluelm_context_ids(e, ids, 64);
+    static const char marks[] = "bexyzw";
     assert_true(count > 0 && count < 64);
     for (int64_t i = 0; i < count; i++)
         out[i] = ids[i] < 0                       ? 'i'
-                 : ids[i] == TINY_BPE_MARKERS     ? 'b'
-                 : ids[i] == TINY_BPE_MARKERS + 1 ? 'e'
-                                                  : '.';
+                 : ids[i] == '\n'                 ? '/'
+                 : ids[i] >= '0' && ids[i] <= '9' ? (char)ids[i]
+                 : ids[i] >= TINY_BPE_MARKERS && ids[i] < TINY_BPE_MARKERS + 6
+                     ? marks[ids[i] - TINY_BPE_MARKERS]
+                     : '.';
     out[count] = 0;
 }
 
@@ -308,6 +311,49 @@ static void rows_of_a_picture_end_in_their_token(void **state)
         aid_model_free(&m);
         test_drop(&image);
     }
+}
+
+/* MiniCPM-V's pictures are counted from 0, also after going back; the whole of one comes before
+ * its slices, whose rows have a line break between them. */
+static void pictures_are_numbered_and_rows_of_slices_broken(void **state)
+{
+    (void)state;
+    static const char *const marks[] = {"<image>",    "</image>",    "<slice>", "</slice>",
+                                        "<image_id>", "</image_id>", NULL};
+    tiny_llm_config llm = tiny_llm_default();
+    tiny_vision_config vision = tiny_vision_default();
+    bluelm_config c = {.context_tokens = 64, .chunk_tokens = 4, .chat_template = "none"};
+    bluelm_image small = aid_picture(20, 15, 0, 1), large = aid_picture(48, 48, 0, 2);
+    bluelm_tile_grid grid;
+    char letters[64];
+    llm.byte_bpe = 1, llm.no_template = 1, llm.markers = marks;
+    vision.projector = TINY_RESAMPLER, vision.queries = 2;
+    aid_model m = aid_model_make(&llm, &vision);
+    aid_engine e = aid_engine_make(&m, &c, NULL);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(bluelm_add_image(e.engine, &small, &grid, NULL), 1);
+        assert_int_equal(grid.tile_width_px, 24); /* of 24 px, in multiples of 8 */
+        assert_int_equal(grid.tile_height_px, 16);
+        test_letters(e.engine, letters);
+        assert_string_equal(letters, "z0wbiie");
+        assert_int_equal(bluelm_mark(e.engine, 0, NULL), 0);
+        assert_int_equal(bluelm_add_image(e.engine, &large, &grid, NULL), 5);
+        assert_int_equal(grid.tokens, 10);
+        test_letters(e.engine, letters);
+        assert_string_equal(letters, "z0wbiiez1wbiiexiiyxiiy/xiiyxiiy");
+        assert_int_equal(bluelm_rewind(e.engine, 0, NULL), 0);
+        assert_int_equal(bluelm_add_image(e.engine, &small, NULL, NULL), 1);
+        test_letters(e.engine, letters);
+        assert_string_equal(letters, "z0wbiiez1wbiie");
+        static aid_answer answer;
+        aid_ask(e.engine, 3, &answer);
+        assert_int_equal(answer.code, 0);
+        bluelm_reset(e.engine);
+    }
+    aid_engine_free(&e);
+    aid_model_free(&m);
+    test_drop(&small);
+    test_drop(&large);
 }
 
 static void test_bad_rows(bluelm *e)
@@ -435,6 +481,7 @@ int main(void)
         cmocka_unit_test(encoded_picture_equals_its_rows),
         cmocka_unit_test(grid_is_capped_by_the_context),
         cmocka_unit_test(rows_of_a_picture_end_in_their_token),
+        cmocka_unit_test(pictures_are_numbered_and_rows_of_slices_broken),
         cmocka_unit_test(bad_picture_is_an_error_and_leaves_no_trace),
         cmocka_unit_test(one_picture_as_one_tile_has_its_own_call),
     };

@@ -111,6 +111,28 @@ static void class_embedding_without_positions_is_refused(void **state)
     assert_refused(&vision, "mmproj: v.class_embd with this projector");
 }
 
+/* A resampler's tokens are as many whatever the picture: its patches are what there is no room
+ * for. */
+static void patches_of_a_picture_are_counted_too(void **state)
+{
+    (void)state;
+    const tiny_llm_config llm = test_llm("llama");
+    const tiny_vision_config vision = test_vision(TINY_RESAMPLER, &(test_extra){0});
+    aid_model m = aid_model_make(&llm, &vision);
+    const bluelm_config config = {.context_tokens = 64};
+    aid_engine e = aid_engine_make(&m, &config, NULL);
+    bluelm_image large = aid_picture(200, 100, 0, 1), small = aid_picture(24, 20, 0, 1);
+    static float rows[4 * 64];
+    bluelm_error err;
+    assert_int_equal(bluelm_embed_image(e.engine, &large, rows, 4 * 64, &err), BLUELM_E_ARG);
+    assert_non_null(strstr(err.subject, "patches"));
+    assert_true(bluelm_embed_image(e.engine, &small, rows, 4 * 64, &err) > 0);
+    free((void *)(uintptr_t)large.rgb);
+    free((void *)(uintptr_t)small.rgb);
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
 /* Of a picture that is one tile there may be as many tokens as a tile has, not as a whole grid:
  * that is what the encoder has memory for. */
 static void embedding_a_picture_larger_than_any_tile_is_refused(void **state)
@@ -447,6 +469,7 @@ int main(void)
         cmocka_unit_test(joined_tiles_without_a_token_for_rows_are_refused),
         cmocka_unit_test(class_embedding_without_positions_is_refused),
         cmocka_unit_test(embedding_a_picture_larger_than_any_tile_is_refused),
+        cmocka_unit_test(patches_of_a_picture_are_counted_too),
         cmocka_unit_test(rows_that_see_each_other_and_fill_no_chunk_are_refused),
         cmocka_unit_test(words_without_a_vocabulary_are_refused),
         cmocka_unit_test(numbers_of_tiling_do_no_harm),

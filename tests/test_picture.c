@@ -135,6 +135,7 @@ static blm_tile_rule random_rule(void)
         r.tokens_per_tile = side * side;
     }
     if (r.rule == BLM_TILES_DYNAMIC) r.thumbnail = 0;
+    if (r.rule == BLM_TILES_UHD) r.tokens_of_any = 5 * below(2);
     return r;
 }
 

@@ -320,7 +320,8 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.n_head = pick(&r, heads, COUNT(heads));
     c.n_layer = 2 + (uint32_t)(tiny_next(&r) % 3);
     c.n_ff = pick(&r, ffn, COUNT(ffn));
-    c.n_embd = projector == TINY_GEMMA3 ? 288 : 64;
+    c.n_embd = projector == TINY_GEMMA3 ? 288 : projector == TINY_RESAMPLER ? 256 : 64;
+    c.queries = 1 + (uint32_t)(seed % 7);
     c.hidden = (uint32_t)(tiny_next(&r) % 2) * 96;
     c.type = pick(&r, types, COUNT(types));
     c.down_type = c.type;
@@ -519,6 +520,8 @@ static void what_is_not_there_is_refused_by_name(void **state)
         {TINY_INTERNVL, "v.blk.0.attn_q_norm.weight", 0, 99, "attn_q_norm"},
         {TINY_PIXTRAL, "clip.rope.freq_base", 500, 99, "clip.rope.freq_base"},
         {TINY_PIXTRAL, "clip.vision.spatial_merge_size", 17, 99, "spatial_merge_size"},
+        {TINY_RESAMPLER, "version", 2, 99, "clip.minicpmv_version"},
+        {TINY_RESAMPLER, "queries", 5, 99, "clip.minicpmv_query_num"},
         {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, -4, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, 0, "clip.vision.feature_layer"},
@@ -535,6 +538,8 @@ static void what_is_not_there_is_refused_by_name(void **state)
         tiny_file file;
         blm_gguf g;
         c.projector = asked.projector;
+        c.version = strcmp(asked.key, "version") == 0 ? asked.value : 0;
+        c.named_queries = strcmp(asked.key, "queries") == 0 ? asked.value : 0;
         c.extra = add_wish;
         c.extra_user = &asked;
         c.blind = strcmp(asked.key, "audio") == 0;
@@ -689,6 +694,7 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_LIGHTONOCR, "", "", "", ""},
         {TINY_JANUS, "<begin_of_image>", "<end_of_image>", "", ""},
         {TINY_GEMMA4, "<|image>", "<image|>", "", ""},
+        {TINY_RESAMPLER, "<image_id>{image}</image_id>", "", "<slice>", "<image>"},
     };
     static char own[] = "[IMG]";
     size_t i;
@@ -714,6 +720,9 @@ static void pictures_stand_in_their_familys_texts(void **state)
         assert_true(is(m.tile, texts[i / 2].tile));
         assert_true(is(m.thumbnail, texts[i / 2].thumbnail));
         assert_true(is(m.line_end, c.projector == TINY_PIXTRAL ? "[IMG_BREAK]" : ""));
+        assert_true(is(m.tile_end, c.projector == TINY_RESAMPLER ? "</slice>" : ""));
+        assert_true(is(m.whole_end, c.projector == TINY_RESAMPLER ? "</image>" : ""));
+        assert_true(is(m.row_gap, c.projector == TINY_RESAMPLER ? "\n" : ""));
         tiny_free(&file);
     }
 }

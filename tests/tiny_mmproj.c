@@ -46,6 +46,7 @@ static const struct tower_kind {
     {"janus_pro", "projector.scale_factor", NULL, "mm.0", "mm.1", 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"gemma4v", "projector.scale_factor", NULL, "mm.input_projection", NULL, 0, 0, 1, 1, 0, 0,
      1, 0, 1, 1},
+    {"resampler", "projector.scale_factor", NULL, NULL, NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 
 static uint32_t merge_of(const tiny_vision_config *c)
@@ -53,6 +54,11 @@ static uint32_t merge_of(const tiny_vision_config *c)
     uint32_t own = tower_kinds[c->projector].merge;
     if (own != 0) return own;
     return c->merge != 0 ? c->merge : 2;
+}
+
+static uint32_t queries_of(const tiny_vision_config *c)
+{
+    return c->queries != 0 ? c->queries : 4;
 }
 
 static int has_class(const tiny_vision_config *c)
@@ -103,6 +109,11 @@ static void vision_keys(tiny_writer *w, const tiny_vision_config *c)
         tiny_put_f32(&w->keys, c->uneven_pixels ? std[i] : 0.5f);
     snprintf(merge, sizeof merge, "clip.vision.%s", tower_kinds[c->projector].merge_key);
     tiny_key_u32(w, merge, merge_of(c));
+    if (c->projector == TINY_RESAMPLER) {
+        tiny_key_u32(w, "clip.minicpmv_version", c->version != 0 ? c->version : 5);
+        tiny_key_u32(w, "clip.minicpmv_query_num",
+                     c->named_queries != 0 ? c->named_queries : queries_of(c));
+    }
     vision_layer_keys(w, c);
 }
 
@@ -199,6 +210,24 @@ static void deepstack(tiny_writer *w, const tiny_vision_config *c, uint32_t in)
     }
 }
 
+/* Whole heads of 128 values, as many as tokens have. */
+static void resampler(tiny_writer *w, const tiny_vision_config *c)
+{
+    uint64_t ne[2];
+    uint32_t n = (c->n_embd + 127) / 128 * 128;
+    ne[0] = n, ne[1] = queries_of(c);
+    random_tensor(w, "resampler.query", TINY_F32, 2, ne, 0, 1);
+    matrix(w, "resampler.kv.weight", c->type, c->width, n, 1);
+    linear(w, "resampler.attn.q", c->type, n, n);
+    linear(w, "resampler.attn.k", c->type, n, n);
+    linear(w, "resampler.attn.v", c->type, n, n);
+    linear(w, "resampler.attn.out", c->type, n, n);
+    layer_norm(w, "resampler.ln_q", n);
+    layer_norm(w, "resampler.ln_kv", n);
+    layer_norm(w, "resampler.ln_post", n);
+    matrix(w, "resampler.proj.weight", c->type, n, c->n_embd, 1);
+}
+
 static void projector(tiny_writer *w, const tiny_vision_config *c)
 {
     uint32_t in = c->width * merge_of(c) * merge_of(c);
@@ -229,6 +258,9 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
         vector(w, "v.std_scale", c->width, 1);
         break;
     case TINY_PROJECTORS:
+        break;
+    case TINY_RESAMPLER:
+        resampler(w, c);
         break;
     case TINY_PIXTRAL:
     case TINY_LIGHTONOCR:

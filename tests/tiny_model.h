@@ -164,6 +164,7 @@ typedef enum tiny_projector {
     TINY_LIGHTONOCR,
     TINY_JANUS,
     TINY_GEMMA4,
+    TINY_RESAMPLER,
     TINY_PROJECTORS
 } tiny_projector;
 typedef enum tiny_activation { TINY_GELU, TINY_SILU, TINY_QUICK_GELU } tiny_activation;
@@ -189,6 +190,9 @@ typedef struct tiny_vision_config {
     uint32_t deepstack;      /* bit i: layer i, TINY_QWEN3VL only                     */
     int32_t features[4];     /* clip.vision.feature_layer                             */
     uint32_t feature_count;  /* 0: no key                                             */
+    uint32_t queries;        /* of a resampler; 0: 4                                  */
+    uint32_t named_queries;  /* that its key says; 0: as many as there are            */
+    uint32_t version;        /* of MiniCPM-V; 0: 5                                    */
     int blind;               /* clip.has_vision_encoder is false                      */
     int uneven_pixels;       /* mean and std differ between the channels; else 0.5          */
     float eps;

@@ -1,6 +1,7 @@
 #include "grid.h"
 
 #include "../base/math.h"
+#include "uhd.h"
 
 /* ---- Searching a grid ------------------------------------------------------------- */
 
@@ -244,9 +245,9 @@ BLM_PRIVATE void blm_tile_edge_step(const blm_tile_rule *r, uint32_t width, uint
 
 /* ---- A size of its own ------------------------------------------------------------- */
 
-/* The square root, correctly rounded: sizes hang on its last bit. Bit by bit, 54 of them,
- * the last for rounding; the square of a number with all 54 is never a tie. */
-static double blm_tile_sqrt(double x)
+/* Bit by bit, 54 of them, the last for rounding; the square of a number with all 54 is never a
+ * tie. */
+BLM_PRIVATE double blm_tile_sqrt(double x)
 {
     uint64_t bits = blm_f64_bits(x), root = 0, rest = 0;
     uint64_t mantissa = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1 << 52;
@@ -271,8 +272,7 @@ static uint32_t blm_tile_ceil(double x)
     return whole + ((double)whole < x);
 }
 
-/* The nearest multiple; halves go to the even one. */
-static uint32_t blm_tile_nearest(uint32_t side, uint32_t multiple)
+BLM_PRIVATE uint32_t blm_tile_nearest(uint32_t side, uint32_t multiple)
 {
     uint32_t times = side / multiple, rest = side % multiple;
     times += 2 * rest > multiple || (2 * rest == multiple && (times & 1));
@@ -498,6 +498,51 @@ static void blm_tile_choose_lfm2(blm_tile_search *s, bluelm_tile_grid *grid)
     grid->thumbnail_tokens = s->thumbnail_tokens;
 }
 
+static uint32_t blm_uhd_tokens(const blm_tile_rule *r, const uint32_t size[2])
+{
+    return r->tokens_of_any ? r->tokens_of_any : (uint32_t)blm_dynamic_tokens(r, size);
+}
+
+/* A picture cut as cut[] says, or with 0 columns whole. */
+static void blm_tile_set_uhd(const blm_tile_search *s, const uint32_t cut[2],
+                             bluelm_tile_grid *grid)
+{
+    const uint32_t sides[2] = {s->width, s->height};
+    uint32_t whole[2], slice[2];
+    memset(grid, 0, sizeof *grid);
+    blm_uhd_whole(s->r, sides, whole);
+    memcpy(slice, whole, sizeof slice);
+    if (cut[0]) blm_uhd_slice(s->r, sides, cut, slice);
+    grid->columns = cut[0] ? cut[0] : 1;
+    grid->rows = cut[0] ? cut[1] : 1;
+    grid->thumbnail = blm_tile_thumbnails(s->r, grid->columns * grid->rows);
+    grid->tile_width_px = slice[0];
+    grid->tile_height_px = slice[1];
+    grid->tile_tokens = blm_uhd_tokens(s->r, slice);
+    grid->resized_width_px = grid->columns * slice[0];
+    grid->resized_height_px = grid->rows * slice[1];
+    if (!grid->thumbnail) return;
+    grid->thumbnail_width_px = whole[0];
+    grid->thumbnail_height_px = whole[1];
+    grid->thumbnail_tokens = blm_uhd_tokens(s->r, whole);
+}
+
+/* Above the caps the most slices there may be become fewer. */
+static void blm_tile_choose_uhd(const blm_tile_search *s, bluelm_tile_grid *grid)
+{
+    const blm_tile_rule *r = s->r;
+    const uint32_t sides[2] = {s->width, s->height};
+    uint32_t cut[2];
+    for (uint32_t most = r->max_local_tiles; most > 0; most--) {
+        blm_uhd_grid(r, sides, most, cut);
+        blm_tile_set_uhd(s, cut, grid);
+        uint32_t local = grid->columns * grid->rows;
+        uint64_t tokens = (uint64_t)local * grid->tile_tokens + grid->thumbnail_tokens;
+        if (tokens <= s->room && (!r->max_tiles || local + grid->thumbnail <= r->max_tiles))
+            return;
+    }
+}
+
 /* The choice with room for so many tokens. What has no room at all is chosen as small as
  * can be. Returns the tokens. */
 static uint64_t blm_tile_choose_within(const blm_tile_rule *r, uint32_t width, uint32_t height,
@@ -515,6 +560,8 @@ static uint64_t blm_tile_choose_within(const blm_tile_rule *r, uint32_t width, u
         blm_tile_set_dynamic(&s, grid);
     } else if (r->rule == BLM_TILES_LFM2) {
         blm_tile_choose_lfm2(&s, grid);
+    } else if (r->rule == BLM_TILES_UHD) {
+        blm_tile_choose_uhd(&s, grid);
     } else {
         if (searches[r->rule]) searches[r->rule](&s);
         blm_tile_set_tiles(&s, grid);
@@ -634,6 +681,7 @@ static void blm_tile_bound_tiles(const blm_tile_rule *r, blm_tile_most *most)
     uint64_t row_ends = r->joined_side ? (uint64_t)side * r->joined_side + 1 : 0;
     most->tokens = (uint32_t)BLM_MIN(tiles * r->tokens_per_tile + row_ends, UINT32_MAX);
     most->tile_tokens = r->tokens_per_tile;
+    most->tile_pixels = tile;
     most->pixels = tiles * tile;
 }
 
@@ -657,12 +705,37 @@ static void blm_tile_bound_dynamic(const blm_tile_rule *r, blm_tile_most *most)
     most->pixels = tokens * token;
     own = BLM_MIN(own, tokens);
     most->tile_tokens = (uint32_t)(tiles > 1 ? BLM_MAX(own, r->tokens_per_tile) : own);
+    most->tile_pixels = most->tile_tokens * token;
     uint64_t longest = BLM_MIN(own * r->align_px, BLM_DYNAMIC_PX_LIMIT);
     most->side_px = BLM_MAX(side, (uint32_t)longest);
 }
 
+/* Slices, and the whole picture before them. */
+static void blm_tile_bound_uhd(const blm_tile_rule *r, blm_tile_most *most)
+{
+    uint64_t pixels = blm_uhd_most_pixels(r);
+    uint64_t area = pixels / ((uint64_t)r->align_px * r->align_px);
+    uint64_t tokens = r->tokens_of_any ? r->tokens_of_any : area;
+    uint64_t tiles = (uint64_t)r->max_local_tiles + 1;
+    if (r->max_tiles) tiles = BLM_MIN(tiles, r->max_tiles);
+    if (r->max_tokens && r->tokens_of_any) tiles = BLM_MIN(tiles, r->max_tokens / tokens);
+    tiles = BLM_MAX(tiles, 1u);
+    uint64_t all = tiles * tokens;
+    if (r->max_tokens) all = BLM_MIN(all, BLM_MAX(r->max_tokens, 1u));
+    most->tiles = (uint32_t)tiles;
+    most->tokens = (uint32_t)all;
+    most->tile_tokens = (uint32_t)BLM_MIN(tokens, all);
+    most->tile_pixels = pixels;
+    most->pixels = tiles * pixels;
+    most->side_px = BLM_MAX(r->max_local_tiles, 1u) * BLM_UHD_SIDES * r->tile_px;
+}
+
 BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most)
 {
+    if (r->rule == BLM_TILES_UHD) {
+        blm_tile_bound_uhd(r, most);
+        return;
+    }
     if (r->rule == BLM_TILES_DYNAMIC || r->rule == BLM_TILES_LFM2)
         blm_tile_bound_dynamic(r, most);
     else

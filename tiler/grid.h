@@ -18,7 +18,8 @@ enum {
     BLM_TILES_IDEFICS3 = 5, /* the longest edge to a length, then multiples of a tile   */
     BLM_TILES_LFM2 = 6,     /* small: a size of its own; large: tiles and such a one    */
     BLM_TILES_DYNAMIC = 7,  /* a size of its own, about the picture's (Qwen-VL)         */
-    BLM_TILE_RULES = 8
+    BLM_TILES_UHD = 8,      /* slices of sizes of their own, the whole before (MiniCPM-V)  */
+    BLM_TILE_RULES = 9
 };
 
 enum { BLM_THUMBNAIL_NONE = 0, BLM_THUMBNAIL_FIRST = 1, BLM_THUMBNAIL_LAST = 2 };
@@ -57,6 +58,7 @@ typedef struct blm_tile_rule {
     uint32_t background;             /* 0x1RRGGBB, under transparent pixels; 0: white       */
     uint32_t filter;                 /* BLM_FILTER_*                                        */
     uint32_t tokens_per_tile;        /* of tile_px x tile_px                                */
+    uint32_t tokens_of_any;          /* uhd: of a tile of any size; 0: as its area says     */
     uint32_t joined_side;            /* llava-next: tokens of a tile's side, where the tokens of
                                         padding are left out and every row of the rest gets one
                                         more; 0: the tiles' tokens follow each other           */
@@ -69,11 +71,19 @@ typedef struct blm_tile_rule {
 typedef struct blm_tile_most {
     uint32_t tiles, tokens;
     uint32_t tile_tokens; /* of one tile, thumbnail or picture of its own size          */
+    uint64_t tile_pixels; /* likewise                                                   */
     uint64_t pixels;
     uint32_t side_px; /* longest of any picture made on the way: canvas, thumbnail, step   */
 } blm_tile_most;
 
 BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most);
+
+/* 1: tiles have sizes of their own, of which the tower has to take any. */
+static inline BLM_UNUSED int blm_tile_own_size(const blm_tile_rule *r)
+{
+    return r->rule == BLM_TILES_DYNAMIC || r->rule == BLM_TILES_LFM2 ||
+           r->rule == BLM_TILES_UHD;
+}
 
 /* Chooses the grid of a picture.
  *   width, height  1..65535
@@ -86,7 +96,8 @@ BLM_PRIVATE void blm_tile_bounds(const blm_tile_rule *r, blm_tile_most *most);
  * BLUELM_E_IMAGE (the ratio of the sides is refused), BLUELM_E_CONTEXT (the least that the
  * picture can be has no room: need and have tokens).
  * Sources: BlueLM-V-3B, Algorithm 1; LLaVA-NeXT's select_best_resolution; InternVL's
- * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL, Qwen2-VL and Gemma 4. */
+ * find_closest_aspect_ratio; the image processors of Idefics3, LFM2-VL, Qwen2-VL, Gemma 4 and
+ * MiniCPM-V. */
 BLM_PRIVATE int blm_tile_choose(const blm_tile_rule *r, uint32_t width, uint32_t height,
                                 uint32_t max_tokens, bluelm_tile_grid *grid, bluelm_error *err);
 
@@ -105,6 +116,12 @@ BLM_PRIVATE blm_tile_box blm_tile_shown(const blm_tile_rule *r, uint32_t width, 
 BLM_PRIVATE void blm_tile_edge_step(const blm_tile_rule *r, uint32_t width, uint32_t height,
                                     const bluelm_tile_grid *grid, uint32_t *edge_width,
                                     uint32_t *edge_height);
+
+/* The square root, correctly rounded: sizes hang on its last bit. x > 0, no subnormal. */
+BLM_PRIVATE double blm_tile_sqrt(double x);
+
+/* The nearest multiple; halves go to the even one. */
+BLM_PRIVATE uint32_t blm_tile_nearest(uint32_t side, uint32_t multiple);
 
 /* x as a double and no more: no compiler fuses the operation that made it with the one that
  * uses it, or keeps it in a wider register. Results here decide between grids and between
