@@ -226,6 +226,31 @@ static void sizes_of_layers_must_fit(void **state)
     }
 }
 
+/* What shares keys and values takes no room for its own, and its heads may be smaller. */
+static void layers_that_share_store_nothing(void **state)
+{
+    tiny_llm_config c = family("gemma4", NULL);
+    blm_arena counting;
+    blm_state s;
+    opened o;
+    (void)state;
+    memset(&o, 0, sizeof o);
+    c.n_layer = 4; /* two of each kind, of which the last ones share */
+    o.file = tiny_llm(&c);
+    assert_int_equal(open_file(&o), BLUELM_OK);
+    assert_int_equal(o.m.n_storing, 2);
+    assert_true(o.m.n_window == 1 && o.m.n_context == 1);
+    assert_true(o.m.layers[2].ordinal == 0 && o.m.layers[3].ordinal == 0);
+    assert_true(!o.m.layers[2].mix.attention.k.data && o.m.layers[1].mix.attention.k.data);
+    assert_int_equal(o.m.layers[0].head_dim * 2, o.m.layers[1].head_dim);
+    memset(&s, 0, sizeof s);
+    blm_arena_start(&counting, NULL, UINT64_MAX);
+    blm_state_take(&s, &counting, &o.m, BLUELM_KV_F16, 64, 16);
+    assert_true(s.context.n_layer == 1 && s.window.n_layer == 1);
+    assert_int_equal(s.window.head_dim * 2, s.context.head_dim);
+    close_file(&o);
+}
+
 /* ---- Heeded ---------------------------------------------------------------------------------- */
 
 enum { PAIRS = 8 }; /* of the default model's heads */
@@ -555,6 +580,7 @@ int main(void)
         cmocka_unit_test(longrope_needs_its_factors),
         cmocka_unit_test(missing_keys_are_named),
         cmocka_unit_test(sizes_of_layers_must_fit),
+        cmocka_unit_test(layers_that_share_store_nothing),
         cmocka_unit_test(short_factors_hold_for_the_original_context),
         cmocka_unit_test(long_factors_are_for_contexts_beyond_the_original),
         cmocka_unit_test(in_some_layers_nothing_turns),

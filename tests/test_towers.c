@@ -522,6 +522,7 @@ static void what_is_not_there_is_refused_by_name(void **state)
         {TINY_PIXTRAL, "clip.vision.spatial_merge_size", 17, 99, "spatial_merge_size"},
         {TINY_RESAMPLER, "version", 2, 99, "clip.minicpmv_version"},
         {TINY_RESAMPLER, "queries", 5, 99, "clip.minicpmv_query_num"},
+        {TINY_GEMMA4, "v.blk.0.out_scale.weight", 0, 99, "out_scale"},
         {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, -4, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, 0, "clip.vision.feature_layer"},
@@ -550,6 +551,53 @@ static void what_is_not_there_is_refused_by_name(void **state)
         assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", &err), BLUELM_OK);
         assert_true(blm_vision_open(&m, &g, 0, &arena, &err) < 0);
         if (strstr(err.subject, asked.subject) == NULL) fail_msg("%s", err.subject);
+        tiny_free(&file);
+    }
+}
+
+/* The first of a tower's numbers that is `from` becomes `to`. */
+static void change_number(tiny_file *file, float from, float to)
+{
+    size_t at = 0;
+    while (memcmp(file->data + at, &from, sizeof from) != 0) {
+        at += 4;
+        assert_true(at + sizeof from <= file->bytes);
+    }
+    memcpy(file->data + at, &to, sizeof to);
+}
+
+/* Bounds of products, the lower of which must not be above the upper; merged patches that are
+ * too large for a tile. */
+static void numbers_of_gemma_4_must_fit(void **state)
+{
+    static const struct {
+        float bound;
+        uint32_t patch_px, merge;
+        int code;
+        const char *subject;
+    } cases[] = {
+        {-1.0f, 8, 3, BLUELM_OK, ""},
+        {9.0f, 8, 3, BLUELM_E_FORMAT, "mmproj: bounds of a matrix (input_min ..)"},
+        {-1.0f, 32, 9, BLUELM_E_FORMAT, "mmproj: pixels of a merged patch"},
+    };
+    size_t i;
+    (void)state;
+    for (i = 0; i < COUNT(cases); i++) {
+        tiny_vision_config c = tiny_vision_default();
+        bluelm_error err;
+        blm_arena arena;
+        blm_vision m;
+        tiny_file file;
+        blm_gguf g;
+        c.projector = TINY_GEMMA4;
+        c.patch_px = cases[i].patch_px, c.merge = cases[i].merge, c.image_px = 288;
+        c.n_head = 4;
+        file = tiny_mmproj(&c);
+        change_number(&file, -1.5f, cases[i].bound);
+        blm_arena_start(&arena, NULL, UINT64_MAX);
+        assert_int_equal(blm_gguf_open(&g, file.data, file.bytes, "mmproj", &err), BLUELM_OK);
+        assert_int_equal(blm_vision_open(&m, &g, 0, &arena, &err), cases[i].code);
+        if (cases[i].code < 0) assert_string_equal(err.subject, cases[i].subject);
         tiny_free(&file);
     }
 }
@@ -734,6 +782,7 @@ int main(void)
         cmocka_unit_test(batches_and_workers_change_no_bit),
         cmocka_unit_test(batches_of_published_sizes_change_no_bit),
         cmocka_unit_test(what_is_not_there_is_refused_by_name),
+        cmocka_unit_test(numbers_of_gemma_4_must_fit),
         cmocka_unit_test(a_list_of_full_blocks_is_every_nth),
         cmocka_unit_test(header_with_any_byte_changed_does_no_harm),
         cmocka_unit_test(pictures_stand_in_their_familys_texts),
