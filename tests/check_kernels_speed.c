@@ -1,8 +1,4 @@
 /* check_kernels --bench: how fast every kernel is. */
-#ifndef _POSIX_C_SOURCE
-#define _POSIX_C_SOURCE 199309L
-#endif
-
 #include "../apps/bench/limits.h"
 #include "../ports/posix/posix.h"
 #include "check_kernels.h"

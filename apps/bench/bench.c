@@ -1,17 +1,14 @@
-/* Times what people run, on models of the shapes they run, beside the machine's limits.
+/* Times what people run, on models of the shapes they run, beside the machine's limits:
  *
- *   bench DIR [--family NAME] [--json] [--runs 5] [--threads 1,2] [--llm q4_0,q4_k]
- *             [--mmproj q8_0,f16] [--cpus LIST] [--cpu-mask N] [--weights map|read]
- *             [--only TEXT] [--small]
- *   bench DIR --serve [--family NAME] [--threads N] [--llm NAME] [--mmproj NAME]
- *                                         obeys tools/bench_peer; see bench_serve
- *   bench DIR --write-models [--family NAME]    writes the files and prints their names
- *   bench DIR --models [--speeds FILE]          prints docs/models.md
+ *   bench DIR [OPTIONS]         bench_usage has them
+ *   bench DIR --serve           obeys tools/bench_peer; see bench_serve
+ *   bench DIR --write-models    writes the files and prints their names
+ *   bench DIR --models          prints docs/models.md
  *
- * DIR keeps the model files (5 GB of the default family) from run to run. Figures are medians of runs in which the
- * numbers of threads take turns; a share is of the median of the limit, measured before and
- * after each of these runs. --only: a part of the names of the figures wanted.
- * --small: models of some MB, to try the benchmark itself. */
+ * DIR keeps the model files (5 GB of the default family) from run to run. Figures are medians
+ * of runs in which the numbers of threads take turns; a share is of the median of the limit,
+ * measured before and after each of these runs. --only: a part of the names of the figures
+ * wanted. --small: models of some MB, to try the benchmark itself. */
 #include "bench.h"
 
 #include <stdio.h>
@@ -291,8 +288,7 @@ static const struct {
 static int bench_of_machine(const bench_state *s, size_t figure)
 {
     return bench_figures[figure].run == bench_do_dispatch &&
-           s->options->family != bench_family_at(0) &&
-           s->options->family != bench_family_named("small");
+           !bench_family_is_default(s->options->family);
 }
 
 static void bench_pair(bench_state *s, const char *llm, const char *mmproj)

@@ -77,8 +77,9 @@ void bench_prefill_512(bench_state *s, bench_side *side, double *seconds);
 void bench_decode_128(bench_state *s, bench_side *side, double *seconds);
 void bench_tile(bench_state *s, bench_side *side, double *seconds);
 void bench_picture(bench_state *s, bench_side *side, double *seconds);
-void bench_answer(bench_state *s, bench_side *side,
-                  double *seconds); /* a picture's first token */
+
+/* A picture, and the first token of an answer about it. */
+void bench_answer(bench_state *s, bench_side *side, double *seconds);
 
 /* An instruction of 16 words and an answer behind a picture's 1,764 tokens. In seconds:
  *   [0] from the last word to the first token   [1] for each of the 8 tokens after it

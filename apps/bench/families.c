@@ -316,3 +316,8 @@ const bench_family *bench_family_named(const char *name)
         if (!strcmp(f->name, name)) return f;
     return NULL;
 }
+
+int bench_family_is_default(const bench_family *f)
+{
+    return f == bench_family_at(0) || f == bench_family_named("small");
+}

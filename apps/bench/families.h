@@ -87,8 +87,11 @@ typedef struct bench_family {
 /* NULL: no such family. */
 const bench_family *bench_family_named(const char *name);
 
-/* One after another; NULL after the last. */
+/* One after another, the default first; NULL after the last. */
 const bench_family *bench_family_at(uint32_t index);
+
+/* Whether it is the default, or the small one that stands for it. */
+int bench_family_is_default(const bench_family *f);
 
 /* The number of a file type's name, such as q4_k_m; -1: no such name. */
 int bench_file_type(const char *name);

@@ -17,7 +17,7 @@ double bench_peak_rate(const bluelm_port *port, uint32_t threads, enum bench_lim
                        const char *kernels);
 const char *bench_limit_name(enum bench_limit limit, const char *kernels);
 
-/* Microseconds, a median of thousands (of what a second allows), to run a job of two empty parts after so much work of
+/* Microseconds, a median of thousands, to run a job of two empty parts after so much work of
  * the caller's own.
  *   meet  1: the parts end when both have begun, so that two threads must take part */
 double bench_dispatch_us(const bluelm_port *port, uint32_t gap_us, int meet);

@@ -69,8 +69,7 @@ static void bench_parse_family(bench_options *o, const char *name)
 static void bench_choose(bench_options *o)
 {
     static char llms[64], mmprojs[64];
-    const int first =
-        o->family == bench_family_at(0) || o->family == bench_family_named("small");
+    const int first = bench_family_is_default(o->family);
     snprintf(llms, sizeof llms, "%s", o->family->llm);
     snprintf(mmprojs, sizeof mmprojs, "%s", o->family->mmproj);
     if (!o->pair_count) o->pair_count = bench_parse_names(llms, o->llms);

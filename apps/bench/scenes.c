@@ -17,7 +17,7 @@ static double bench_now(const bench_side *side)
 static void bench_path(const bench_options *o, const char *kind, const char *type, char *path,
                        size_t bytes)
 {
-    const int own = o->family != bench_family_at(0) && o->family != bench_family_named("small");
+    const int own = !bench_family_is_default(o->family);
     snprintf(path, bytes, "%s/%s%s%s-%s.gguf", o->folder, own ? o->family->name : "",
              own ? "/" : "", kind, type);
     if (!own) return;
@@ -294,7 +294,7 @@ void bench_answer(bench_state *s, bench_side *side, double *seconds)
 void bench_long(bench_state *s, bench_side *side, double *seconds)
 {
     bluelm_stats stats;
-    uint32_t picture_tokens = 9 * 196; /* of the picture above, in 9 tiles */
+    uint32_t picture_tokens = 9 * 196; /* of a picture in 9 tiles of BlueLM-V-3B */
     bench_recall(s, side, picture_tokens);
     double begun = bench_now(side);
     bench_first_token(s, picture_tokens);
@@ -311,10 +311,9 @@ void bench_long(bench_state *s, bench_side *side, double *seconds)
 /* Bytes of a block that are in memory, by the page table; 0 where there is none to read. */
 static double bench_resident_bytes(const void *data, size_t bytes)
 {
-    uint64_t entries[512];
-    long page = 4096;
-    uint64_t first = (uint64_t)(uintptr_t)data / (uint64_t)page, resident = 0;
-    uint64_t count = ((uint64_t)(uintptr_t)data + bytes + 4095) / 4096 - first;
+    uint64_t entries[512], page = (uint64_t)sysconf(_SC_PAGESIZE), resident = 0;
+    uint64_t first = (uintptr_t)data / page;
+    uint64_t count = ((uintptr_t)data + bytes + page - 1) / page - first;
     FILE *table = fopen("/proc/self/pagemap", "rb");
     if (!table) return 0;
     fseek(table, (long)(first * sizeof *entries), SEEK_SET);

@@ -1,4 +1,4 @@
-/* One flat map, each address to itself, in blocks of 2 MiB: what board.ld calls code can be
+/* One flat map, each address to itself, in blocks of 2 MiB: what link.ld calls code can be
  * run, weights and constants read, the rest written; only the console is there below RAM.
  * So a NULL pointer, a write into the weights and a stack that grew too deep all trap.
  * Runs before the caches do: compiled with -mstrict-align.
