@@ -138,7 +138,7 @@ test-arm: deps-arm all ## the kernels and a few tests, built for aarch64, under 
 	@$(MAKE) --no-print-directory CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar BUILD=$(BUILD)/arm \
 	    CFLAGS="-O2 -g -static -Itests/cross" CMOCKA= \
 	    $(BUILD)/arm/bluelm $(ARM_TESTS:%=$(BUILD)/arm/tests/%)
-	@tests/run_arm.sh $(BUILD)/arm $(BUILD)
+	@ARM_TESTS="$(ARM_TESTS)" tests/run_arm.sh $(BUILD)/arm $(BUILD)
 
 # gcc-12-multilib leaves the kernel's headers where the compiler does not look for 32 bits.
 test-32: deps-32 ## the tests again as 32-bit programs

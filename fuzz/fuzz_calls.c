@@ -104,9 +104,9 @@ static void fuzz_make(void)
 
 static const char *fuzz_text(uint8_t choice, size_t *bytes)
 {
-    static const char *const texts[] = {"",         "a",      " ",       "hello there",
-                                        "\n\n x  ", "<img>",  "</s>",    "\xff\xfe",
-                                        "\xc3",     "\xa9 é", "[|AI|]:", "a longer text, of words"};
+    static const char *const texts[] = {
+        "",     "a",        " ",    "hello there", "\n\n x  ", "<img>",
+        "</s>", "\xff\xfe", "\xc3", "\xa9 é",      "[|AI|]:",  "a longer text, of words"};
     const char *text = texts[choice % (sizeof texts / sizeof *texts)];
     *bytes = strlen(text);
     return text;
@@ -282,8 +282,9 @@ static int64_t fuzz_release(fuzz_side *s, uint8_t a, bluelm_error *err)
 {
     fuzz_model *m = &s->model;
     int was = m->released;
-    int code = a % 2 ? bluelm_vision_release(s->engine, err)
-                     : bluelm_vision_attach(s->engine, fuzz_mmproj.data, fuzz_mmproj.bytes, err);
+    int code = a % 2
+                   ? bluelm_vision_release(s->engine, err)
+                   : bluelm_vision_attach(s->engine, fuzz_mmproj.data, fuzz_mmproj.bytes, err);
     if (a % 2 == 0 && !was) MUST(code == BLUELM_E_STATE);
     if (code >= 0) m->released = a % 2;
     return code;
@@ -349,6 +350,7 @@ static uint64_t fuzz_call(fuzz_side *s, const uint8_t *call)
     const char *text = fuzz_text(a, &bytes);
     int64_t code = 0;
     memset(&err, 0, sizeof err);
+    /* clang-format off */
     switch (call[0] % 16) {
     case 0: code = fuzz_turn(s, a, &err); break;
     case 1: code = bluelm_add_text(s->engine, text, bytes, &err); break;
@@ -371,6 +373,7 @@ static uint64_t fuzz_call(fuzz_side *s, const uint8_t *call)
     case 14: code = fuzz_embed(s, a, b, &hash, &err); break;
     default: code = fuzz_release(s, a, &err); break;
     }
+    /* clang-format on */
     /* What a rewind, a mark or a reset says was compared where it was called. */
     return hash ^ fuzz_result(s, code, &err) * 3;
 }

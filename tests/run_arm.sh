@@ -3,7 +3,7 @@
 # none; and the demo's answer, which every set of kernels must give as this machine does; as
 # many at a time as there are processors:
 #
-#     tests/run_arm.sh ARM_BUILD BUILD [CPU NAME | CPU demo KERNELS]
+#     ARM_TESTS="NAME..." tests/run_arm.sh ARM_BUILD BUILD [CPU NAME | CPU demo KERNELS]
 #
 # Exit status: 0 when nothing failed.
 set -u
@@ -45,7 +45,7 @@ case $# in
 0)
     {
         for cpu in max cortex-a53; do
-            for name in check_kernels test_network test_tiler test_resize; do
+            for name in ${ARM_TESTS:?the names of the tests that were built}; do
                 echo "$cpu $name"
             done
         done
