@@ -134,6 +134,36 @@ static void check_quantize_kv(const blm_kernels *k, const blm_kernels *scalar)
     }
 }
 
+/* Middles between neighbours, and just beside them.
+ *   all  the values of every f16 */
+static void check_f16_between(const blm_kernels *k, const float *all)
+{
+    for (uint32_t n = 1; n < 40; n++) {
+        guarded gh;
+        float x[40];
+        uint16_t want[40], *h = guard(&gh, n * 2);
+        int good = 1;
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t a = random_u32() % 0x7BFF;
+            float middle = 0.5f * (all[a] + all[a + 1]);
+            int side = (int)(random_u32() % 3) - 1;
+            x[i] = side < 0   ? nextafterf(middle, 0)
+                   : side > 0 ? nextafterf(middle, 1e6f)
+                              : middle;
+            want[i] = (uint16_t)(side < 0 ? a : side > 0 ? a + 1 : a + (a & 1));
+        }
+        if (n > 4) {
+            x[0] = 65519.9f, want[0] = 0x7BFF, x[1] = -65520.0f, want[1] = 0xFC00;
+            x[2] = 2.9e-8f, want[2] = 0, x[3] = -1e-30f, want[3] = 0x8000;
+        }
+        k->f16_from_f32(h, x, n);
+        for (uint32_t i = 0; i < n; i++)
+            good &= h[i] == want[i];
+        report(good, "f16_from_f32", "between two f16", n, 0);
+        unguard(&gh, "f16_from_f32");
+    }
+}
+
 static void check_f16(const blm_kernels *k)
 {
     enum { ALL = 65536 };
@@ -158,30 +188,7 @@ static void check_f16(const blm_kernels *k)
     }
     report(good, "f32_from_f16", "of every bit pattern", 0, 0);
     report(same, "f16_from_f32", "of every f16", 0, 0);
-    for (uint32_t n = 1; n < 40; n++) { /* middles between neighbours, and just beside them */
-        guarded gh;
-        float x[40];
-        uint16_t *h = guard(&gh, n * 2);
-        good = 1;
-        for (uint32_t i = 0; i < n; i++) {
-            uint32_t a = random_u32() % 0x7BFF;
-            float middle = 0.5f * (out[a] + out[a + 1]);
-            int side = (int)(random_u32() % 3) - 1;
-            x[i] = side < 0   ? nextafterf(middle, 0)
-                   : side > 0 ? nextafterf(middle, 1e6f)
-                              : middle;
-            in[i] = (uint16_t)(side < 0 ? a : side > 0 ? a + 1 : a + (a & 1));
-        }
-        if (n > 4) {
-            x[0] = 65519.9f, in[0] = 0x7BFF, x[1] = -65520.0f, in[1] = 0xFC00;
-            x[2] = 2.9e-8f, in[2] = 0, x[3] = -1e-30f, in[3] = 0x8000;
-        }
-        k->f16_from_f32(h, x, n);
-        for (uint32_t i = 0; i < n; i++)
-            good &= h[i] == in[i];
-        report(good, "f16_from_f32", "between two f16", n, 0);
-        unguard(&gh, "f16_from_f32");
-    }
+    check_f16_between(k, out);
     free(in);
     unguard(&g, "f32_from_f16");
     unguard(&g2, "f16_from_f32");

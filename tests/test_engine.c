@@ -80,37 +80,27 @@ static void input_between_any_two_steps_changes_nothing(void **state)
     bluelm_config c = test_config();
     bluelm_image one = aid_picture(96, 48, 0, 1), two = aid_picture(20, 60, 0, 2);
     bluelm_event event;
+    const struct {
+        const char *turn, *text;
+        const bluelm_image *image;
+    } parts[] = {
+        {.turn = "this is the cat you see in the image"},
+        {.image = &one},
+        {.text = "in the image"},
+        {.image = &two},
+        {.image = &one},
+        {.text = question},
+        {.turn = "the cat"},
+        {.image = &two},
+    };
     c.chunk_tokens = 16;
     aid_engine e = aid_engine_default(&c);
     for (uint32_t steps = 0; steps < 12; steps++) {
         bluelm_reset(e.engine);
-        for (uint32_t part = 0; part < 8; part++) {
-            switch (part) {
-            case 0:
-                test_turn(e.engine, "this is the cat you see in the image");
-                break;
-            case 1:
-                test_image(e.engine, &one);
-                break;
-            case 2:
-                test_text(e.engine, "in the image");
-                break;
-            case 3:
-                test_image(e.engine, &two);
-                break;
-            case 4:
-                test_image(e.engine, &one);
-                break;
-            case 5:
-                test_text(e.engine, question);
-                break;
-            case 6:
-                test_turn(e.engine, "the cat");
-                break;
-            default:
-                test_image(e.engine, &two);
-                break;
-            }
+        for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
+            if (parts[part].turn) test_turn(e.engine, parts[part].turn);
+            if (parts[part].text) test_text(e.engine, parts[part].text);
+            if (parts[part].image) test_image(e.engine, parts[part].image);
             for (uint32_t i = 0; i < steps; i++)
                 assert_true(bluelm_step(e.engine, &event, NULL) >= 0);
         }
@@ -157,14 +147,8 @@ static void job_cancelled_at_any_step_leaves_no_trace(void **state)
 static void file_of_a_vocabulary_alone_tokenizes(void **state)
 {
     (void)state;
-    tiny_file file = file_load("tests/data/ggml-vocab-phi-3.gguf");
-    aid_model m = {.llm = file};
-    bluelm_error err;
-    bluelm_event event;
-    bluelm_info info;
-    uint32_t n_vocab = 7;
-    int32_t id = 5;
-    m.weights.llm = file.data, m.weights.llm_bytes = file.bytes;
+    aid_model m = {.llm = file_load("tests/data/ggml-vocab-phi-3.gguf")};
+    m.weights.llm = m.llm.data, m.weights.llm_bytes = m.llm.bytes;
     aid_engine e = aid_engine_make(&m, NULL, NULL);
     int32_t ids[16];
     assert_int_equal(bluelm_tokenize(e.engine, "Hello world", 11, 0, ids, 16, NULL), 2);
@@ -179,6 +163,21 @@ static void file_of_a_vocabulary_alone_tokenizes(void **state)
             bluelm_tokenize(e.engine, piece.text, (size_t)piece.bytes, 1, ids, 16, NULL), 1);
         assert_int_equal(ids[0], i);
     }
+    aid_engine_free(&e);
+    aid_model_free(&m);
+}
+
+static void file_of_a_vocabulary_alone_holds_no_conversation(void **state)
+{
+    (void)state;
+    aid_model m = {.llm = file_load("tests/data/ggml-vocab-phi-3.gguf")};
+    bluelm_error err;
+    bluelm_event event;
+    bluelm_info info;
+    uint32_t n_vocab = 7;
+    int32_t id = 5;
+    m.weights.llm = m.llm.data, m.weights.llm_bytes = m.llm.bytes;
+    aid_engine e = aid_engine_make(&m, NULL, NULL);
     assert_int_equal(bluelm_describe(&m.weights, &info, NULL), 0);
     assert_string_equal(info.architecture, "none");
     test_error(bluelm_add_text(e.engine, "a", 1, &err), BLUELM_E_STATE, &err, "vocabulary");
@@ -244,6 +243,7 @@ int main(void)
         cmocka_unit_test(input_between_any_two_steps_changes_nothing),
         cmocka_unit_test(job_cancelled_at_any_step_leaves_no_trace),
         cmocka_unit_test(file_of_a_vocabulary_alone_tokenizes),
+        cmocka_unit_test(file_of_a_vocabulary_alone_holds_no_conversation),
         cmocka_unit_test(calls_that_do_not_fit_the_model_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,14 +229,54 @@ static void a_turned_file_is_as_if_it_had_been_turned_before(void **state)
 
 /* ---- Tiles against the obvious ------------------------------------------------------------- */
 
-/* Every tile is a rectangle of its canvas; the padding around a picture has its colour. */
+/* Every tile is a rectangle of its canvas. */
+static void check_tiles(const blm_picture *p, const blm_tile_rule *r, const bluelm_tile_grid *g,
+                        const uint8_t *canvas)
+{
+    const size_t row = 3 * (size_t)g->columns * g->tile_width_px;
+    uint32_t local = 0;
+    for (uint32_t t = 0; t < g->tiles; t++) {
+        const uint8_t *at;
+        size_t stride;
+        uint32_t width, height;
+        blm_picture_tile(p, t, &at, &stride, &width, &height);
+        if (g->thumbnail && t == (r->thumbnail == BLM_THUMBNAIL_FIRST ? 0 : g->tiles - 1)) {
+            assert_ptr_equal(at, canvas + row * g->rows * g->tile_height_px);
+            assert_true(width == g->thumbnail_width_px && stride == 3 * (size_t)width);
+            assert_int_equal(height, g->thumbnail_height_px);
+            continue;
+        }
+        assert_ptr_equal(at, canvas + local / g->columns * g->tile_height_px * row +
+                                 3 * (size_t)(local % g->columns) * g->tile_width_px);
+        assert_true(stride == row && width == g->tile_width_px);
+        assert_int_equal(height, g->tile_height_px);
+        local++;
+    }
+}
+
+/* What is around a picture has its colour. */
+static void check_padding(const blm_tile_rule *r, const bluelm_tile_grid *g,
+                          const uint8_t *canvas)
+{
+    const uint32_t across = g->columns * g->tile_width_px, down = g->rows * g->tile_height_px;
+    for (uint32_t y = 0; y < down; y++)
+        for (uint32_t x = 0; x < across; x++) {
+            const uint8_t *px = canvas + 3 * ((size_t)y * across + x);
+            int inside = x >= g->offset_x_px && x < g->offset_x_px + g->resized_width_px &&
+                         y >= g->offset_y_px && y < g->offset_y_px + g->resized_height_px;
+            if (!inside)
+                assert_int_equal((uint32_t)px[0] << 16 | (uint32_t)px[1] << 8 | px[2],
+                                 r->pad_color);
+        }
+}
+
 static void tiles_cover_the_canvases_in_token_order(void **state)
 {
     (void)state;
     start_random();
     for (int n = 0; n < 500; n++) {
         const blm_tile_rule r = random_rule();
-        uint32_t w = 1 + below(60), h = 1 + below(60), local = 0;
+        uint32_t w = 1 + below(60), h = 1 + below(60);
         bluelm_tile_grid g;
         bluelm_error err;
         blm_picture p;
@@ -250,37 +290,8 @@ static void tiles_cover_the_canvases_in_token_order(void **state)
                                            scratch_need, &err),
                          0);
         assert_int_equal(blm_picture_read(&p, UINT32_MAX, &err), 0);
-        size_t row = 3 * (size_t)g.columns * g.tile_width_px;
-        for (uint32_t t = 0; t < g.tiles; t++) {
-            const uint8_t *at;
-            size_t stride;
-            uint32_t width, height;
-            blm_picture_tile(&p, t, &at, &stride, &width, &height);
-            int thumb =
-                g.thumbnail && t == (r.thumbnail == BLM_THUMBNAIL_FIRST ? 0 : g.tiles - 1);
-            if (thumb) {
-                assert_ptr_equal(at, canvas + row * g.rows * g.tile_height_px);
-                assert_true(width == g.thumbnail_width_px && stride == 3 * (size_t)width);
-                assert_int_equal(height, g.thumbnail_height_px);
-                continue;
-            }
-            assert_ptr_equal(at, canvas + local / g.columns * g.tile_height_px * row +
-                                     3 * (size_t)(local % g.columns) * g.tile_width_px);
-            assert_true(stride == row && width == g.tile_width_px);
-            assert_int_equal(height, g.tile_height_px);
-            local++;
-        }
-        if (r.fit == BLM_FIT_PAD) {
-            for (uint32_t y = 0; y < g.rows * g.tile_height_px; y++)
-                for (uint32_t x = 0; x < g.columns * g.tile_width_px; x++) {
-                    const uint8_t *px = canvas + y * row + 3 * x;
-                    int inside = x >= g.offset_x_px && x < g.offset_x_px + g.resized_width_px &&
-                                 y >= g.offset_y_px && y < g.offset_y_px + g.resized_height_px;
-                    if (!inside)
-                        assert_int_equal((uint32_t)px[0] << 16 | (uint32_t)px[1] << 8 | px[2],
-                                         r.pad_color);
-                }
-        }
+        check_tiles(&p, &r, &g, canvas);
+        if (r.fit == BLM_FIT_PAD) check_padding(&r, &g, canvas);
         free(canvas);
         free(scratch);
         free(rgb);

@@ -702,7 +702,14 @@ static void families_have_their_authors_preprocessing(void **state)
     test_key_u32(&f, "clip.vision.preproc_max_tiles", 6);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.min_local_tiles == 2 && r.max_local_tiles == 6 && r.max_columns == 6);
-    /* LFM2-VL's own sizes; an lfm2 projector over others has square tiles, as ever. */
+}
+
+/* An lfm2 projector over other sizes has square tiles. */
+static void lfm2_vl_has_a_rule_of_its_own(void **state)
+{
+    (void)state;
+    test_file f;
+    blm_tile_rule r;
     test_begin(&f, "lfm2", 256);
     test_key_u32(&f, "clip.vision.patch_size", 16);
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
@@ -711,7 +718,14 @@ static void families_have_their_authors_preprocessing(void **state)
     test_key_text(&f, "bluelm.tiling.rule", "relaxed");
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_RELAXED && r.tile_px == 256);
-    f.used = 24, f.keys = 0; /* a file of two towers */
+}
+
+static void a_file_of_two_towers_has_the_rule_of_the_one_that_sees(void **state)
+{
+    (void)state;
+    test_file f;
+    blm_tile_rule r;
+    test_begin(&f, NULL, 0);
     test_key_text(&f, "clip.vision.projector_type", "qwen2.5vl_merger");
     test_key_u32(&f, "clip.vision.image_size", 560);
     test_key_u32(&f, "clip.vision.patch_size", 14);
@@ -788,18 +802,13 @@ static void test_wrong(test_file *f, int code, const char *subject)
     test_begin(f, "lfm2", 384);
 }
 
-static void wrong_values_name_their_key(void **state)
+static void wrong_words_name_their_key(void **state)
 {
     (void)state;
     static const char *const words[] = {"rule", "thumbnail", "fit", "pad_placement",
                                         "resize_filter"};
-    static const int32_t odd[] = {384, 384, 384}, off[] = {384, 385}, huge[] = {384 * 17, 384},
-                         minus[] = {384, -384};
     test_file f;
-    test_begin(&f, "lfm2", 0);
-    test_wrong(&f, BLUELM_E_FORMAT, "clip.vision.image_size");
-    test_begin(&f, "lfm2", 5000);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "clip.vision.image_size");
+    test_begin(&f, "lfm2", 384);
     for (size_t i = 0; i < BLM_COUNT_OF(words); i++) {
         char key[64], subject[80];
         snprintf(key, sizeof key, "bluelm.tiling.%s", words[i]);
@@ -812,27 +821,40 @@ static void wrong_values_name_their_key(void **state)
     test_key_text(&f, "bluelm.tiling.resize_filter",
                   "a very long name of a filter that does not fit into the subject");
     test_wrong(&f, BLUELM_E_UNSUPPORTED, "bluelm.tiling.resize_filter: a very");
-    test_key_u32(&f, "bluelm.tiling.max_columns", 17);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_columns");
-    test_key_u32(&f, "bluelm.tiling.max_rows", 0);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_rows");
-    test_key_u32(&f, "bluelm.tiling.max_local_tiles", 257);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "max_local_tiles");
-    test_key_u32(&f, "bluelm.tiling.pad_color", 0x1000000);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "pad_color");
+}
+
+static void wrong_numbers_name_their_key(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rule, *key; /* rule: NULL, the projector's own */
+        uint32_t value;
+        int code;
+    } cases[] = {
+        {NULL, "bluelm.tiling.max_columns", 17, BLUELM_E_UNSUPPORTED},
+        {NULL, "bluelm.tiling.max_rows", 0, BLUELM_E_UNSUPPORTED},
+        {NULL, "bluelm.tiling.max_local_tiles", 257, BLUELM_E_UNSUPPORTED},
+        {NULL, "bluelm.tiling.pad_color", 0x1000000, BLUELM_E_UNSUPPORTED},
+        {"idefics3", "clip.vision.preproc_image_size", 383, BLUELM_E_FORMAT},
+        {"lfm2", "clip.vision.patch_size", 12, BLUELM_E_UNSUPPORTED},
+        {"internvl", "clip.vision.preproc_min_tiles", 13, BLUELM_E_FORMAT},
+    };
+    static const int32_t odd[] = {384, 384, 384}, off[] = {384, 385}, huge[] = {384 * 17, 384},
+                         minus[] = {384, -384};
+    test_file f;
+    test_begin(&f, "lfm2", 0);
+    test_wrong(&f, BLUELM_E_FORMAT, "clip.vision.image_size");
+    test_begin(&f, "lfm2", 5000);
+    test_wrong(&f, BLUELM_E_UNSUPPORTED, "clip.vision.image_size");
+    for (size_t i = 0; i < BLM_COUNT_OF(cases); i++) {
+        if (cases[i].rule) test_key_text(&f, "bluelm.tiling.rule", cases[i].rule);
+        test_key_u32(&f, cases[i].key, cases[i].value);
+        test_wrong(&f, cases[i].code, cases[i].key);
+    }
     test_key_f32(&f, "bluelm.tiling.alpha", 1.0f);
     test_wrong(&f, BLUELM_E_FORMAT, "alpha");
-    test_key_text(&f, "bluelm.tiling.rule", "idefics3");
-    test_key_u32(&f, "clip.vision.preproc_image_size", 383);
-    test_wrong(&f, BLUELM_E_FORMAT, "preproc_image_size");
     test_key_text(&f, "bluelm.tiling.rule", "dynamic");
     test_wrong(&f, BLUELM_E_FORMAT, "patch_size");
-    test_key_text(&f, "bluelm.tiling.rule", "lfm2");
-    test_key_u32(&f, "clip.vision.patch_size", 12);
-    test_wrong(&f, BLUELM_E_UNSUPPORTED, "patch_size");
-    test_key_text(&f, "bluelm.tiling.rule", "internvl");
-    test_key_u32(&f, "clip.vision.preproc_min_tiles", 13);
-    test_wrong(&f, BLUELM_E_FORMAT, "preproc_min_tiles");
     test_key_text(&f, "bluelm.tiling.rule", "dynamic");
     test_key_u32(&f, "clip.vision.patch_size", 14);
     test_key_u32(&f, "clip.vision.image_max_pixels", 783);
@@ -863,9 +885,12 @@ int main(void)
         cmocka_unit_test(no_picture_exceeds_the_bounds),
         cmocka_unit_test(projectors_have_their_own_rules),
         cmocka_unit_test(families_have_their_authors_preprocessing),
+        cmocka_unit_test(lfm2_vl_has_a_rule_of_its_own),
+        cmocka_unit_test(a_file_of_two_towers_has_the_rule_of_the_one_that_sees),
         cmocka_unit_test(alpha_is_the_same_number_wherever_it_comes_from),
         cmocka_unit_test(keys_override_defaults_and_the_config_overrides_keys),
-        cmocka_unit_test(wrong_values_name_their_key),
+        cmocka_unit_test(wrong_words_name_their_key),
+        cmocka_unit_test(wrong_numbers_name_their_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
