@@ -43,6 +43,7 @@ static const blm_architecture blm_architectures[] = {
     {.name = "smollm3", .rests_every = 4},
     {.name = "qwen2", .halves = 1},
     {.name = "qwen2vl", .halves = 1, .sections = BLM_SECTIONS_RUNS},
+    {.name = "paddleocr", .halves = 1, .sections = BLM_SECTIONS_RUNS},
     {.name = "qwen3", .halves = 1, .head_norms = 1},
     {.name = "qwen3vl", .halves = 1, .head_norms = 1, .sections = BLM_SECTIONS_THIRDS},
     {.name = "qwen35",

@@ -35,6 +35,10 @@ static const char *const blm_markup_minicpm[BLM_MARKUP_TEXTS] = {"<image_id>{ima
                                                                  "</image>",
                                                                  "\n"};
 
+static const char *const blm_markup_paddleocr[BLM_MARKUP_TEXTS] = {
+    "<|IMAGE_START|>", "<|IMAGE_END|>", "", "", "", ""};
+static const char *const blm_markup_dotsocr[BLM_MARKUP_TEXTS] = {
+    "<|img|>", "<|endofimg|>", "", "", "", ""};
 static const char *const blm_markup_pixtral[BLM_MARKUP_TEXTS] = {"", "[IMG_END]",  "", "", "",
                                                                  "", "[IMG_BREAK]"};
 
@@ -145,6 +149,33 @@ static const blm_projector_row blm_projector_table[] = {
                                  .scale = 1,
                                  .markup = blm_markup_minicpm,
                                  .breaks_line = 1},
+    [BLM_PROJECTOR_PADDLEOCR] = {.name = "paddleocr",
+                                 .positions = BLM_POSITIONS_MIDDLES,
+                                 .rope = BLM_VISION_ROPE_HALVES,
+                                 .dynamic = 1,
+                                 .any_size = 1,
+                                 .merge_norm = "mm.input_norm",
+                                 .merge_norm_eps = 1e-5f,
+                                 .scale = 2,
+                                 .first = "mm.1",
+                                 .second = "mm.2",
+                                 .projector_gelu = BLM_GELU_ERF,
+                                 .markup = blm_markup_paddleocr},
+    [BLM_PROJECTOR_DOTSOCR] = {.name = "dots_ocr",
+                               .norm = BLM_NORM_RMS,
+                               .positions = BLM_POSITIONS_NONE,
+                               .rope = BLM_VISION_ROPE_HALVES,
+                               .dynamic = 1,
+                               .any_size = 1,
+                               .patch_norm = "mm.post_norm",
+                               .merge_norm = "mm.input_norm",
+                               .merge_norm_eps = 1e-6f,
+                               .scale = 2,
+                               .scale_key = ".projector.scale_factor",
+                               .first = "mm.0",
+                               .second = "mm.2",
+                               .projector_gelu = BLM_GELU_ERF,
+                               .markup = blm_markup_dotsocr},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)

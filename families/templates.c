@@ -23,6 +23,14 @@
             {"<\357\275\234Assistant\357\275\234>", NULL, "{eos}", BLM_TRIM_NOTHING},          \
     }
 
+#define BLM_PADDLEOCR_START "<|begin_of_sentence|>"
+#define BLM_PADDLEOCR(behind)                                                                  \
+    {                                                                                          \
+        {BLM_PADDLEOCR_START, NULL, "\n", BLM_TRIM_NOTHING},                                   \
+            {"User: ", NULL, "\n", BLM_TRIM_NOTHING},                                          \
+            {"Assistant:" behind, NULL, "{eos}", BLM_TRIM_NOTHING},                            \
+    }
+
 #define BLM_NOTE_THOUGHTS "the thoughts of earlier answers stay in the context"
 #define BLM_NOTE_PICTURES "the model's own template moves the pictures of a turn to its front"
 #define BLM_NOTE_SYSTEM                                                                        \
@@ -255,6 +263,24 @@ static const blm_chat_template blm_chat_templates[] = {
         .drops_system = 1,
     },
     {
+        .name = "paddleocr",
+        .note = BLM_NOTE_PICTURES,
+        .role = BLM_PADDLEOCR(" "),
+        .user_first = BLM_PADDLEOCR_START "User: ",
+    },
+    {
+        .name = "paddleocr-1.5",
+        .note = BLM_NOTE_PICTURES,
+        .role = BLM_PADDLEOCR("\n"),
+        .user_first = BLM_PADDLEOCR_START "User: ",
+    },
+    {
+        .name = "dots-ocr",
+        .role = {{"<|system|>", NULL, "<|endofsystem|>\n", BLM_TRIM_NOTHING},
+                 {"<|user|>", NULL, "<|endofuser|>", BLM_TRIM_NOTHING},
+                 {"<|assistant|>", NULL, "<|endofassistant|>", BLM_TRIM_NOTHING}},
+    },
+    {
         .name = "vicuna-orca",
         .role = {{"SYSTEM: ", NULL, "\n", BLM_TRIM_NOTHING},
                  {"USER: ", NULL, "\n", BLM_TRIM_NOTHING},
@@ -413,6 +439,9 @@ static const struct {
     {"qwen2", {"<|im_start|>", "system\nYou are a helpful assistant."}, NULL},
     {"chatml-bos", {"<|im_start|>", "bos_token"}, NULL},
     {"chatml", {"<|im_start|>"}, NULL},
+    {"paddleocr-1.5", {"<|begin_of_sentence|>", "IMAGE_START", "\"Assistant:\\n\""}, NULL},
+    {"paddleocr", {"<|begin_of_sentence|>", "IMAGE_START", "\"Assistant: \""}, NULL},
+    {"dots-ocr", {"<|endofuser|>", "<|endofassistant|>"}, NULL},
     {"mistral-v7-tekken", {"[INST]", "[SYSTEM_PROMPT]"}, NULL},
     {"mistral-v1", {"' [INST] ' + system_message"}, NULL},
     {"mistral-v1", {" [INST]", "[AVAILABLE_TOOLS]"}, NULL},

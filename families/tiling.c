@@ -86,6 +86,8 @@ static const blm_tile_family blm_tile_families[] = {
     {BLM_OWN_SIZES("lightonocr"), .longest_edge = 1},
     {BLM_OWN_SIZES("gemma4v"), .any_size = 1, .fills = 1, .min_pixels = 1,
      .max_pixels = 645120},
+    {BLM_QWEN_SIZES("paddleocr", 147384, 2822400), .any_size = 1},
+    {BLM_QWEN_SIZES("dots_ocr", 3136, 11289600), .any_size = 1},
     {BLM_TILES_OF("janus_pro", BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN), .pad_mean = 1},
     {BLM_TILES_OF("resampler", BLM_TILES_UHD, BLM_FIT_STRETCH)},
     {BLM_TILES_OF("mlp", BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD), .pinpoints = 1},
@@ -428,12 +430,21 @@ static int blm_tile_read_pixels(blm_tile_rule *r, const blm_gguf *g, bluelm_erro
 static int blm_tile_read_sides(blm_tile_rule *r, const blm_gguf *g, bluelm_error *err)
 {
     static const char side_key[] = "clip.vision.image_size";
-    int status = blm_tile_read_count(g, side_key, BLM_TILE_PX_LIMIT, &r->tile_px, err);
-    if (status == 0) status = blm_fail(err, BLUELM_E_FORMAT, side_key, 1, 0, 0);
+    int status = blm_gguf_u32(g, side_key, &r->tile_px, err);
+    if (status > 0 && r->tile_px)
+        status = blm_tile_read_count(g, side_key, BLM_TILE_PX_LIMIT, &r->tile_px, err);
     if (status >= 0)
         status = blm_tile_read_count(g, "clip.vision.patch_size", BLM_TILE_PX_LIMIT,
                                      &r->patch_px, err);
-    return status < 0 ? status : blm_tile_read_pinpoints(r, g, err);
+    return status < 0 || !r->tile_px ? status : blm_tile_read_pinpoints(r, g, err);
+}
+
+/* Where any size will do, some files name none. */
+static int blm_tile_check_side(const blm_tile_rule *r, const blm_tile_family *family,
+                               bluelm_error *err)
+{
+    if (r->tile_px || family->any_size) return 0;
+    return blm_fail(err, BLUELM_E_FORMAT, "clip.vision.image_size", 1, 0, 0);
 }
 
 BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
@@ -457,6 +468,7 @@ BLM_PRIVATE int blm_tile_rule_read(blm_tile_rule *r, const blm_gguf *mmproj,
     r->background = config ? config->background_rgb : 0;
     int status = blm_tile_read_sides(r, mmproj, err);
     if (status >= 0) status = blm_tile_find_family(r, mmproj, &family, err);
+    if (status >= 0) status = blm_tile_check_side(r, family, err);
     if (status >= 0) status = blm_tile_read_rule(r, mmproj, config, family, err);
     if (status >= 0) status = blm_tile_set_defaults(r, mmproj, family, err);
     if (status >= 0) status = blm_tile_read_own(r, mmproj, family, err);

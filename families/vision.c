@@ -92,7 +92,8 @@ BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row
     int code;
     *eps = 1e-6f;
     *scale = row->scale;
-    if ((code = blm_key_need_u32(g, vision, ".image_size", 1, 4096, &m->tile_px, err)) < 0 ||
+    if ((!row->any_size &&
+         (code = blm_key_need_u32(g, vision, ".image_size", 1, 4096, &m->tile_px, err)) < 0) ||
         (code = blm_key_need_u32(g, vision, ".patch_size", 1, 256, &m->patch_px, err)) < 0 ||
         (code = blm_key_need_u32(g, vision, ".embedding_length", 1, 16384, &m->width, err)) <
             0 ||
@@ -422,7 +423,9 @@ BLM_COLD static int blm_vision_outer_norms(blm_vision *m, const blm_norm *norm,
     if (code >= 0 && pre)
         code = blm_vision_norm_read(at, "v.pre_ln", m->width, &m->pre_ln, err);
     if (code >= 0 && post) code = blm_vision_norm_read(at, last, m->width, &m->post_ln, err);
-    return code;
+    if (code < 0 || !row->merge_norm) return code;
+    m->merge_ln = (blm_norm){.kind = BLM_NORM_LAYER, .eps = row->merge_norm_eps};
+    return blm_vision_norm_read(at, row->merge_norm, m->width, &m->merge_ln, err);
 }
 
 /* ---- Deepstack --------------------------------------------------------------------------- */

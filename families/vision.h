@@ -21,6 +21,8 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_JANUS,
     BLM_PROJECTOR_GEMMA4,
     BLM_PROJECTOR_RESAMPLER,
+    BLM_PROJECTOR_PADDLEOCR,
+    BLM_PROJECTOR_DOTSOCR,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 
@@ -41,14 +43,16 @@ typedef struct blm_projector_row {
     uint32_t value_norm;    /* 1: values are normed, without weights                       */
     uint32_t signed_pixels; /* 1: what is normalised to 0..1 becomes -1..1                 */
     const char *patch_norm; /* of the last block's patches; NULL: v.post_ln, if it is there */
-    const char *merger;     /* a matrix for merged patches, before the layers; or NULL: none  */
-    uint32_t features;      /* 1: LLaVA's choice of layers                                   */
-    uint32_t deepstack;     /* 1: v.deepstack.N may be there                                 */
-    uint32_t resampler;     /* 1: queries, in place of all that follows but the texts        */
-    uint32_t merge;         /* BLM_MERGE_*                                                   */
-    uint32_t scale;         /* side of a merged neighbourhood, where the file does not say   */
-    const char *scale_key;  /* under clip.vision, or NULL: it is fixed                     */
-    uint32_t merged_norm;   /* BLM_NORM_*                                                  */
+    const char *merge_norm; /* a LayerNorm of each patch behind that, or NULL               */
+    float merge_norm_eps;
+    const char *merger;    /* a matrix for merged patches, before the layers; or NULL: none  */
+    uint32_t features;     /* 1: LLaVA's choice of layers                                   */
+    uint32_t deepstack;    /* 1: v.deepstack.N may be there                                 */
+    uint32_t resampler;    /* 1: queries, in place of all that follows but the texts        */
+    uint32_t merge;        /* BLM_MERGE_*                                                   */
+    uint32_t scale;        /* side of a merged neighbourhood, where the file does not say   */
+    const char *scale_key; /* under clip.vision, or NULL: it is fixed                     */
+    uint32_t merged_norm;  /* BLM_NORM_*                                                  */
     const char *merged_norm_name; /* or NULL: none                                        */
     uint32_t merged_norm_optional;
     uint32_t standardized; /* 1: merged rows grow with the root of the width, and where the

@@ -87,6 +87,7 @@ BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to
     blm_move_vector(&move, &m->class_embd);
     blm_move_norm(&move, &m->pre_ln);
     blm_move_norm(&move, &m->post_ln);
+    blm_move_norm(&move, &m->merge_ln);
     for (uint32_t i = 0; i < m->n_layer; i++)
         blm_move_layer(&move, &m->layers[i]);
     for (uint32_t i = 0; m->extras && i < m->n_layer; i++)

@@ -149,7 +149,7 @@ static blm_vision_axis blm_vision_axis_of(uint32_t kind, uint32_t side, uint32_t
         a.at = n > 1 ? (double)i * (side - 1) / (n - 1) : 0;
     } else {
         a.at = (i + 0.5) * shrink - 0.5;
-        a.reach = BLM_MAX(shrink, 1.0);
+        if (kind == BLM_POSITIONS_RESIZED) a.reach = BLM_MAX(shrink, 1.0);
     }
     double low = a.at - a.reach, high = a.at + a.reach;
     a.first = low > 0 ? (uint32_t)low : 0;
@@ -700,6 +700,18 @@ BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer)
     }
 }
 
+/* The norms behind the last block, of which there is one at least. */
+static void blm_vision_last_norms(blm_vision_batch *b)
+{
+    const blm_vision *m = b->model;
+    const blm_norm *last = m->merge_ln.weight.data ? &m->merge_ln : &m->post_ln;
+    if (last != &m->post_ln && m->post_ln.weight.data) {
+        b->norm = &m->post_ln;
+        blm_workers_run(&b->compute->workers, blm_vision_norm_in_place, b);
+    }
+    blm_vision_run_norm(b, last);
+}
+
 BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t *f16_rows)
 {
     const blm_vision *m = b->model;
@@ -711,8 +723,8 @@ BLM_PRIVATE void blm_vision_finish(blm_vision_batch *b, uint32_t index, uint16_t
     if (m->tap_count) {
         size_t tile = (size_t)(b->rows - m->class_token) * m->tap_count * m->width;
         patches = w->taps + index * tile;
-    } else if (m->post_ln.weight.data) {
-        blm_vision_run_norm(b, &m->post_ln);
+    } else if (m->post_ln.weight.data || m->merge_ln.weight.data) {
+        blm_vision_last_norms(b);
         patches = w->in + (size_t)m->class_token * m->width;
     }
     blm_projector_run(&m->projector, &w->projector, b->compute, &b->grid, patches,

@@ -53,8 +53,9 @@ enum {
                                 * shrinks                                               */
     BLM_POSITIONS_CORNERS = 2, /* the same between the outer cells, not smoothed        */
     BLM_POSITIONS_NONE = 3,
-    BLM_POSITIONS_AXES = 4, /* a row for its column, and one for its row, of two tables */
-    BLM_POSITIONS_CELLS = 5 /* the same table, of each patch the cell that it begins in */
+    BLM_POSITIONS_AXES = 4,   /* a row for its column, and one for its row, of two tables */
+    BLM_POSITIONS_CELLS = 5,  /* the same table, of each patch the cell that it begins in */
+    BLM_POSITIONS_MIDDLES = 6 /* as BLM_POSITIONS_RESIZED, but not smoothed */
 };
 
 /* Which values of a head rotate together by a patch's row and column. */
@@ -91,6 +92,7 @@ typedef struct blm_vision {
     blm_vector class_embd;    /* [width], or data NULL                       */
     blm_tensor position_embd; /* [rows][width]                               */
     blm_norm pre_ln, post_ln; /* weight.data NULL without                    */
+    blm_norm merge_ln;        /* the same: of each patch, behind post_ln      */
     blm_vision_layer *layers; /* [n_layer]                                   */
     blm_vision_extra *extras; /* [n_layer] or NULL                           */
     uint32_t taps[BLM_VISION_MAX_TAPS]; /* hidden states joined for the projector     */

@@ -412,6 +412,8 @@ static const struct vision_kind {
     {"janus_pro", NULL, "mm.0", "mm.1", 'r', 0, 1, 1, 1},
     {"gemma4v", NULL, "mm.input_projection", NULL, 'x', 'a', 0, 0, 3},
     {"resampler", NULL, NULL, NULL, 'f', 0, 0, 0, 1},
+    {"paddleocr", NULL, "mm.1", "mm.2", 'm', 1, 0, 1, 2},
+    {"dots_ocr", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
 };
 
 /* [in][out] in the file becomes [out][in]. */
@@ -518,6 +520,8 @@ static void read_projector(double_vision *m, gguf_file f)
     for (i = 0; m->rope == 'a' && i < 3; i++) /* pixels from -1 to 1 */
         m->std[i] /= 2, m->mean[i] += m->std[i];
     if (kind->second != NULL) m->second = linear_of(f, kind->second);
+    if (strcmp(kind->name, "paddleocr") == 0) m->last_eps = 1e-5;
+    if (strcmp(kind->name, "dots_ocr") == 0) m->last_eps = 1e-6;
     m->n_embd = m->second.w == NULL ? m->first.out : m->second.out;
     if (kind == &vision_kinds[0]) read_features(m, f);
     read_deepstack(m, f);
@@ -557,6 +561,8 @@ void double_vision_open(double_vision *m, const void *file, size_t bytes)
     m->table_side = m->place == 'x' ? (size_t)ne[1] : (size_t)(sqrt((double)ne[1]) + 0.5);
     m->pre = norm_of(f, "v.pre_ln");
     m->post = norm_of(f, m->rope == 'n' ? "mm.input_norm" : "v.post_ln");
+    if (m->post.w == NULL) m->post = norm_of(f, "mm.post_norm");
+    if (m->last_eps > 0) m->last = norm_of(f, "mm.input_norm");
     if (m->rope == 'n') m->merger = linear_of(f, "mm.patch_merger");
     m->blocks = calloc(m->n_layer, sizeof *m->blocks);
     if (m->blocks == NULL) abort();
@@ -574,7 +580,7 @@ void double_vision_close(double_vision *m)
     free_linear(&m->resampler.v), free_linear(&m->resampler.o);
     free_norm(&m->resampler.query_norm), free_norm(&m->resampler.kv_norm);
     free_norm(&m->resampler.out_norm), free(m->resampler.query);
-    free_norm(&m->pre), free_norm(&m->post), free_norm(&m->merged);
+    free_norm(&m->pre), free_norm(&m->post), free_norm(&m->last), free_norm(&m->merged);
     for (i = 0; i < m->deep_count; i++) {
         free_norm(&m->deep[i].norm);
         free_linear(&m->deep[i].first), free_linear(&m->deep[i].second);
@@ -632,7 +638,7 @@ static double share_of_cell(const double_vision *m, size_t n, size_t i, size_t j
         at = n > 1 ? (double)i * (side - 1) / (double)(n - 1) : 0;
     } else {
         at = ((double)i + 0.5) * side / (double)n - 0.5;
-        reach = fmax(1, side / (double)n);
+        if (m->place == 's') reach = fmax(1, side / (double)n);
     }
     for (k = 0; k < m->table_side; k++) {
         double weight = fmax(0, 1 - fabs((double)k - at) / reach);
@@ -679,7 +685,7 @@ static void embed(frame *p, const uint8_t *rgb)
     memcpy(p->x + head, embedded, patches * m->width * sizeof *p->x);
     for (i = 0; m->place == 'r' && i < p->rows * m->width; i++)
         p->x[i] += m->positions[i];
-    for (i = 0; (m->place == 's' || m->place == 'c') && i < patches; i++)
+    for (i = 0; strchr("smc", m->place) != NULL && i < patches; i++)
         add_stretched(p, i / p->columns, i % p->columns, p->x + i * m->width);
     for (i = 0; m->place == 'x' && i < patches; i++)
         add_axes(p, i / p->columns, i % p->columns, p->x + i * m->width);
@@ -942,11 +948,11 @@ static void keep_state(const frame *p, size_t state, double *features)
                    m->width * sizeof *features);
 }
 
-static void norm_frame(frame *p, const double_norm *n)
+static void norm_frame(frame *p, const double_norm *n, double eps)
 {
     double *normed;
     if (n->w == NULL) return;
-    normed = either_norm(n, p->x, p->rows, p->m->width, p->m->eps);
+    normed = either_norm(n, p->x, p->rows, p->m->width, eps);
     free(p->x);
     p->x = normed;
 }
@@ -976,7 +982,7 @@ void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t wi
     count = (p.columns + n - 1) / n * ((p.lines + n - 1) / n);
     features = doubles(p.rows * m->width * (m->tap_count + 1));
     embed(&p, rgb);
-    norm_frame(&p, &m->pre);
+    norm_frame(&p, &m->pre, m->eps);
     keep_state(&p, 0, features);
     for (i = 0; i < m->n_layer; i++) {
         vision_block(&p, i);
@@ -988,7 +994,8 @@ void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t wi
                      deep, count, tokens);
         }
     }
-    if (m->tap_count == 0) norm_frame(&p, &m->post);
+    if (m->tap_count == 0) norm_frame(&p, &m->post, m->eps);
+    norm_frame(&p, &m->last, m->last_eps);
     patches = m->tap_count > 0 ? features : p.x + (m->class_token ? m->width : 0);
     if (m->resampler.queries > 0)
         put_part(m, resample(&p, patches), 0, m->resampler.queries, tokens);

@@ -86,6 +86,8 @@ typedef struct double_vision {
     double_linear patch, twin, first, second, merger; /* second.w NULL: one layer alone */
     double *class_embd, *positions;
     double *shift, *stretch; /* of merged patches, or NULL */
+    double_norm last;        /* of patches, behind post */
+    double last_eps;
     double_norm pre, post, merged;
     double_block *blocks;
     double_resampler resampler;

@@ -96,6 +96,14 @@ static void three_turns_render_as_the_models_saw_them(void **state)
         {"llama-2-plain", "[INST] Be brief.\n Hi\n [/INST]Yo. </s>[INST] Why? [/INST]"},
         {"vicuna", "Be brief.\n\nUSER:  Hi\n\nASSISTANT: Yo. </s>\nUSER: Why?\nASSISTANT:"},
         {"moondream", "{bos}\n\nQuestion:  Hi\n\n\nAnswer: Yo. \n\nQuestion: Why?\n\nAnswer:"},
+        {"paddleocr", "<|begin_of_sentence|>Be brief.\nUser:  Hi\n\nAssistant: Yo. <|im_end|>"
+                      "User: Why?\nAssistant: "},
+        {"paddleocr-1.5",
+         "<|begin_of_sentence|>Be brief.\nUser:  Hi\n\nAssistant:\nYo. <|im_end|>"
+         "User: Why?\nAssistant:\n"},
+        {"dots-ocr",
+         "<|system|>Be brief.<|endofsystem|>\n<|user|> Hi\n<|endofuser|><|assistant|>"
+         "Yo. <|endofassistant|><|user|>Why?<|endofuser|><|assistant|>"},
         {"vicuna-orca", "SYSTEM: Be brief.\nUSER:  Hi\n\nASSISTANT: Yo. </s>\n"
                         "USER: Why?\nASSISTANT:"},
         {"phi-3", "{bos}<|user|>\n Hi\n<|end|>\n<|assistant|>\nYo. <|end|>\n"
@@ -269,6 +277,15 @@ static void templates_are_recognised_by_what_is_in_them(void **state)
          "deepseek-r1"},
         {"{{'<\357\275\234User\357\275\234>' + m}}{{'<\357\275\234Assistant\357\275\234>'}}",
          "deepseek-r1-plain"},
+        {"{%- set cls_token = \"<|begin_of_sentence|>\" -%}{{- \"User: \" -}}{{ "
+         "\"<|IMAGE_START|>\" }}{{- \"Assistant: \" -}}",
+         "paddleocr"},
+        {"{%- set cls_token = \"<|begin_of_sentence|>\" -%}{{- \"User: \" -}}{{ "
+         "\"<|IMAGE_START|>\" }}{{- \"Assistant:\\n\" -}}",
+         "paddleocr-1.5"},
+        {"{{- '<|user|>' + m.content + '<|endofuser|>' }}{{- '<|assistant|>' + m.content }}"
+         "{{- '<|endofassistant|>' }}",
+         "dots-ocr"},
         {"vicuna", "vicuna"},
         {"llama2-sys-bos", "llama-2-bos"},
         {"{{ '### Instruction:' }}", NULL},

@@ -242,6 +242,8 @@ static void numbers_of_tiling_do_no_harm(void **state)
         {TINY_QWEN2VL, "clip.vision.image_max_pixels", 0},
         {TINY_PIXTRAL, "clip.vision.preproc_image_size", 0},
         {TINY_PIXTRAL, "clip.vision.spatial_merge_size", 0},
+        {TINY_PADDLEOCR, "clip.vision.image_max_pixels", 0},
+        {TINY_DOTSOCR, "clip.vision.image_size", 0},
         {TINY_MLP, "clip.vision.image_grid_pinpoints", 1},
         {TINY_MLP, "clip.vision.image_grid_pinpoints", 2},
         {TINY_MLP, "clip.vision.image_grid_pinpoints", 1000},
@@ -443,6 +445,8 @@ static void pictures_of_one_line_do_no_harm(void **state)
         {TINY_QWEN2VL, 0, {.max_pixels = 65536}},
         {TINY_PIXTRAL, 0, {.rule = NULL}},
         {TINY_PIXTRAL, 0, {.rule = "relaxed"}},
+        {TINY_PADDLEOCR, 0, {.max_pixels = 65536}},
+        {TINY_DOTSOCR, 0, {.max_pixels = 65536}},
     };
     static const uint32_t sizes[][2] = {{1, 1}, {1, 4096}, {4096, 1}, {2, 2000}, {2000, 2}};
     (void)state;

@@ -686,6 +686,19 @@ static void families_have_their_authors_preprocessing(void **state)
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_STRETCH);
     assert_int_equal(r.filter, BLM_FILTER_LANCZOS);
+    test_begin(&f, "paddleocr", 1680); /* the root of the most pixels */
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == 28 && r.tile_px == 448);
+    assert_true(r.min_pixels == 147384 && r.max_pixels == 2822400 && !r.longest_edge_px);
+    test_begin(&f, "dots_ocr", 0); /* any */
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
+    assert_true(r.rule == BLM_TILES_DYNAMIC && r.align_px == 28 && r.tile_px == 448);
+    assert_int_equal(r.max_pixels, 11289600);
+    test_begin(&f, "pixtral", 0);
+    test_key_u32(&f, "clip.vision.patch_size", 14);
+    assert_true(test_read(&f, NULL, &r, NULL) < 0);
     test_begin(&f, "janus_pro", 384); /* 600 * 384 / 1023 is 225.2, 3 * 384 / 1000 is 1.2 */
     assert_int_equal(test_read(&f, NULL, &r, NULL), 0);
     assert_true(r.rule == BLUELM_TILES_SINGLE && r.fit == BLM_FIT_PAD_DOWN);

@@ -294,7 +294,7 @@ static uint32_t pick(tiny_random *r, const uint32_t *from, size_t count)
 /* Whose feed-forward part is gated, and whose blocks may have windows. */
 static int gated_of(tiny_projector projector)
 {
-    return projector == TINY_QWEN25VL || projector == TINY_QWEN25O;
+    return projector == TINY_QWEN25VL || projector == TINY_QWEN25O || projector == TINY_DOTSOCR;
 }
 
 static int pixtral_of(tiny_projector projector)
@@ -743,6 +743,8 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_JANUS, "<begin_of_image>", "<end_of_image>", "", ""},
         {TINY_GEMMA4, "<|image>", "<image|>", "", ""},
         {TINY_RESAMPLER, "<image_id>{image}</image_id>", "", "<slice>", "<image>"},
+        {TINY_PADDLEOCR, "<|IMAGE_START|>", "<|IMAGE_END|>", "", ""},
+        {TINY_DOTSOCR, "<|img|>", "<|endofimg|>", "", ""},
     };
     static char own[] = "[IMG]";
     size_t i;

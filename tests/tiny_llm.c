@@ -49,6 +49,7 @@ enum { TAPS = 3, DELTA_K_HEADS = 2, DELTA_V_HEADS = 4, DELTA_SIZE = 16, WINDOW =
 static const tiny_family families[] = {
     {.arch = "llama"},
     {.arch = "qwen2vl", .runs = 1},
+    {.arch = "paddleocr", .runs = 1},
     {.arch = "qwen3", .head_norms = 1},
     {.arch = "qwen3vl", .head_norms = 1, .thirds = 1, .deepstack = 1},
     {.arch = "qwen35",

@@ -47,6 +47,8 @@ static const struct tower_kind {
     {"gemma4v", "projector.scale_factor", NULL, "mm.input_projection", NULL, 0, 0, 1, 1, 0, 0,
      1, 0, 1, 1},
     {"resampler", "projector.scale_factor", NULL, NULL, NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"paddleocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 2, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"dots_ocr", "projector.scale_factor", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 0, 0, 1, 1, 0},
 };
 
 static uint32_t merge_of(const tiny_vision_config *c)
@@ -275,6 +277,10 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
     case TINY_QWEN25O:
     case TINY_QWEN3VL:
     case TINY_JANUS:
+    case TINY_PADDLEOCR:
+    case TINY_DOTSOCR:
+        if (c->projector == TINY_DOTSOCR) vector(w, "mm.post_norm.weight", c->width, 1);
+        if (c->projector >= TINY_PADDLEOCR) layer_norm(w, "mm.input_norm", c->width);
         if (kind->norm != NULL) layer_norm(w, kind->norm, in);
         linear(w, kind->first, c->type, in, hidden);
         linear(w, kind->second, c->type, hidden, c->n_embd);

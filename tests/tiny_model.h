@@ -165,6 +165,8 @@ typedef enum tiny_projector {
     TINY_JANUS,
     TINY_GEMMA4,
     TINY_RESAMPLER,
+    TINY_PADDLEOCR,
+    TINY_DOTSOCR,
     TINY_PROJECTORS
 } tiny_projector;
 typedef enum tiny_activation { TINY_GELU, TINY_SILU, TINY_QUICK_GELU } tiny_activation;

@@ -212,6 +212,7 @@ static const char *const blm_end_pieces[] = {
     "<|flush|>",
     "<|calls|>",
     "<|tool_response>",
+    "<|endofassistant|>", /* dots.ocr's */
     "[EOT]",
     "[EOS]",
     "<eos>",
