@@ -180,6 +180,52 @@ static const bench_language bench_phi3_mini = {
     .eos = "<|endoftext|>",
     .chat = PHI3};
 
+static const bench_language bench_phi2 = {SHAPE(2048, 24, 32, 32, 64, 8192),
+                                          .arch = "phi2",
+                                          .features = BENCH_UNTIED | BENCH_ONE_NORM,
+                                          .n_vocab = 51200,
+                                          .context = 2048,
+                                          .eps = 1e-5f,
+                                          .rope_dim = 32,
+                                          .words = BENCH_BYTE_WORDS,
+                                          .pre = "gpt-2",
+                                          .specials = "<|endoftext|>",
+                                          .bos = "<|endoftext|>",
+                                          .eos = "<|endoftext|>",
+                                          .chat = "vicuna"};
+
+static const bench_language bench_ernie_0_3b = {
+    SHAPE(1024, 18, 16, 2, 128, 3072),
+    .arch = "paddleocr",
+    .features = BENCH_FFN_NORM,
+    .n_vocab = 103424,
+    .context = 131072,
+    .rope_base = 5e5f,
+    .eps = 1e-5f,
+    .sections = {16, 24, 24, 0},
+    .words = BENCH_LLAMA_WORDS,
+    .pre = "default",
+    .specials = "<unk>,<s>,</s>,<|begin_of_sentence|>,<|IMAGE_START|>,<|IMAGE_END|>,"
+                "<|IMAGE_PLACEHOLDER|>",
+    .bos = "<s>",
+    .eos = "</s>",
+    .chat = "paddleocr-1.5"};
+
+static const bench_language bench_dots_1_7b = {
+    SHAPE(1536, 28, 12, 2, 128, 8960),
+    .arch = "qwen2",
+    .features = BENCH_FFN_NORM | BENCH_BIASES | BENCH_UNTIED,
+    .n_vocab = 151936,
+    .context = 131072,
+    .rope_base = 1e6f,
+    .eps = 1e-6f,
+    .words = BENCH_BYTE_WORDS,
+    .pre = "qwen2",
+    .specials = "<|endoftext|>,<|img|>,<|imgpad|>,<|endofimg|>,<|user|>,<|endofuser|>,"
+                "<|assistant|>,<|endofassistant|>",
+    .eos = "<|endoftext|>",
+    .chat = "dots-ocr"};
+
 static const bench_language bench_llama_7b = {SHAPE(4096, 32, 32, 32, 128, 11008),
                                               .arch = "llama",
                                               .features = BENCH_FFN_NORM | BENCH_UNTIED,
@@ -252,6 +298,18 @@ static const bench_tower bench_clip_l = {
     .merge = 1,  .features = CLIP_FEATURES,     .pixels = BENCH_CLIP,
     .eps = 1e-5f};
 
+static const bench_tower bench_moondream = {"mlp", SO400M(14, 28), .image_px = 378, .merge = 1,
+                                            .hidden = 8192};
+static const bench_tower bench_paddleocr = {"paddleocr", SO400M(14, 27), .image_px = 384,
+                                            .merge = 2};
+static const bench_tower bench_dotsocr = {"dots_ocr",
+                                          TOWER(14, 1536, 42, 12, 4224),
+                                          .image_px = 384,
+                                          .merge = 2,
+                                          .features = BENCH_BARE | BENCH_PATCH_BIAS,
+                                          .pixels = BENCH_CLIP,
+                                          .eps = 1e-5f};
+
 /* ---- Families ------------------------------------------------------------------------------------ */
 
 #define NONE     "none known"
@@ -299,6 +357,13 @@ static const bench_family bench_families[] = {
     {"ministral-3-3b", "Ministral-3 3B", &bench_ministral3_3b, &bench_pixtral, "q4_k_m", "f16",
      "1,024 tokens at most unless asked; its default system text is not written"},
     {"lightonocr-1b", "LightOnOCR 1B", &bench_qwen3_0_6b, &bench_lightonocr, "q8_0", "q8_0",
+     "1,024 tokens at most unless asked"},
+    {"moondream2", "Moondream2", &bench_phi2, &bench_moondream, "f16", "f16",
+     "one square alone: what its author cuts out of larger pictures beside it the file cannot "
+     "take"},
+    {"paddleocr-vl", "PaddleOCR-VL 0.9B", &bench_ernie_0_3b, &bench_paddleocr, "q8_0", "f16",
+     "1,024 tokens at most unless asked; pictures stay where a turn has them"},
+    {"dots.ocr", "dots.ocr 1.7B", &bench_dots_1_7b, &bench_dotsocr, "q8_0", "f16",
      "1,024 tokens at most unless asked"},
     {"llava-1.5-7b", "LLaVA-1.5 7B", &bench_llama_7b, &bench_clip_l, "q4_k_m", "f16", NONE},
 };

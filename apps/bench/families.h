@@ -16,8 +16,9 @@ enum {
     BENCH_POST_FFN_NORM = 1 << 7,
     BENCH_UNTIED = 1 << 8,
     BENCH_GATED_QUERIES = 1 << 9,
-    BENCH_PURE = 1 << 10,  /* every matrix has the one type */
-    BENCH_JOINED = 1 << 11 /* queries, keys, values in one matrix, gate and up in another */
+    BENCH_PURE = 1 << 10,    /* every matrix has the one type */
+    BENCH_JOINED = 1 << 11,  /* queries, keys, values in one matrix, gate and up in another */
+    BENCH_ONE_NORM = 1 << 12 /* a LayerNorm for both parts, biases everywhere, no gates */
 };
 
 /* What an encoder has. */

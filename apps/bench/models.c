@@ -134,6 +134,14 @@ static const bench_spec bench_joined_specs[] = {
     {"ffn_down.weight", 0, S_FFN, S_EMBD, R_BETTER, 0},
 };
 
+/* Of a model whose two parts read the same. */
+static const bench_spec bench_one_norm_specs[] = {
+    NORM("attn_norm", 0, S_EMBD),          {"attn_qkv.weight", 0, S_EMBD, S_QKV, R_FUSED, 0},
+    VECTOR("attn_qkv.bias", 0, S_QKV, 0),  BIASED("attn_output", 0, S_HEADS, S_EMBD),
+    BIASED("ffn_up", 0, S_EMBD, S_FFN),    {"ffn_down.weight", 0, S_FFN, S_EMBD, R_BETTER, 0},
+    VECTOR("ffn_down.bias", 0, S_EMBD, 0),
+};
+
 static const bench_spec bench_vision_specs[] = {
     NORM("ln1", BENCH_NORM_BIAS, S_WIDTH),
     BIASED("attn_qkv", BENCH_FUSED, S_WIDTH, S_WIDTH3),
@@ -202,6 +210,15 @@ static const bench_spec bench_gemma3_specs[] = {
 static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_MERGED, S_EMBD),
                                              BIASED("mm.2", 0, S_EMBD, S_EMBD)};
 
+static const bench_spec bench_wide_mlp_specs[] = {BIASED("mm.0", 0, S_MERGED, S_HIDDEN),
+                                                  BIASED("mm.2", 0, S_HIDDEN, S_EMBD)};
+static const bench_spec bench_paddleocr_specs[] = {NORM("mm.input_norm", 0, S_WIDTH),
+                                                   BIASED("mm.1", 0, S_MERGED, S_MERGED),
+                                                   BIASED("mm.2", 0, S_MERGED, S_EMBD)};
+static const bench_spec bench_dotsocr_specs[] = {
+    VECTOR("mm.post_norm.weight", 0, S_WIDTH, 1), NORM("mm.input_norm", 0, S_WIDTH),
+    BIASED("mm.0", 0, S_MERGED, S_MERGED), BIASED("mm.2", 0, S_MERGED, S_EMBD)};
+
 static const bench_spec bench_pixtral_specs[] = {
     VECTOR("mm.input_norm.weight", 0, S_WIDTH, 1),
     MATRIX("mm.patch_merger.weight", 0, S_MERGED, S_WIDTH),
@@ -227,7 +244,11 @@ static bench_list bench_projector_specs(const bench_tower *t)
         {"pixtral", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
         {"lightonocr", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
         {"mlp", {bench_mlp_specs, COUNT(bench_mlp_specs)}},
+        {"paddleocr", {bench_paddleocr_specs, COUNT(bench_paddleocr_specs)}},
+        {"dots_ocr", {bench_dotsocr_specs, COUNT(bench_dotsocr_specs)}},
     };
+    if (t->hidden && !strcmp(t->projector, "mlp"))
+        return (bench_list){bench_wide_mlp_specs, COUNT(bench_wide_mlp_specs)};
     for (size_t i = 0; i < COUNT(lists); i++)
         if (!strcmp(lists[i].name, t->projector)) return lists[i].list;
     return t->hidden ? (bench_list){bench_lfm2_specs, COUNT(bench_lfm2_specs)}
@@ -323,9 +344,14 @@ static void bench_take_llm(bench_file *f)
     const bench_spec norm = VECTOR(
         l->attention_layers ? "token_embd_norm.weight" : "output_norm.weight", 0, S_EMBD, 1);
     const int untied = (l->features & BENCH_UNTIED) != 0;
-    const bench_list block = l->features & BENCH_JOINED
-                                 ? (bench_list){bench_joined_specs, COUNT(bench_joined_specs)}
-                                 : (bench_list){bench_block_specs, COUNT(bench_block_specs)};
+    static const bench_spec biases[] = {VECTOR("output_norm.bias", 0, S_EMBD, 0),
+                                        VECTOR("output.bias", 0, S_VOCAB, 0)};
+    const bench_list block =
+        l->features & BENCH_ONE_NORM
+            ? (bench_list){bench_one_norm_specs, COUNT(bench_one_norm_specs)}
+        : l->features & BENCH_JOINED
+            ? (bench_list){bench_joined_specs, COUNT(bench_joined_specs)}
+            : (bench_list){bench_block_specs, COUNT(bench_block_specs)};
     char prefix[24];
     bench_llm_sizes(f);
     bench_take_specs(f, "", untied ? &table : &both, 1, 0, 0);
@@ -336,6 +362,7 @@ static void bench_take_llm(bench_file *f)
     }
     bench_take_specs(f, "", &norm, 1, 0, 0);
     if (untied) bench_take_specs(f, "", &output, 1, 0, 0);
+    if (l->features & BENCH_ONE_NORM) bench_take_specs(f, "", biases, COUNT(biases), 0, 0);
 }
 
 /* Layers whose outputs the projector reads together. */
@@ -507,7 +534,10 @@ static void bench_write_llm_keys(bench_file *f)
         bench_llm_u32(f, "attention.value_length", l->head_dim);
     }
     bench_llm_u32(f, "attention.sliding_window", l->window);
-    bench_llm_f32(f, "attention.layer_norm_rms_epsilon", l->eps);
+    bench_llm_f32(f,
+                  l->features & BENCH_ONE_NORM ? "attention.layer_norm_epsilon"
+                                               : "attention.layer_norm_rms_epsilon",
+                  l->eps);
     bench_write_rope_keys(f);
     bench_llm_f32(f, "embedding_scale", l->scales[0]);
     bench_llm_f32(f, "residual_scale", l->scales[1]);
