@@ -62,15 +62,14 @@ static void blm_chunk_set(bluelm *e, uint32_t i)
     }
     const uint16_t *row = e->image_tokens + (size_t)(-1 - token) * e->row_values;
     const blm_image_place p = blm_image_place_of(&e->images[0], token);
-    const uint32_t rest = p.tile->tokens - p.index,
-                   start = *position - (m->planar ? 0 : p.index);
-    blm_chunk_set_image(c, i, row,
-                        blm_position_image(start, p.tile->columns, p.index, m->planar),
+    const int planar = m->planar && !e->vision.in_line;
+    const uint32_t rest = p.tile->tokens - p.index, start = *position - (planar ? 0 : p.index);
+    blm_chunk_set_image(c, i, row, blm_position_image(start, p.tile->columns, p.index, planar),
                         at + (m->two_way ? rest : 1));
-    position[1] = *position + !m->planar;
+    position[1] = *position + !planar;
     if (rest == 1)
         position[1] = blm_position_after(start, p.tile->columns,
-                                         p.tile->tokens / p.tile->columns, m->planar);
+                                         p.tile->tokens / p.tile->columns, planar);
 }
 
 /* A first token that sees pictures is read again with what comes behind it, as if it had not

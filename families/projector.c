@@ -176,6 +176,17 @@ static const blm_projector_row blm_projector_table[] = {
                                .second = "mm.2",
                                .projector_gelu = BLM_GELU_ERF,
                                .markup = blm_markup_dotsocr},
+    [BLM_PROJECTOR_MINICPMV46] = {.name = "minicpmv4_6",
+                                  .positions = BLM_POSITIONS_CELLS,
+                                  .dynamic = 1,
+                                  .joint = 2,
+                                  .scale = 2,
+                                  .merged_norm_name = "mm.input_norm",
+                                  .first = "mm.up",
+                                  .second = "mm.down",
+                                  .projector_gelu = BLM_GELU_ERF,
+                                  .markup = blm_markup_minicpm,
+                                  .breaks_line = 1},
 };
 
 BLM_PRIVATE const blm_projector_row *blm_projector_row_of(uint32_t type)
@@ -321,7 +332,7 @@ BLM_PRIVATE int blm_projector_open(blm_projector *p, const blm_vision *m,
                                    float norm_eps, bluelm_error *err)
 {
     const blm_tensor_place at = {g, "", BLM_NO_LAYER};
-    uint32_t side = m->tile_px / m->patch_px;
+    uint32_t side = m->tile_px / m->patch_px / BLM_MAX(row->joint, 1u);
     int code;
     p->name = row->name;
     p->round_floats = m->round_floats;

@@ -90,6 +90,7 @@ static const blm_tile_family blm_tile_families[] = {
     {BLM_QWEN_SIZES("dots_ocr", 3136, 11289600), .any_size = 1},
     {BLM_TILES_OF("janus_pro", BLUELM_TILES_SINGLE, BLM_FIT_PAD_DOWN), .pad_mean = 1},
     {BLM_TILES_OF("resampler", BLM_TILES_UHD, BLM_FIT_STRETCH)},
+    {BLM_TILES_OF("minicpmv4_6", BLM_TILES_UHD, BLM_FIT_STRETCH)},
     {BLM_TILES_OF("mlp", BLUELM_TILES_LLAVA_NEXT, BLM_FIT_PAD), .pinpoints = 1},
     {.projector = "mlp", /* Moondream's */
      .image_px = 378,
@@ -290,6 +291,7 @@ static int blm_tile_read_align(blm_tile_rule *r, const blm_gguf *g, bluelm_error
     if (row->scale_key)
         status = blm_key_maybe_u32(g, "clip.vision", row->scale_key, 1, 16, &merge, err);
     if (status < 0) return status;
+    merge *= BLM_MAX(row->joint, 1u);
     if (r->patch_px == 0 || r->patch_px > BLM_TILE_PX_LIMIT / merge)
         return blm_fail(err, BLUELM_E_FORMAT, key, BLM_TILE_PX_LIMIT / merge, r->patch_px, 0);
     r->align_px = r->patch_px * merge;

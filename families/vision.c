@@ -54,6 +54,9 @@ static int blm_vision_check_sizes(const blm_vision *m, bluelm_error *err)
     if (m->patches > (1u << 16))
         return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: patches per tile", 1u << 16,
                         m->patches, 0);
+    if (m->joint && m->tile_px / m->patch_px % (m->joint * m->projector.scale))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: patches a side, a multiple of",
+                        m->joint * m->projector.scale, m->tile_px / m->patch_px, 0);
     if (m->rope && m->head_dim % 4)
         return blm_fail(err, BLUELM_E_FORMAT, "mmproj: head size, a multiple of", 4,
                         m->head_dim, 0);
@@ -115,7 +118,9 @@ BLM_COLD static int blm_vision_sizes(blm_vision *m, const blm_projector_row *row
     m->rope = row->rope;
     m->positions = row->positions;
     m->dynamic = row->dynamic;
-    m->align_px = row->dynamic ? m->patch_px * *scale : m->tile_px;
+    m->joint = row->joint;
+    m->in_line = row->joint != 0;
+    m->align_px = row->dynamic ? m->patch_px * *scale * BLM_MAX(m->joint, 1u) : m->tile_px;
     return blm_vision_check_sizes(m, err);
 }
 
@@ -464,6 +469,75 @@ BLM_COLD static int blm_vision_deepstack_read(blm_vision *m, const blm_gguf *g,
     return BLUELM_OK;
 }
 
+/* ---- Patches that become one ----------------------------------------------------------- */
+
+/* Behind which layer, and that the file's patches become tokens as the row says. */
+static int blm_vision_joint_keys(blm_vision *m, const blm_gguf *g, bluelm_error *err)
+{
+    static const char at[] = "clip.vision.wa_layer_indexes";
+    const uint32_t merge = m->joint * m->projector.scale;
+    uint32_t named = merge;
+    blm_array layers = {0};
+    int code =
+        blm_key_maybe_u32(g, "clip.vision", ".projector.scale_factor", 1, 16, &named, err);
+    if (code < 0) return code;
+    if (named != merge)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: clip.vision.projector.scale_factor",
+                        merge, named, 0);
+    if ((code = blm_key_maybe_list(g, at, &layers, err)) < 0) return code;
+    m->joint_layer = layers.count ? blm_load_u32(layers.data) : 0;
+    if (m->joint_layer >= m->n_layer)
+        return blm_fail(err, BLUELM_E_FORMAT, at, m->n_layer - 1, m->joint_layer, 0);
+    if (m->class_token)
+        return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: v.class_embd with this projector",
+                        0, 1, 0);
+    m->window = m->joint;
+    return BLUELM_OK;
+}
+
+static int blm_vision_joint_ffn(blm_vision *m, blm_vision_layer *l, const blm_tensor_place *at,
+                                bluelm_error *err)
+{
+    const uint32_t wide = m->joint * m->joint * m->width;
+    int code = blm_tensor_matrix(at, "ds_ffn_up.weight", wide, 0, &l->up, err);
+    if (code < 0) return code;
+    if (l->up.ne[1] < 1 || l->up.ne[1] > (1u << 18))
+        return blm_fail(err, BLUELM_E_FORMAT, "mmproj: feed-forward width", 1u << 18,
+                        l->up.ne[1], 0);
+    m->joint_ffn = (uint32_t)l->up.ne[1];
+    if ((code = blm_tensor_maybe_vector(at, "ds_ffn_up.bias", m->joint_ffn, &l->up_bias, err)) <
+            0 ||
+        (code = blm_tensor_matrix(at, "ds_ffn_down.weight", m->joint_ffn, m->width, &l->down,
+                                  err)) < 0)
+        return code;
+    return blm_tensor_maybe_vector(at, "ds_ffn_down.bias", m->width, &l->down_bias, err);
+}
+
+BLM_COLD static int blm_vision_joint_read(blm_vision *m, const blm_norm *norm,
+                                          const blm_gguf *g, blm_arena *arena,
+                                          bluelm_error *err)
+{
+    const blm_tensor_place at = {g, "v.vit_merger.", BLM_NO_LAYER};
+    blm_vision_layer l;
+    blm_tensor *const matrices[] = {&l.q, &l.k, &l.v, &l.o, &l.up, &l.down};
+    const uint32_t wide = m->joint * m->joint * m->width;
+    int code;
+    memset(&l, 0, sizeof l);
+    l.ln1 = l.ln2 = *norm;
+    l.windowed = 1;
+    if ((code = blm_vision_joint_keys(m, g, err)) < 0 ||
+        (code = blm_vision_norm_read(&at, "ln1", m->width, &l.ln1, err)) < 0 ||
+        (code = blm_vision_norm_read(&at, "ds_ln", wide, &l.ln2, err)) < 0 ||
+        (code = blm_vision_attention_read(&l, m->width, 0, &at, err)) < 0 ||
+        (code = blm_vision_joint_ffn(m, &l, &at, err)) < 0)
+        return code;
+    m->rounded_cols = BLM_MAX(
+        m->rounded_cols, blm_linear_round(matrices, BLM_COUNT_OF(matrices), m->round_floats));
+    m->joining = (blm_vision_layer *)blm_arena_take(arena, 1, sizeof l);
+    if (m->joining) *m->joining = l;
+    return BLUELM_OK;
+}
+
 /* ---- All of it --------------------------------------------------------------------------- */
 
 /* NAME.input_min and the like: one number each; *held tells whether there was any. */
@@ -610,6 +684,7 @@ BLM_PRIVATE int blm_vision_open(blm_vision *m, const blm_gguf *g, int round_floa
         (code = blm_vision_outer_norms(m, &norm, row, &at, err)) < 0 ||
         (code = blm_vision_layers_read(m, row, &norm, pattern, g, arena, err)) < 0 ||
         (row->extra && (code = blm_vision_extras_read(m, &norm, g, arena, err)) < 0) ||
+        (row->joint && (code = blm_vision_joint_read(m, &norm, g, arena, err)) < 0) ||
         (row->features && (code = blm_vision_newline_read(m, g, err)) < 0) ||
         (row->deepstack && (code = blm_vision_deepstack_read(m, g, arena, norm.eps, err)) < 0))
         return code;

@@ -23,6 +23,7 @@ typedef enum blm_projector_type {
     BLM_PROJECTOR_RESAMPLER,
     BLM_PROJECTOR_PADDLEOCR,
     BLM_PROJECTOR_DOTSOCR,
+    BLM_PROJECTOR_MINICPMV46,
     BLM_PROJECTOR_TYPES
 } blm_projector_type;
 
@@ -46,6 +47,7 @@ typedef struct blm_projector_row {
     const char *merge_norm; /* a LayerNorm of each patch behind that, or NULL               */
     float merge_norm_eps;
     const char *merger;    /* a matrix for merged patches, before the layers; or NULL: none  */
+    uint32_t joint;        /* side of the patches that become one in the tower, or 0        */
     uint32_t features;     /* 1: LLaVA's choice of layers                                   */
     uint32_t deepstack;    /* 1: v.deepstack.N may be there                                 */
     uint32_t resampler;    /* 1: queries, in place of all that follows but the texts        */

@@ -92,6 +92,7 @@ BLM_PRIVATE void blm_vision_move(blm_vision *m, const void *from, const void *to
         blm_move_layer(&move, &m->layers[i]);
     for (uint32_t i = 0; m->extras && i < m->n_layer; i++)
         blm_move_extra(&move, &m->extras[i]);
+    if (m->joining) blm_move_layer(&move, m->joining);
     blm_move_projector(&move, &m->projector);
     for (uint32_t i = 0; i < m->deepstack_count; i++)
         blm_move_projector(&move, &m->deepstack[i]);

@@ -8,10 +8,16 @@ static uint32_t blm_vision_patch_values(const blm_vision *m)
     return 3 * m->patch_px * m->patch_px;
 }
 
+/* Side of the patches that become a token. */
+static uint32_t blm_vision_merge(const blm_vision *m)
+{
+    return m->projector.scale * BLM_MAX(m->joint, 1u);
+}
+
 BLM_PRIVATE uint32_t blm_vision_tokens(const blm_vision *m, uint32_t width_px,
                                        uint32_t height_px, uint32_t *columns, uint32_t *rows)
 {
-    uint32_t scale = m->projector.scale, queries = m->projector.queries;
+    uint32_t scale = blm_vision_merge(m), queries = m->projector.queries;
     *columns = queries;
     *rows = 1;
     if (queries) return queries;
@@ -25,7 +31,7 @@ BLM_PRIVATE uint32_t blm_vision_tokens(const blm_vision *m, uint32_t width_px,
 static uint32_t blm_vision_most_tokens(const blm_vision *m, uint32_t max_patches)
 {
     const blm_projector *p = &m->projector;
-    uint32_t whole = max_patches / (p->scale * p->scale);
+    uint32_t merge = blm_vision_merge(m), whole = max_patches / (merge * merge);
     if (!m->dynamic || p->queries) return p->tokens;
     return max_patches < m->patches ? whole : BLM_MAX(p->tokens, whole);
 }
@@ -73,6 +79,18 @@ static void blm_vision_take_rotations(blm_vision_work *w, blm_arena *arena, cons
     w->rotation = (float *)blm_arena_take(arena, c->workers.count, m->head_dim * sizeof(float));
 }
 
+/* What a joint takes besides: its products are few rows that are wide. */
+static void blm_vision_take_joint(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
+                                  const blm_compute *c, uint32_t rows)
+{
+    const uint32_t count = m->joint * m->joint;
+    if (!m->joint) return;
+    w->joined = (float *)blm_arena_take(arena, rows / count, m->joint_ffn * sizeof(float));
+    blm_linear_take(&w->joint_linear, arena, c, c->vision_activation_bits, rows / count,
+                    BLM_MAX(count * m->width, m->joint_ffn), m->rounded_cols);
+    w->joint_linear.may_round = 1;
+}
+
 BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm_vision *m,
                                  const blm_compute *c, uint32_t tiles_per_batch,
                                  uint32_t max_patches)
@@ -101,6 +119,8 @@ BLM_PRIVATE void blm_vision_take(blm_vision_work *w, blm_arena *arena, const blm
     blm_overlay_next(&overlay, arena);
     w->hidden = (float *)blm_arena_take(arena, rows, ffn_bytes);
     w->gate = (float *)blm_arena_take(arena, m->gated ? rows : 0, ffn_bytes);
+    blm_overlay_next(&overlay, arena);
+    blm_vision_take_joint(w, arena, m, c, rows);
     blm_overlay_next(&overlay, arena);
     blm_vision_take_projector(w, arena, m, c, max_patches, tokens);
     blm_overlay_next(&overlay, arena);
@@ -261,7 +281,9 @@ BLM_PRIVATE void blm_vision_begin(blm_vision_batch *b, uint32_t width_px, uint32
     b->grid.rows = height_px / m->patch_px;
     b->grid.window = m->window;
     b->rows = b->grid.columns * b->grid.rows + m->class_token;
-    b->tokens = blm_projector_tokens(&m->projector, b->grid.columns, b->grid.rows);
+    const uint32_t joint = BLM_MAX(m->joint, 1u);
+    b->tokens =
+        blm_projector_tokens(&m->projector, b->grid.columns / joint, b->grid.rows / joint);
     if (b->work->rotations) blm_vision_make_rotations(b);
 }
 
@@ -686,6 +708,84 @@ static void blm_vision_deepstack(const blm_vision_batch *b, uint32_t index, uint
                                          n_embd);
 }
 
+/* ---- Patches that become one ------------------------------------------------------------ */
+
+static void blm_vision_joint_rows(const blm_vision_batch *b, uint32_t part, uint64_t *first,
+                                  uint64_t *end)
+{
+    const uint32_t count = b->model->joint * b->model->joint;
+    blm_workers_share(b->rows / count, 1, part, b->compute->workers.count, first, end);
+}
+
+/* Patches of one lie one after the other: together they are a row of all their values. */
+static void blm_vision_joint_norm(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    const uint32_t wide = b->model->joint * b->model->joint * b->model->width;
+    uint64_t first, end;
+    blm_vision_joint_rows(b, part, &first, &end);
+    for (uint64_t r = first; r < end; r++)
+        blm_norm_row(&b->compute->kernels, &b->layer->ln2, b->x + r * wide, wide,
+                     b->work->in + r * wide);
+}
+
+static void blm_vision_joint_activate(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    const size_t ffn = b->model->joint_ffn;
+    uint64_t first, end;
+    blm_vision_joint_rows(b, part, &first, &end);
+    blm_activate(&b->compute->kernels, b->model->activation, b->work->joined + first * ffn,
+                 (size_t)(end - first) * ffn);
+}
+
+/* out += the mean of the patches that became one. */
+static void blm_vision_joint_mean(void *arg, uint32_t part)
+{
+    const blm_vision_batch *b = (const blm_vision_batch *)arg;
+    const uint32_t width = b->model->width, count = b->model->joint * b->model->joint;
+    uint64_t first, end;
+    blm_vision_joint_rows(b, part, &first, &end);
+    for (uint64_t r = first; r < end; r++)
+        for (uint32_t i = 0; i < count; i++)
+            b->compute->kernels.axpy_f32(b->work->out + r * width, 1.0f / (float)count,
+                                         b->x + (r * count + i) * width, width);
+}
+
+/* One tile's patches see those that they become one with, and do. Its rows move to where
+ * fewer of each tile lie: behind those of the tiles before it. Source: MiniCPM-V 4.6. */
+static void blm_vision_join_tile(blm_vision_batch *b, uint32_t index)
+{
+    const blm_vision *m = b->model;
+    const blm_vision_work *w = b->work;
+    const blm_vision_layer *l = m->joining;
+    const blm_workers *workers = &b->compute->workers;
+    const uint32_t count = m->joint * m->joint, rows = b->rows / count, wide = count * m->width;
+    const blm_product up = {&l->up, &l->up_bias, w->joined, m->joint_ffn};
+    const blm_product down = {&l->down, &l->down_bias, w->out, m->width};
+    b->layer = l;
+    blm_vision_attention(b);
+    blm_workers_run(workers, blm_vision_joint_norm, b);
+    blm_linear_run(&w->joint_linear, b->compute, w->in, wide, rows, wide, &up, 1);
+    blm_workers_run(workers, blm_vision_joint_activate, b);
+    blm_linear_run(&w->joint_linear, b->compute, w->joined, m->joint_ffn, rows, m->joint_ffn,
+                   &down, 1);
+    blm_workers_run(workers, blm_vision_joint_mean, b);
+    memcpy(w->x + (size_t)index * rows * m->width, w->out,
+           (size_t)rows * m->width * sizeof(float));
+}
+
+static void blm_vision_join(blm_vision_batch *b)
+{
+    const uint32_t side = b->model->joint;
+    for (uint32_t tile = 0; tile < b->tiles; tile++) {
+        blm_vision_set_tile(b, tile);
+        blm_vision_join_tile(b, tile);
+    }
+    b->rows /= side * side;
+    b->grid = (blm_patch_grid){b->grid.columns / side, b->grid.rows / side, 0};
+}
+
 BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer)
 {
     b->layer = &b->model->layers[layer];
@@ -698,6 +798,7 @@ BLM_PRIVATE void blm_vision_run_layer(blm_vision_batch *b, uint32_t layer)
         blm_vision_tap(b, tile, layer + 1);
         if (b->layer->deepstack) blm_vision_deepstack(b, tile, b->layer->deepstack - 1);
     }
+    if (b->model->joint && layer == b->model->joint_layer) blm_vision_join(b);
 }
 
 /* The norms behind the last block, of which there is one at least. */

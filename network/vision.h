@@ -82,19 +82,28 @@ typedef struct blm_vision {
     float attention_scale;
     uint32_t value_norm;   /* 1: RMS of every head's value, without weights               */
     uint32_t gated;        /* 1: a layer has a gate                               */
+    uint32_t joint;        /* side of the patches that become one on the way, or 0: none     */
+    uint32_t joint_layer;  /* behind this layer                                           */
+    uint32_t joint_ffn;    /* width of the joint's feed-forward part                      */
+    uint32_t in_line;      /* 1: a picture's tokens stand one after another, where those of
+                            * others lie in a plane                                     */
     int quantised;         /* a block has matrices that are no floats                       */
     int round_floats;      /* int8 activations meet float matrices as Q8_0                  */
     uint32_t rounded_cols; /* most columns of a block's matrix marked as rounded       */
     float mean[3], std[3];
-    blm_tensor patch_embd;    /* [width][3 patch patch]                                  */
-    blm_vector patch_bias;    /* [width]                                                 */
-    blm_tensor patch_embd_1;  /* its twin for the second of two pictures, or data NULL */
-    blm_vector class_embd;    /* [width], or data NULL                       */
-    blm_tensor position_embd; /* [rows][width]                               */
-    blm_norm pre_ln, post_ln; /* weight.data NULL without                    */
-    blm_norm merge_ln;        /* the same: of each patch, behind post_ln      */
-    blm_vision_layer *layers; /* [n_layer]                                   */
-    blm_vision_extra *extras; /* [n_layer] or NULL                           */
+    blm_tensor patch_embd;     /* [width][3 patch patch]                                  */
+    blm_vector patch_bias;     /* [width]                                                 */
+    blm_tensor patch_embd_1;   /* its twin for the second of two pictures, or data NULL */
+    blm_vector class_embd;     /* [width], or data NULL                       */
+    blm_tensor position_embd;  /* [rows][width]                               */
+    blm_norm pre_ln, post_ln;  /* weight.data NULL without                    */
+    blm_norm merge_ln;         /* the same: of each patch, behind post_ln      */
+    blm_vision_layer *layers;  /* [n_layer]                                   */
+    blm_vision_extra *extras;  /* [n_layer] or NULL                           */
+    blm_vision_layer *joining; /* [1] where there is a joint: attention within the patches that
+                                * become one, a feed-forward part that makes one of them:
+                                * ln2 [joint^2 width], up [joint_ffn][joint^2 width],
+                                * down [width][joint_ffn]                             */
     uint32_t taps[BLM_VISION_MAX_TAPS]; /* hidden states joined for the projector     */
     uint32_t tap_count;                 /* 0: it reads the last one alone             */
     blm_projector projector;
@@ -119,7 +128,9 @@ typedef struct blm_vision_work {
     float *out;       /* [rows][width]: out of a product                             */
     float *q, *k, *v; /* [rows][width] each                                          */
     float *hidden, *gate; /* [rows][ffn], in the place of q, k, v                    */
-    uint8_t *attend;      /* [workers][attend_bytes]: scratch of attention               */
+    float *joined;        /* [rows / joint^2][joint_ffn], in the same place              */
+    blm_linear joint_linear;
+    uint8_t *attend; /* [workers][attend_bytes]: scratch of attention               */
     uint64_t attend_bytes;
     blm_linear linear;
     blm_projector_work projector;
@@ -132,7 +143,7 @@ typedef struct blm_vision_batch {
     const blm_compute *compute;
     uint32_t tiles;
     blm_patch_grid grid; /* of every tile                         */
-    uint32_t rows;       /* patches, and the class token          */
+    uint32_t rows;       /* patches, and the class token; fewer behind a joint */
     uint32_t tokens;     /* of a tile                             */
     float *x;            /* of the tile in progress               */
     const uint8_t *rgb;  /* its pixels                            */

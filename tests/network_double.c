@@ -414,6 +414,7 @@ static const struct vision_kind {
     {"resampler", NULL, NULL, NULL, 'f', 0, 0, 0, 1},
     {"paddleocr", NULL, "mm.1", "mm.2", 'm', 1, 0, 1, 2},
     {"dots_ocr", NULL, "mm.0", "mm.2", 'n', 1, 0, 1, 2},
+    {"minicpmv4_6", "mm.input_norm", "mm.up", "mm.down", 'f', 0, 0, 1, 2},
 };
 
 /* [in][out] in the file becomes [out][in]. */
@@ -483,6 +484,24 @@ static void read_resampler(double_vision *m, gguf_file f)
     m->n_embd = s->out.out;
 }
 
+static void read_joint(double_vision *m, gguf_file f)
+{
+    double_block *b = &m->joint.block;
+    m->joint.there = 1;
+    m->joint.layer = size_of(f, "clip.vision", "wa_layer_indexes", 0);
+    b->attn_norm = norm_of(f, "v.vit_merger.ln1");
+    b->q = linear_of(f, "v.vit_merger.attn_q");
+    b->k = linear_of(f, "v.vit_merger.attn_k");
+    b->v = linear_of(f, "v.vit_merger.attn_v");
+    b->o = linear_of(f, "v.vit_merger.attn_out");
+    b->ffn_norm = norm_of(f, "v.vit_merger.ds_ln");
+    b->up = linear_of(f, "v.vit_merger.ds_ffn_up");
+    b->down = linear_of(f, "v.vit_merger.ds_ffn_down");
+    m->merge = 2; /* its key counts those that became one before */
+    m->tokens = m->tile_px / m->patch_px / 4 * (m->tile_px / m->patch_px / 4);
+    m->merged_eps = m->eps;
+}
+
 static void read_projector(double_vision *m, gguf_file f)
 {
     static const char v[] = "clip.vision";
@@ -512,6 +531,7 @@ static void read_projector(double_vision *m, gguf_file f)
         read_resampler(m, f);
         return;
     }
+    if (strcmp(kind->name, "minicpmv4_6") == 0) read_joint(m, f);
     m->first = linear_of(f, kind->first);
     if (strcmp(kind->name, "gemma3") == 0) transpose(&m->first);
     m->shift = tensor(f, "v.std_bias", "", NULL);
@@ -580,6 +600,10 @@ void double_vision_close(double_vision *m)
     free_linear(&m->resampler.v), free_linear(&m->resampler.o);
     free_norm(&m->resampler.query_norm), free_norm(&m->resampler.kv_norm);
     free_norm(&m->resampler.out_norm), free(m->resampler.query);
+    free_norm(&m->joint.block.attn_norm), free_norm(&m->joint.block.ffn_norm);
+    free_linear(&m->joint.block.q), free_linear(&m->joint.block.k);
+    free_linear(&m->joint.block.v), free_linear(&m->joint.block.o);
+    free_linear(&m->joint.block.up), free_linear(&m->joint.block.down);
     free_norm(&m->pre), free_norm(&m->post), free_norm(&m->last), free_norm(&m->merged);
     for (i = 0; i < m->deep_count; i++) {
         free_norm(&m->deep[i].norm);
@@ -968,6 +992,53 @@ static void put_part(const double_vision *m, double *from, size_t part, size_t t
     free(from);
 }
 
+/* Patches in the order of the fours that become one. */
+static void order_by_fours(const frame *p, double *x)
+{
+    size_t width = p->m->width, t, i;
+    double *from = doubles(p->rows * width);
+    memcpy(from, x, p->rows * width * sizeof *x);
+    for (t = 0; t < p->rows; t++) {
+        size_t y = t / p->columns, column = t % p->columns;
+        size_t four = y / 2 * (p->columns / 2) + column / 2;
+        size_t place = 4 * four + y % 2 * 2 + column % 2;
+        for (i = 0; i < width; i++)
+            x[place * width + i] = from[t * width + i];
+    }
+    free(from);
+}
+
+static void join_patches(frame *p)
+{
+    const double_vision *m = p->m;
+    const double_block *b = &m->joint.block;
+    size_t width = m->width, fours = p->rows / 4, *group = calloc(p->rows, sizeof *group), t, i;
+    double *in = layer_norm(&b->attn_norm, p->x, p->rows, width, m->eps), *qkv[3], *out,
+           *hidden;
+    attention a = {p->rows, m->n_head, m->n_head, width / m->n_head, 0, NULL, NULL, NULL, NULL};
+    if (group == NULL) abort();
+    for (t = 0; t < p->rows; t++)
+        group[t] = t / p->columns / 2 * p->columns + t % p->columns / 2;
+    project_qkv(b, in, p->rows, width, qkv);
+    a.q = qkv[0], a.k = qkv[1], a.v = qkv[2], a.group = group;
+    out = attend_all(&a);
+    add(p->x, apply(&b->o, out, p->rows), p->rows * width);
+    free(in), free(qkv[0]), free(qkv[1]), free(qkv[2]), free(out), free(group);
+
+    order_by_fours(p, p->x);
+    in = layer_norm(&b->ffn_norm, p->x, fours, 4 * width, m->eps);
+    hidden = apply(&b->up, in, fours);
+    for (i = 0; i < fours * b->up.out; i++)
+        hidden[i] = activate(m->activation, hidden[i]);
+    out = apply(&b->down, hidden, fours);
+    for (t = 0; t < fours; t++)
+        for (i = 0; i < 4 * width; i++)
+            out[t * width + i % width] += p->x[t * 4 * width + i] / 4;
+    free(in), free(hidden), free(p->x);
+    p->x = out;
+    p->columns /= 2, p->lines /= 2, p->rows = fours;
+}
+
 void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t width_px,
                            size_t height_px, double *tokens)
 {
@@ -979,6 +1050,7 @@ void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t wi
     p.lines = height_px / m->patch_px;
     p.width_px = width_px;
     p.rows = p.columns * p.lines + (m->class_token ? 1 : 0);
+    if (m->joint.there) n *= 2;
     count = (p.columns + n - 1) / n * ((p.lines + n - 1) / n);
     features = doubles(p.rows * m->width * (m->tap_count + 1));
     embed(&p, rgb);
@@ -987,6 +1059,7 @@ void double_vision_picture(const double_vision *m, const uint8_t *rgb, size_t wi
     for (i = 0; i < m->n_layer; i++) {
         vision_block(&p, i);
         keep_state(&p, i + 1, features);
+        if (m->joint.there && m->joint.layer == i) join_patches(&p);
         if (deep < m->deep_count && m->deep[deep].layer == i) {
             const double_deep *d = &m->deep[deep++];
             put_part(m,

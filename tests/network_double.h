@@ -70,6 +70,13 @@ typedef struct double_resampler {
     double_norm query_norm, kv_norm, out_norm;
 } double_resampler;
 
+/* Four patches that become one behind a layer: MiniCPM-V 4.6's. */
+typedef struct double_joint {
+    int there;
+    size_t layer;
+    double_block block; /* ffn_norm, up and down over all values of four */
+} double_joint;
+
 typedef struct double_vision {
     size_t tile_px, patch_px, width, n_head, n_layer; /* layers that are run */
     size_t merge, tokens, n_embd;                     /* tokens of a tile    */
@@ -91,6 +98,7 @@ typedef struct double_vision {
     double_norm pre, post, merged;
     double_block *blocks;
     double_resampler resampler;
+    double_joint joint;
     double_deep deep[4];
     size_t deep_count;
 } double_vision;

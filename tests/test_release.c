@@ -304,6 +304,7 @@ static void no_pointer_of_any_tower_is_left_behind(void **state)
             c.projector = (tiny_projector)projector;
             c.n_head = 4;
             c.n_layer = 3;
+            if (projector == TINY_MINICPMV46) c.image_px = 32;
             if (projector == TINY_GEMMA3) c.merge = 3;
             if (projector == TINY_QWEN3VL) c.deepstack = 5;
             if (projector == TINY_MLP) c.clip = way == 1;

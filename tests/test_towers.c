@@ -322,6 +322,7 @@ static tiny_vision_config random_tower(tiny_projector projector, uint64_t seed)
     c.n_ff = pick(&r, ffn, COUNT(ffn));
     c.n_embd = projector == TINY_GEMMA3 ? 288 : projector == TINY_RESAMPLER ? 256 : 64;
     c.queries = 1 + (uint32_t)(seed % 7);
+    c.joint_layer = (uint32_t)(seed % 2);
     c.hidden = (uint32_t)(tiny_next(&r) % 2) * 96;
     c.type = pick(&r, types, COUNT(types));
     c.down_type = c.type;
@@ -356,8 +357,9 @@ static double random_error(tower *t, const tiny_vision_config *c, uint64_t seed)
     tiny_random r;
     r.state = seed;
     if (t->model.dynamic && tiny_next(&r) % 4) {
-        width = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % 10));
-        height = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % 7));
+        uint32_t most = t->model.joint ? 2 : 1; /* within the patches that there is room for */
+        width = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % (10 / most)));
+        height = t->model.align_px * (1 + (uint32_t)(tiny_next(&r) % (7 / most)));
     }
     rgb = malloc((size_t)width * height * 3);
     assert_non_null(rgb);
@@ -523,6 +525,9 @@ static void what_is_not_there_is_refused_by_name(void **state)
         {TINY_RESAMPLER, "version", 2, 99, "clip.minicpmv_version"},
         {TINY_RESAMPLER, "queries", 5, 99, "clip.minicpmv_query_num"},
         {TINY_GEMMA4, "v.blk.0.out_scale.weight", 0, 99, "out_scale"},
+        {TINY_MINICPMV46, "scale", 2, 99, "clip.vision.projector.scale_factor"},
+        {TINY_MINICPMV46, "layer", 2, 99, "clip.vision.wa_layer_indexes"},
+        {TINY_MINICPMV46, "size", 24, 99, "patches a side, a multiple of"},
         {TINY_MLP, "", 0, 3, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, -4, "clip.vision.feature_layer"},
         {TINY_MLP, "", 0, 0, "clip.vision.feature_layer"},
@@ -541,6 +546,10 @@ static void what_is_not_there_is_refused_by_name(void **state)
         c.projector = asked.projector;
         c.version = strcmp(asked.key, "version") == 0 ? asked.value : 0;
         c.named_queries = strcmp(asked.key, "queries") == 0 ? asked.value : 0;
+        c.named_scale = strcmp(asked.key, "scale") == 0 ? asked.value : 0;
+        c.joint_layer = strcmp(asked.key, "layer") == 0 ? asked.value : 0;
+        if (c.projector == TINY_MINICPMV46)
+            c.image_px = strcmp(asked.key, "size") == 0 ? asked.value : 32;
         c.extra = add_wish;
         c.extra_user = &asked;
         c.blind = strcmp(asked.key, "audio") == 0;
@@ -745,6 +754,7 @@ static void pictures_stand_in_their_familys_texts(void **state)
         {TINY_RESAMPLER, "<image_id>{image}</image_id>", "", "<slice>", "<image>"},
         {TINY_PADDLEOCR, "<|IMAGE_START|>", "<|IMAGE_END|>", "", ""},
         {TINY_DOTSOCR, "<|img|>", "<|endofimg|>", "", ""},
+        {TINY_MINICPMV46, "<image_id>{image}</image_id>", "", "<slice>", "<image>"},
     };
     static char own[] = "[IMG]";
     size_t i;
@@ -770,9 +780,10 @@ static void pictures_stand_in_their_familys_texts(void **state)
         assert_true(is(m.tile, texts[i / 2].tile));
         assert_true(is(m.thumbnail, texts[i / 2].thumbnail));
         assert_true(is(m.line_end, c.projector == TINY_PIXTRAL ? "[IMG_BREAK]" : ""));
-        assert_true(is(m.tile_end, c.projector == TINY_RESAMPLER ? "</slice>" : ""));
-        assert_true(is(m.whole_end, c.projector == TINY_RESAMPLER ? "</image>" : ""));
-        assert_true(is(m.row_gap, c.projector == TINY_RESAMPLER ? "\n" : ""));
+        int slices = c.projector == TINY_RESAMPLER || c.projector == TINY_MINICPMV46;
+        assert_true(is(m.tile_end, slices ? "</slice>" : ""));
+        assert_true(is(m.whole_end, slices ? "</image>" : ""));
+        assert_true(is(m.row_gap, slices ? "\n" : ""));
         tiny_free(&file);
     }
 }

@@ -47,6 +47,8 @@ static const struct tower_kind {
     {"gemma4v", "projector.scale_factor", NULL, "mm.input_projection", NULL, 0, 0, 1, 1, 0, 0,
      1, 0, 1, 1},
     {"resampler", "projector.scale_factor", NULL, NULL, NULL, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+    {"minicpmv4_6", "projector.scale_factor", "mm.input_norm", "mm.up", "mm.down", 2, 0, 0, 0,
+     0, 0, 0, 0, 0, 0},
     {"paddleocr", "spatial_merge_size", NULL, "mm.1", "mm.2", 2, 0, 0, 0, 0, 0, 0, 0, 0, 0},
     {"dots_ocr", "projector.scale_factor", NULL, "mm.0", "mm.2", 2, 0, 1, 1, 0, 0, 0, 1, 1, 0},
 };
@@ -110,7 +112,13 @@ static void vision_keys(tiny_writer *w, const tiny_vision_config *c)
     for (i = 0; i < 3; i++)
         tiny_put_f32(&w->keys, c->uneven_pixels ? std[i] : 0.5f);
     snprintf(merge, sizeof merge, "clip.vision.%s", tower_kinds[c->projector].merge_key);
-    tiny_key_u32(w, merge, merge_of(c));
+    if (c->projector == TINY_MINICPMV46) {
+        tiny_key_u32(w, merge, c->named_scale != 0 ? c->named_scale : 4);
+        tiny_key_array(w, "clip.vision.wa_layer_indexes", TINY_KEY_I32, 1);
+        tiny_put_u32(&w->keys, c->joint_layer);
+    } else {
+        tiny_key_u32(w, merge, merge_of(c));
+    }
     if (c->projector == TINY_RESAMPLER) {
         tiny_key_u32(w, "clip.minicpmv_version", c->version != 0 ? c->version : 5);
         tiny_key_u32(w, "clip.minicpmv_query_num",
@@ -230,6 +238,19 @@ static void resampler(tiny_writer *w, const tiny_vision_config *c)
     matrix(w, "resampler.proj.weight", c->type, n, c->n_embd, 1);
 }
 
+/* Four patches become one: attention among them, a feed-forward part over all their values. */
+static void joint(tiny_writer *w, const tiny_vision_config *c)
+{
+    layer_norm(w, "v.vit_merger.ln1", c->width);
+    linear(w, "v.vit_merger.attn_q", c->type, c->width, c->width);
+    linear(w, "v.vit_merger.attn_k", c->type, c->width, c->width);
+    linear(w, "v.vit_merger.attn_v", c->type, c->width, c->width);
+    linear(w, "v.vit_merger.attn_out", c->type, c->width, c->width);
+    layer_norm(w, "v.vit_merger.ds_ln", 4 * c->width);
+    linear(w, "v.vit_merger.ds_ffn_up", c->type, 4 * c->width, 4 * c->n_ff);
+    linear(w, "v.vit_merger.ds_ffn_down", c->down_type, 4 * c->n_ff, c->width);
+}
+
 static void projector(tiny_writer *w, const tiny_vision_config *c)
 {
     uint32_t in = c->width * merge_of(c) * merge_of(c);
@@ -277,10 +298,12 @@ static void projector(tiny_writer *w, const tiny_vision_config *c)
     case TINY_QWEN25O:
     case TINY_QWEN3VL:
     case TINY_JANUS:
+    case TINY_MINICPMV46:
     case TINY_PADDLEOCR:
     case TINY_DOTSOCR:
         if (c->projector == TINY_DOTSOCR) vector(w, "mm.post_norm.weight", c->width, 1);
         if (c->projector >= TINY_PADDLEOCR) layer_norm(w, "mm.input_norm", c->width);
+        if (c->projector == TINY_MINICPMV46) joint(w, c);
         if (kind->norm != NULL) layer_norm(w, kind->norm, in);
         linear(w, kind->first, c->type, in, hidden);
         linear(w, kind->second, c->type, hidden, c->n_embd);

@@ -165,6 +165,7 @@ typedef enum tiny_projector {
     TINY_JANUS,
     TINY_GEMMA4,
     TINY_RESAMPLER,
+    TINY_MINICPMV46,
     TINY_PADDLEOCR,
     TINY_DOTSOCR,
     TINY_PROJECTORS
@@ -195,6 +196,8 @@ typedef struct tiny_vision_config {
     uint32_t queries;        /* of a resampler; 0: 4                                  */
     uint32_t named_queries;  /* that its key says; 0: as many as there are            */
     uint32_t version;        /* of MiniCPM-V; 0: 5                                    */
+    uint32_t joint_layer;    /* behind which TINY_MINICPMV46 joins patches            */
+    uint32_t named_scale;    /* patches a side of its token; 0: 4                     */
     int blind;               /* clip.has_vision_encoder is false                      */
     int uneven_pixels;       /* mean and std differ between the channels; else 0.5          */
     float eps;
