@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 mkdir -p "$build"
 failed=0
 for cc in gcc clang; do
-    command -v $cc >/dev/null || { echo "no $cc: skipped"; continue; }
+    command -v $cc >/dev/null || { echo "skipped: no $cc"; continue; }
     for test in test_tiles_reference test_resize; do
         program=$build/${test}_flags
         $cc -std=gnu17 -O2 -march=native -D_POSIX_C_SOURCE=200809L tests/$test.c \

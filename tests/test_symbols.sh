@@ -26,6 +26,9 @@ wrong() {
     failed=1
 }
 
+# The library file by file, in the order in which bluelm.c includes it.
+objects=$(sed -n "s|^#include \"\(.*\)\.c\"|$build/obj/\1.o|p" bluelm.c)
+
 # Objects of one way to build, joined into one so that they resolve each other.
 join='ld -r'
 check() { # NAME OBJECT...
@@ -87,8 +90,7 @@ gcc -m32 "$out/empty.c" -o "$out/empty" 2>/dev/null && has_32=true
     wait
 }
 check "libbluelm.a" "$build/obj/bluelm.o"
-check "file by file" $(ls base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c |
-    sed "s|\(.*\)\.c$|$build/obj/\1.o|")
+check "file by file" $objects
 built gcc_O0 "gcc -O0"
 built gcc_O3 "gcc -O3"
 built gcc_O1_bare "gcc -O1 -fPIC without pictures"
@@ -157,10 +159,9 @@ runs "program with the archive" gcc -std=c99 -O1 $warnings -I. \
     '-DPROGRAM_INCLUDE="bluelm.h"' "$out/program.c" "$build/libbluelm.a"
 runs "program that includes bluelm.c" gcc -std=c99 -O0 -w -I. '-DPROGRAM_INCLUDE="bluelm.c"' \
     "$out/program.c"
-# shellcheck disable=SC2046
+# shellcheck disable=SC2086
 runs "program with the sources" gcc -std=c99 -O1 -I. '-DPROGRAM_INCLUDE="bluelm.h"' \
-    "$out/program.c" $(ls base/*.c arena/*.c kernels/*.c gguf/*.c tiler/*.c text/*.c network/*.c families/*.c engine/*.c |
-    sed "s|\(.*\)\.c$|$build/obj/\1.o|")
+    "$out/program.c" $objects
 if command -v g++ >/dev/null; then
     cp "$out/program.c" "$out/program.cpp"
     runs "program in C++" g++ -std=c++11 -O1 -Wall -Wextra -pedantic -Wshadow -Wconversion \
