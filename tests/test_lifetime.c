@@ -95,8 +95,7 @@ static bluelm *test_used(const aid_model *m, uint8_t **arena, size_t *bytes)
     return engine;
 }
 
-/* Under AddressSanitizer, whoever touches what the engine left free is told off; afterwards
- * he may. */
+/* AddressSanitizer reports a touch of what an engine leaves free, but not once it is closed. */
 static void arena_is_the_callers_again(void **state)
 {
     (void)state;

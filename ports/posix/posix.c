@@ -102,8 +102,8 @@ static uint8_t *bluelm_posix_take_huge(size_t bytes)
     return block + before;
 }
 
-/* Reads all of a file, and lets go of the system's own copy as it goes: never are there two
- * of more than a part. */
+/* Reads all of a file, and lets go of the system's own copy as it goes: of no more than a part
+ * are there two. */
 static int bluelm_posix_read_all(int fd, uint8_t *data, size_t bytes)
 {
     const size_t most = 4 * BLUELM_POSIX_HUGE;
@@ -395,8 +395,8 @@ static void *bluelm_posix_thread(void *arg)
     return NULL;
 }
 
-/* The workers have one job at a time. Who comes while they work for another thread does his
- * own parts himself: parts wait for no thread, and he would only stand by otherwise. */
+/* The workers have one job at a time. A thread that comes while they work for another does its
+ * parts itself: parts wait for no thread, and it would only stand by otherwise. */
 static void bluelm_posix_parallel_for(void *user, void (*fn)(void *arg, uint32_t part),
                                       void *arg, uint32_t parts)
 {
