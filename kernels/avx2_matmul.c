@@ -18,6 +18,12 @@ BLM_AVX2_INLINE uint32_t blm_avx2_zero(uint32_t type)
     return type == BLM_Q4_0 ? 8 : type == BLM_Q5_0 ? 16 : 0;
 }
 
+/* What blm_avx2_unpack makes signed q too large by, so that none is below 0. */
+BLM_AVX2_INLINE uint32_t blm_avx2_excess(uint32_t type)
+{
+    return type == BLM_Q3_K ? 4 : type == BLM_Q6_K ? 32 : type == BLM_MXFP4 ? 12 : 0;
+}
+
 /* Whether blocks of the file hold 256 weights. */
 BLM_AVX2_INLINE int blm_avx2_in_256(uint32_t type)
 {
@@ -84,15 +90,14 @@ BLM_AVX2_INLINE __m256i blm_avx2_iq4(__m256i nibbles)
 
 BLM_AVX2_INLINE __m256i blm_avx2_mxfp4(__m256i nibbles)
 {
-    const __m128i values = _mm_setr_epi8(BLM_MXFP4_VALUES);
+    const __m128i values =
+        _mm_add_epi8(_mm_setr_epi8(BLM_MXFP4_VALUES), _mm_set1_epi8(12)); /* excess */
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
 }
 
 BLM_AVX2_INLINE __m256i blm_avx2_unpack_q3_k(const uint8_t *b, uint32_t i)
 {
-    __m256i v =
-        _mm256_or_si256(blm_avx2_pairs(b + 32 + i / 4 * 32, i % 4), blm_avx2_layer(b, i, 2));
-    return _mm256_sub_epi8(v, _mm256_set1_epi8(4));
+    return _mm256_or_si256(blm_avx2_pairs(b + 32 + i / 4 * 32, i % 4), blm_avx2_layer(b, i, 2));
 }
 
 BLM_AVX2_INLINE __m256i blm_avx2_unpack_q6_k(const uint8_t *b, uint32_t i)
@@ -102,10 +107,10 @@ BLM_AVX2_INLINE __m256i blm_avx2_unpack_q6_k(const uint8_t *b, uint32_t i)
     __m256i high = blm_avx2_load(b + 128 + half * 32);
     high = _mm256_srl_epi16(high, _mm_cvtsi32_si128((int)(part * 2)));
     high = _mm256_slli_epi16(_mm256_and_si256(high, _mm256_set1_epi8(3)), 4);
-    return _mm256_sub_epi8(_mm256_or_si256(low, high), _mm256_set1_epi8(32));
+    return _mm256_or_si256(low, high);
 }
 
-/* q of block i of a row. The places of the bits: see scalar.c. */
+/* q of block i of a row, blm_avx2_excess too large. The places of the bits: see scalar.c. */
 BLM_AVX2_INLINE __m256i blm_avx2_unpack(uint32_t type, const uint8_t *row, uint32_t i)
 {
     const uint8_t *b = row + (size_t)i * blm_type_bytes(type); /* blocks of 32 */
@@ -235,8 +240,14 @@ BLM_AVX2_INLINE __m256 blm_avx2_halves(const uint8_t *const *rows, size_t at)
 /* MXFP4's scales, at one place of eight rows: see blm_scale_mxfp4. */
 BLM_AVX2_INLINE __m256 blm_avx2_powers(const uint8_t *const *rows, size_t at)
 {
-    __m256i e = _mm256_setr_epi32(rows[0][at], rows[1][at], rows[2][at], rows[3][at],
-                                  rows[4][at], rows[5][at], rows[6][at], rows[7][at]);
+    __m128i v = _mm_cvtsi32_si128(rows[0][at]);
+    v = _mm_insert_epi8(v, (char)rows[1][at], 1);
+    v = _mm_insert_epi8(v, (char)rows[2][at], 2);
+    v = _mm_insert_epi8(v, (char)rows[3][at], 3);
+    v = _mm_insert_epi8(v, (char)rows[4][at], 4);
+    v = _mm_insert_epi8(v, (char)rows[5][at], 5);
+    v = _mm_insert_epi8(v, (char)rows[6][at], 6);
+    __m256i e = _mm256_cvtepu8_epi32(_mm_insert_epi8(v, (char)rows[7][at], 7));
     __m256i bits = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
     __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
     __m256i is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e);
@@ -393,11 +404,12 @@ BLM_AVX2_INLINE void blm_avx2_panel_256(uint32_t type, const uint8_t *const *row
 BLM_AVX2_INLINE void blm_avx2_fill8(uint32_t type, const uint8_t *const *rows, uint32_t blocks,
                                     blm_avx2_panel8 *panel)
 {
+    const __m256i excess = _mm256_set1_epi8((char)blm_avx2_excess(type));
     for (uint32_t i = 0; i < blocks; i++, panel++) {
         __m256i v[8];
         BLM_AVX2_UNROLL
         for (int r = 0; r < 8; r++)
-            v[r] = blm_avx2_unpack(type, rows[r], i);
+            v[r] = _mm256_sub_epi8(blm_avx2_unpack(type, rows[r], i), excess);
         blm_avx2_transpose(v);
         BLM_AVX2_UNROLL
         for (int g = 0; g < 8; g++)
@@ -540,15 +552,23 @@ BLM_AVX2_INLINE void blm_avx2_tokens(const blm_matmul_args *a, uint64_t row0, ui
 BLM_AVX2_INLINE __m256i blm_avx2_products(uint32_t type, __m256i q, __m256i x)
 {
     BLM_AVX2_IN_ORDER(q); /* gcc would load it twice */
-    if (blm_avx2_is_unsigned(type))
+    if (blm_avx2_is_unsigned(type) || blm_avx2_excess(type))
         x = _mm256_maddubs_epi16(q, x);
     else
         x = _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
     return _mm256_madd_epi16(x, _mm256_set1_epi16(1));
 }
 
-/* Of each half of four registers the sum of its lanes. Sums of up to eight products fit 16 bits
- * but where weights have eight bits: 32 x 8 x 127. */
+/* The sums of neighbouring lanes of a, then of b, in each half. */
+BLM_AVX2_INLINE __m256i blm_avx2_add_pairs(__m256i a, __m256i b)
+{
+    __m256 low = _mm256_castsi256_ps(a), high = _mm256_castsi256_ps(b);
+    return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)),
+                            _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD)));
+}
+
+/* Of each half of four registers the sum of its lanes. Sums of four products fit 16 bits but
+ * where weights have eight bits (63 x 4 x 127), of eight where they have less than six. */
 BLM_AVX2_INLINE __m256i blm_avx2_add_four(uint32_t type, const __m256i *v)
 {
     const __m256i one = _mm256_set1_epi16(1);
@@ -561,20 +581,32 @@ BLM_AVX2_INLINE __m256i blm_avx2_add_four(uint32_t type, const __m256i *v)
                                       _mm256_alignr_epi8(right, left, 8))
                    : _mm256_madd_epi16(_mm256_packs_epi32(left, right), one);
     }
-    if (blm_avx2_room(type) > 1) return _mm256_madd_epi16(_mm256_packs_epi32(a[0], a[1]), one);
-    __m256 low = _mm256_castsi256_ps(a[0]), high = _mm256_castsi256_ps(a[1]);
-    return _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88)),
-                            _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xDD)));
+    if (blm_avx2_room(type) == 1 || type == BLM_Q6_K) return blm_avx2_add_pairs(a[0], a[1]);
+    return _mm256_madd_epi16(_mm256_packs_epi32(a[0], a[1]), one);
+}
+
+/* Takes off integer sums what too large q have added. */
+BLM_AVX2_INLINE void blm_avx2_take_excess(uint32_t type, blm_avx2_acts x, __m256i *a,
+                                          __m256i *b)
+{
+    const __m256 excess = _mm256_set1_ps((float)blm_avx2_excess(type));
+    const __m256 first = blm_type_is_halved(type) ? x.first : x.sum;
+    const __m256 second = _mm256_sub_ps(x.sum, first);
+    if (!blm_avx2_excess(type)) return;
+    *a = _mm256_sub_epi32(*a, _mm256_cvtps_epi32(_mm256_mul_ps(excess, first)));
+    *b = _mm256_sub_epi32(*b, _mm256_cvtps_epi32(_mm256_mul_ps(excess, second)));
 }
 
 /* The integer sums of eight blocks out of their products; where halves have scales of their
  * own, of the first halves in a and of the last ones in b. */
-BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, const __m256i *v, __m256i *a, __m256i *b)
+BLM_AVX2_INLINE void blm_avx2_totals(uint32_t type, const __m256i *v, blm_avx2_acts x,
+                                     __m256i *a, __m256i *b)
 {
     __m256i low = blm_avx2_add_four(type, v), high = blm_avx2_add_four(type, v + 4);
     *a = _mm256_permute2x128_si256(low, high, 0x20);
     *b = _mm256_permute2x128_si256(low, high, 0x31);
     if (!blm_type_is_halved(type)) *a = _mm256_add_epi32(*a, *b);
+    blm_avx2_take_excess(type, x, a, b);
 }
 
 /* Adds block i of eight rows, with `count` rows of activations, for which weights are unpacked
@@ -597,7 +629,7 @@ BLM_AVX2_INLINE void blm_avx2_row_blocks(uint32_t type, uint32_t count,
             if (d == 0) w[r] = blm_avx2_unpack(type, rows[r], i);
             v[r] = blm_avx2_products(type, w[r], q);
         }
-        blm_avx2_totals(type, v, &a, &b);
+        blm_avx2_totals(type, v, acts, &a, &b);
         sum[d] = _mm256_fmadd_ps(blm_avx2_give(type, a, b, scale, min, acts),
                                  _mm256_set1_ps(x->scale[at]), sum[d]);
     }
@@ -647,9 +679,10 @@ BLM_AVX2_INLINE void blm_avx2_step(uint32_t type, uint32_t rows, const blm_avx2_
             if (d == 0) w[j] = blm_avx2_unpack(type, block, j);
             v[j] = blm_avx2_products(type, w[j], blm_avx2_load(q + j * 32));
         }
-        blm_avx2_totals(type, v, &a, &b);
+        const blm_avx2_acts acts = m->x[i * rows + d];
+        blm_avx2_totals(type, v, acts, &a, &b);
         m->given[i * rows + d][r] =
-            _mm256_castps_si256(blm_avx2_give(type, a, b, scale, min, m->x[i * rows + d]));
+            _mm256_castps_si256(blm_avx2_give(type, a, b, scale, min, acts));
     }
 }
 
@@ -673,7 +706,7 @@ BLM_AVX2_INLINE void blm_avx2_take_acts(uint32_t type, const blm_acts *acts, uin
         const __m256i mask = blm_avx2_mask(BLM_MIN(blocks - i, 8));
         float first[8] = {0};
         x->sum = _mm256_cvtepi32_ps(_mm256_maskload_epi32(acts->sum + i, mask));
-        for (uint32_t j = 0; j < 8 && type == BLM_Q2_K; j++)
+        for (uint32_t j = 0; j < 8 && blm_type_is_halved(type); j++)
             first[j] = (float)blm_avx2_first8(acts->q + (size_t)(i + j) * 32);
         x->first = _mm256_loadu_ps(first);
     }
