@@ -15,8 +15,8 @@
  *         if (event.type == BLUELM_EVENT_TOKEN) print(event.text, event.text_bytes);
  *
  * Functions return >= 0 on success and a negative BLUELM_E_* otherwise; every
- * bluelm_error argument may be NULL, an engine and an event may not; any other pointer that
- * is NULL where something is needed is BLUELM_E_ARG. An engine is used by one thread at a time.
+ * bluelm_error argument may be NULL; an engine, an event and stats may not; any other pointer
+ * that is NULL where something is needed is BLUELM_E_ARG. One thread at a time uses an engine.
  * Source: BlueLM-V-3B (arXiv 2411.10640).
  */
 #ifndef BLUELM_H
@@ -238,7 +238,7 @@ int bluelm_plan(const bluelm_weights *weights, const bluelm_config *config,
                 bluelm_memory *need, bluelm_error *err);
 
 /* Builds an engine at the start of the arena; a byte less than plan's total is BLUELM_E_BUDGET.
- *   arena   any address; the engine's until bluelm_close
+ *   arena   any address; the engine's until bluelm_close; NULL: one of 0 bytes
  *   config  NULL: all defaults;  port  NULL: one thread, no clock
  * A file that changes meanwhile is BLUELM_E_FORMAT. */
 int bluelm_init(bluelm **engine, void *arena, size_t arena_bytes,
@@ -314,7 +314,8 @@ int bluelm_add_image(bluelm *engine, const bluelm_image *image, bluelm_tile_grid
 int bluelm_add_image_rows(bluelm *engine, const float *rows, uint32_t columns,
                           uint32_t rows_count, bluelm_error *err);
 
-/* Asks for an answer once all is read that is queued: closes an open turn, opens its own.
+/* Asks for an answer once all is read that is queued: closes an open turn, opens its own. Asked
+ * again behind BLUELM_END_MAX_TOKENS it goes on. What is added in mid-answer ends it, no END.
  *   max_tokens  most tokens to make; 0: until the model ends or the context is full
  * BLUELM_E_CONTEXT (no room for what opens it), BLUELM_E_STATE (nothing was added). */
 int bluelm_generate(bluelm *engine, uint32_t max_tokens, bluelm_error *err);
@@ -384,7 +385,7 @@ int bluelm_rewind(bluelm *engine, uint32_t mark, bluelm_error *err);
 
 /* ---- Sampling ------------------------------------------------------------------ */
 
-/* All zero is greedy. Applied in this order: repetition penalty, top-k,
+/* All zero, or NULL, is greedy. Applied in this order: repetition penalty, top-k,
  * temperature, top-p, min-p, then one draw. */
 typedef struct bluelm_sampling {
     float temperature;    /* 0: greedy                                              */
@@ -428,7 +429,7 @@ int bluelm_add_tokens(bluelm *engine, const int32_t *tokens, size_t count, bluel
 int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tokens);
 
 /* The logits after the last token queued, [n_vocab], once bluelm_step has reported
- * BLUELM_EVENT_IDLE; NULL before the first. */
+ * BLUELM_EVENT_IDLE; NULL before the first. n_vocab may be NULL. */
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab);
 
 /* Encodes one picture as one tile, to the end: stretched to the encoder's size, or in an encoder

@@ -36,10 +36,11 @@ BLM_PRIVATE int blm_config_resolve(bluelm_config *c, bluelm_error *err)
             0)
         return code;
     if (c->background_rgb && c->background_rgb >> 24 != 1)
-        return blm_fail(err, BLUELM_E_ARG, "background_rgb (0x1RRGGBB)", 0x1ffffff,
-                        c->background_rgb, 0);
+        return blm_fail(err, BLUELM_E_ARG, "background_rgb (0x1RRGGBB)",
+                        c->background_rgb >> 24 ? 0x1ffffff : 0x1000000, c->background_rgb, 0);
     if (c->cpu_mask & ~BLM_CPU_ALL)
-        return blm_fail(err, BLUELM_E_ARG, "cpu_mask", BLM_CPU_ALL, c->cpu_mask, 0);
+        return blm_fail(err, BLUELM_E_ARG, "bits of cpu_mask that are no BLUELM_CPU_*", 0,
+                        c->cpu_mask & ~BLM_CPU_ALL, 0);
     if (c->marks == BLUELM_NO_MARKS)
         c->marks = 0;
     else if ((code = blm_config_field(&c->marks, 1, 16, "marks", err)) < 0)

@@ -167,6 +167,8 @@ BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
     l->weights = weights;
     l->port = port;
     if (config) l->config = *config;
+    if (!weights->llm && weights->llm_bytes) return blm_fail_null(err, "weights.llm");
+    if (!weights->mmproj && weights->mmproj_bytes) return blm_fail_null(err, "weights.mmproj");
     l->e = (bluelm *)blm_arena_take(arena, 1, sizeof *l->e);
     if (l->e) memset(l->e, 0, sizeof *l->e);
     l->memory.engine_bytes = blm_layout_part(arena, &mark);
@@ -177,7 +179,7 @@ BLM_PRIVATE int blm_engine_layout(blm_layout *l, blm_arena *arena,
     blm_layout_overlay(l);
     if (!blm_add_u64(arena->used, BLM_ARENA_MARGIN, &l->memory.total_bytes) ||
         arena->wanted == UINT64_MAX)
-        return blm_fail(err, BLUELM_E_ARG, "configuration", UINT64_MAX, UINT64_MAX, 0);
+        return blm_fail(err, BLUELM_E_ARG, "config: an arena of over 2^64 bytes", 0, 0, 0);
     blm_layout_describe(l);
     return blm_layout_caps(l, err);
 }

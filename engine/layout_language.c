@@ -19,7 +19,7 @@ BLM_COLD static void blm_layout_doubts(const blm_layout *l, const blm_gguf *g)
     const uint32_t trained = l->language.trained_context_tokens;
     blm_string text;
     if (l->has_language && l->config.context_tokens > trained)
-        blm_layout_warn(l, BLUELM_E_ARG, "context_tokens, of which the model was trained with",
+        blm_layout_warn(l, BLUELM_E_ARG, "context_tokens beyond the model's training",
                         trained, l->config.context_tokens);
     if (!l->chat && !l->config.chat_template &&
         blm_gguf_string(g, "tokenizer.chat_template", &text, NULL) > 0)

@@ -172,7 +172,7 @@ int64_t bluelm_context_ids(const bluelm *engine, int32_t *tokens, size_t max_tok
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)
 {
     (void)engine;
-    *n_vocab = 0;
+    if (n_vocab) *n_vocab = 0;
     return NULL;
 }
 

@@ -6,8 +6,8 @@ static int blm_check_rows(const bluelm_image *image, bluelm_error *err)
     uint64_t row_bytes = 3 * (uint64_t)image->width_px, all;
     uint32_t side = BLM_MAX(image->width_px, image->height_px);
     if (image->width_px == 0 || image->height_px == 0 || side > BLM_PICTURE_LIMIT)
-        return blm_fail(err, BLUELM_E_ARG, "picture's side in pixels", BLM_PICTURE_LIMIT,
-                        image->width_px && image->height_px ? side : 0, 0);
+        return blm_fail_side(err, "picture's side in pixels",
+                             image->width_px && image->height_px ? side : 0);
     if (image->stride_bytes && image->stride_bytes < row_bytes)
         return blm_fail(err, BLUELM_E_ARG, "picture's stride_bytes", row_bytes,
                         image->stride_bytes, 0);
@@ -24,6 +24,7 @@ BLM_PRIVATE int blm_engine_measure(const bluelm *e, const bluelm_image *image,
     uint32_t width;
     int code;
     if (!image) return blm_fail_null(err, "image");
+    if (!image->rgb && !image->encoded) return blm_fail_null(err, "image.rgb, image.encoded");
     *out = *image;
     if (!e->has_vision)
         return blm_fail(err, BLUELM_E_STATE, "pictures need an mmproj", 1, 0, 0);
@@ -52,6 +53,7 @@ int bluelm_image_size(const void *encoded, size_t encoded_bytes, uint32_t *width
 {
     blm_image_facts facts;
     if (!width_px || !height_px) return blm_fail_null(err, "width_px, height_px");
+    if (!encoded) return blm_fail_null(err, "encoded");
     int code = blm_image_info(encoded, encoded_bytes, &facts, err);
     *width_px = facts.width_px;
     *height_px = facts.height_px;
@@ -62,6 +64,7 @@ int64_t bluelm_image_whole_bytes(const void *encoded, size_t encoded_bytes, blue
 {
     blm_image_facts facts;
     uint64_t need;
+    if (!encoded) return blm_fail_null(err, "encoded");
     int code = blm_image_info(encoded, encoded_bytes, &facts, err);
     if (code < 0 || (code = blm_image_need(encoded, encoded_bytes, &need, err)) < 0)
         return code;

@@ -109,7 +109,9 @@ static int blm_mark_check(const bluelm *e, uint32_t mark, bluelm_error *err)
     if (!e->has_language)
         return blm_fail(err, BLUELM_E_STATE, "llm: a vocabulary without a network", 1, 0, 0);
     if (mark < e->config.marks) return BLUELM_OK;
-    return blm_fail(err, BLUELM_E_ARG, "mark (config marks)", e->config.marks, mark, 0);
+    if (!e->config.marks)
+        return blm_fail(err, BLUELM_E_ARG, "mark: config marks says none", 0, 0, 0);
+    return blm_fail(err, BLUELM_E_ARG, "mark (config marks)", e->config.marks - 1, mark, 0);
 }
 
 int bluelm_mark(bluelm *engine, uint32_t mark, bluelm_error *err)

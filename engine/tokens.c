@@ -44,6 +44,7 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 {
     int code = blm_check_vocab(engine, err);
     if (code < 0) return code;
+    if (bytes && !text) return blm_fail_null(err, "text");
     int64_t length = blm_token_text(&engine->vocab, token, text, bytes);
     if (length < 0) return blm_fail_token(err, token, engine->vocab.n_tokens);
     if (length) return length;
@@ -54,7 +55,7 @@ int64_t bluelm_detokenize(bluelm *engine, int32_t token, char *text, size_t byte
 
 const float *bluelm_logits(const bluelm *engine, uint32_t *n_vocab)
 {
-    *n_vocab = engine->language.n_vocab;
+    if (n_vocab) *n_vocab = engine->language.n_vocab;
     int last = engine->logits_ready && engine->read_tokens == engine->input.count;
     return last ? engine->logits : NULL;
 }

@@ -376,8 +376,7 @@ static int blm_tile_read_alpha(blm_tile_rule *r, const blm_gguf *g, const bluelm
         return blm_fail(err, BLUELM_E_FORMAT, "bluelm.tiling.alpha is not within 0..1", 0, 0,
                         0);
     if (config && config->tile_alpha != 0) alpha = config->tile_alpha;
-    if (!(alpha > 0 && alpha < 1))
-        return blm_fail(err, BLUELM_E_ARG, "config tile_alpha is not within 0..1", 0, 0, 0);
+    if (!(alpha > 0 && alpha < 1)) return blm_fail_number(err, "tile_alpha", alpha);
     r->alpha_ppm = blm_tile_millionths(alpha);
     return 0;
 }

@@ -581,9 +581,9 @@ static int blm_tile_check_picture(const blm_tile_rule *r, uint32_t width, uint32
 {
     uint32_t longer = BLM_MAX(width, height), shorter = BLM_MIN(width, height);
     if (width == 0 || width > BLM_PICTURE_LIMIT)
-        return blm_fail(err, BLUELM_E_ARG, "picture width", BLM_PICTURE_LIMIT, width, 0);
+        return blm_fail_side(err, "picture width", width);
     if (height == 0 || height > BLM_PICTURE_LIMIT)
-        return blm_fail(err, BLUELM_E_ARG, "picture height", BLM_PICTURE_LIMIT, height, 0);
+        return blm_fail_side(err, "picture height", height);
     if (r->ratio_limit && longer > (uint64_t)r->ratio_limit * shorter)
         return blm_fail(err, BLUELM_E_IMAGE, "picture's sides apart", r->ratio_limit,
                         (longer + shorter - 1) / shorter, 0);

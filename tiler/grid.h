@@ -13,6 +13,13 @@
 #define BLM_TILE_PIXELS_LIMIT (1u << 28) /* of a picture of its own size            */
 #define BLM_DYNAMIC_PX_LIMIT  16384      /* its longer side                         */
 
+/* A side that is 0 or above the limit. */
+static inline BLM_UNUSED int blm_fail_side(bluelm_error *err, const char *subject,
+                                           uint32_t side)
+{
+    return blm_fail(err, BLUELM_E_ARG, subject, side ? BLM_PICTURE_LIMIT : 1, side, 0);
+}
+
 /* Rules that only files ask for; the others are BLUELM_TILES_*. */
 enum {
     BLM_TILES_IDEFICS3 = 5, /* the longest edge to a length, then multiples of a tile   */

@@ -213,10 +213,9 @@ static int blm_picture_check_rows(const bluelm_image *im, size_t *stride, bluelm
 {
     size_t row_bytes = (size_t)im->width_px * 3;
     if (im->width_px == 0 || im->width_px > BLM_PICTURE_LIMIT)
-        return blm_fail(err, BLUELM_E_ARG, "picture width", BLM_PICTURE_LIMIT, im->width_px, 0);
+        return blm_fail_side(err, "picture width", im->width_px);
     if (im->height_px == 0 || im->height_px > BLM_PICTURE_LIMIT)
-        return blm_fail(err, BLUELM_E_ARG, "picture height", BLM_PICTURE_LIMIT, im->height_px,
-                        0);
+        return blm_fail_side(err, "picture height", im->height_px);
     *stride = im->stride_bytes ? im->stride_bytes : row_bytes;
     if (*stride < row_bytes)
         return blm_fail(err, BLUELM_E_ARG, "picture stride, in bytes", row_bytes, *stride, 0);
