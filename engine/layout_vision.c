@@ -57,6 +57,19 @@ static int blm_layout_check_rule(const blm_layout *l, bluelm_error *err)
     return BLUELM_OK;
 }
 
+/* Floats that int8 activations round to Q8_0 need its products, which a build may lack. */
+static int blm_layout_check_rounding(const blm_layout *l, bluelm_error *err)
+{
+    const blm_vision *v = &l->vision;
+    uint32_t values, bytes;
+    if (blm_type_block(BLM_Q8_0, &values, &bytes) ||
+        blm_activation_bits(l->config.vision_activation_type) != 8 ||
+        !(v->rounded_cols | v->deepstack_rounded_cols | v->projector.rounded_cols))
+        return BLUELM_OK;
+    return blm_fail(err, BLUELM_E_UNSUPPORTED, "mmproj: floats as Q8_0 (built without)", 0, 0,
+                    0);
+}
+
 /* Not within its caller: the reader takes room on the stack. */
 BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
 {
@@ -68,7 +81,8 @@ BLM_COLD static int blm_layout_read_vision(blm_layout *l, bluelm_error *err)
         (code = blm_vision_open(&l->vision, &g, round_floats, l->arena, err)) < 0 ||
         (code = blm_tile_rule_read(&l->tile_rule, &g, &l->config, l->vision.projector.tokens,
                                    err)) < 0 ||
-        (code = blm_layout_check_rule(l, err)) < 0)
+        (code = blm_layout_check_rule(l, err)) < 0 ||
+        (code = blm_layout_check_rounding(l, err)) < 0)
         return code;
     if (l->e) blm_mmproj_keep(&l->e->mmproj, &g);
     return blm_image_markup_read(&l->markup, &g, &l->vision.projector, err);

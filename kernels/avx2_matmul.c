@@ -811,6 +811,7 @@ BLM_BLOCK_TYPES(BLM_AVX2_TYPE)
 
 BLM_PRIVATE void blm_kernels_avx2_matmul(blm_kernels *k)
 {
+    (void)k; /* all types may be left out */
 #define BLM_AVX2_ENTRY(name, number, values, bytes)                                            \
     k->matmul8[number] = blm_avx2_matmul8_##name;                                              \
     k->matmul_pair[number] = blm_avx2_pair_##name;

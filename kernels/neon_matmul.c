@@ -980,12 +980,21 @@ BLM_BLOCK_TYPES(BLM_NEON_TYPE)
 #define BLM_I8MM_ENTRY(name, number, values, bytes)                                            \
     k->matmul8[number] = blm_i8mm_matmul8_##name;
 
-BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k){BLM_BLOCK_TYPES(BLM_NEON_ENTRY)}
+BLM_PRIVATE void blm_kernels_neon_matmul(blm_kernels *k)
+{
+    (void)k; /* all types may be left out */
+    BLM_BLOCK_TYPES(BLM_NEON_ENTRY)
+}
 
-BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k){BLM_BLOCK_TYPES(BLM_DOTPROD_ENTRY)}
+BLM_PRIVATE void blm_kernels_dotprod(blm_kernels *k)
+{
+    (void)k;
+    BLM_BLOCK_TYPES(BLM_DOTPROD_ENTRY)
+}
 
 BLM_PRIVATE void blm_kernels_i8mm(blm_kernels *k)
 {
+    (void)k;
     BLM_BLOCK_TYPES(BLM_I8MM_ENTRY)
 }
 

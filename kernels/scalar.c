@@ -262,8 +262,8 @@ static float blm_scalar_dot8(blm_scalar_block w, const blm_acts *x, uint32_t t)
     return y;
 }
 
-static void blm_scalar_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
-                              blm_scalar_unpack_fn unpack)
+static BLM_UNUSED void blm_scalar_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t row1,
+                                         blm_scalar_unpack_fn unpack)
 {
     for (uint64_t r = row0; r < row1; r++) {
         const uint8_t *row = a->w->data + r * a->w->row_bytes;
@@ -275,8 +275,8 @@ static void blm_scalar_matmul(const blm_matmul_args *a, uint64_t row0, uint64_t 
 
 /* ---- Rows to f32 --------------------------------------------------------------------- */
 
-static void blm_scalar_dequantize(blm_scalar_unpack_fn unpack, const uint8_t *row, float *out,
-                                  uint64_t cols)
+static BLM_UNUSED void blm_scalar_dequantize(blm_scalar_unpack_fn unpack, const uint8_t *row,
+                                             float *out, uint64_t cols)
 {
     int8_t q[32];
     float scale[2], min[2];

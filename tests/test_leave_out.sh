@@ -8,6 +8,8 @@ build=${1:?usage: tests/test_leave_out.sh BUILD}
 cd "$(dirname "$0")/.." || exit 1
 out=$build/leave_out
 model=tests/data/llama-q4_k.gguf mmproj=tests/data/mmproj-lfm2-q8_0.gguf
+floats=tests/data/vision2/pixtral-f32.gguf
+quantised=$(sed -n 's/^    R(ROW, \([A-Z0-9_]*\), .*/-DBLUELM_NO_TYPE_\1/p' base/tensor.h)
 rm -rf "$out"
 mkdir -p "$out"
 failed=0
@@ -35,6 +37,8 @@ for cc in $compilers; do
     make_one "$cc-VISION-CHAT" "$cc" -DBLUELM_NO_VISION -DBLUELM_NO_CHAT
     make_one "$cc-all" "$cc" -DBLUELM_NO_LANGUAGE -DBLUELM_NO_IMAGE_DECODE \
         -DBLUELM_NO_ERROR_TEXT -DBLUELM_NO_TYPE_Q2_K
+    # shellcheck disable=SC2086
+    make_one "$cc-floats" "$cc" -DBLUELM_NO_LANGUAGE $quantised
     wait
     "$out/$cc" words $model >"$out/words"
     "$out/$cc" embed $mmproj >"$out/embed"
@@ -50,6 +54,14 @@ for cc in $compilers; do
         "$out/$cc-$name" embed $mmproj >"$out/got"
         cmp -s "$out/expected" "$out/got" || wrong "$cc: $name left out, pictures" "$out/got"
     done
+    # Floats that int8 activations meet become Q8_0, which then must be there.
+    "$out/$cc" embed8 $floats >"$out/embed8"
+    grep -qx 'embed: ok' "$out/embed8" || wrong "$cc: floats rounded" "$out/embed8"
+    "$out/$cc-floats" embed8 $floats >"$out/got"
+    [ "$(cat "$out/got")" = 'start: left out' ] || wrong "$cc: floats to Q8_0 without it" "$out/got"
+    "$out/$cc" embed $floats | sed 's/^\(add image\|turn\): .*/\1: left out/' >"$out/expected"
+    "$out/$cc-floats" embed $floats >"$out/got"
+    cmp -s "$out/expected" "$out/got" || wrong "$cc: floats without Q8_0" "$out/got"
     # The model has no template that is known, so turns fail in both, for other reasons.
     sed 's/^turn: .*/turn: left out/' "$out/words" | sed '/^turn/q' >"$out/expected"
     for name in CHAT VISION-CHAT; do

@@ -2,7 +2,9 @@
  * a program of one's own would, and prints a line for each call. What is left must do what it
  * does in a whole build (tests/test_leave_out.sh compares).
  *
- *     leave_out words MODEL | whole MODEL MMPROJ | embed MMPROJ */
+ *     leave_out words MODEL | whole MODEL MMPROJ | embed MMPROJ | embed8 MMPROJ
+ *
+ * embed8 asks for int8 activations by name, which round an encoder's floats to Q8_0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +37,11 @@ static void say(const char *what, int64_t code)
                                         : "ok");
 }
 
-static bluelm *start(const bluelm_weights *weights, const char *what, void **arena)
+static bluelm *start(const bluelm_weights *weights, uint32_t vision_act, const char *what,
+                     void **arena)
 {
-    const bluelm_config config = {.context_tokens = 256, .max_image_tokens = 64};
+    const bluelm_config config = {
+        .context_tokens = 256, .max_image_tokens = 64, .vision_activation_type = vision_act};
     bluelm_memory need;
     bluelm *engine = NULL;
     *arena = NULL;
@@ -121,13 +125,14 @@ static void see(bluelm *engine)
 int main(int count, char **arguments)
 {
     if (count < 3) return 2;
-    const int is_embed = !strcmp(arguments[1], "embed");
+    const int is_embed8 = !strcmp(arguments[1], "embed8");
+    const int is_embed = is_embed8 || !strcmp(arguments[1], "embed");
     const held first = read_file(arguments[2]);
     const held second = count > 3 ? read_file(arguments[3]) : (held){NULL, 0};
     bluelm_weights weights = {first.bytes, first.count, second.bytes, second.count};
     if (is_embed) weights = (bluelm_weights){NULL, 0, first.bytes, first.count};
     void *arena;
-    bluelm *engine = start(&weights, "start", &arena);
+    bluelm *engine = start(&weights, is_embed8 ? BLUELM_ACT_INT8 : 0, "start", &arena);
     if (engine && is_embed) see(engine);
     if (engine && !is_embed) words(engine);
     bluelm_close(engine, 0);
