@@ -78,7 +78,8 @@ static int app_add_system(app_session *s, const char *text)
 static void app_print_answer_json(const app_answer *answer, const app_picture *pictures,
                                   uint32_t count)
 {
-    static const char *const reasons[] = {"end_of_turn", "max_tokens", "context_full"};
+    static const char *const reasons[] = {"end_of_turn", "max_tokens", "context_full",
+                                          "stop_string"};
     fputs("\"answer\":", app_out());
     app_print_json_string(answer->text.data, answer->text.bytes);
     fprintf(app_out(), ",\"end\":\"%s\",\"images\":[", reasons[answer->reason]);
@@ -113,10 +114,23 @@ static int app_read_prompt(const app_options *o, app_text *prompt)
     return prompt->data ? 0 : app_text_add(prompt, "", 0);
 }
 
+/* Where other programs put a picture; here it is text like any other. */
+static void app_warn_of_markers(const app_text *prompt)
+{
+    static const char *const markers[] = {"<__media__>", "<image>", "<__image__>"};
+    for (size_t i = 0; i < sizeof markers / sizeof *markers; i++)
+        if (strstr(prompt->data, markers[i]))
+            fprintf(stderr,
+                    "bluelm: warning: %s stays text: pictures (--image) come before the "
+                    "question, in their order\n",
+                    markers[i]);
+}
+
 static int app_ask(app_session *s, const app_options *o, const app_text *prompt,
                    app_picture *pictures)
 {
     bluelm_error err;
+    app_warn_of_markers(prompt);
     if (o->system && app_add_system(s, o->system)) return 1;
     if (!o->raw && bluelm_begin_turn(s->engine, BLUELM_USER, &err) < 0)
         return app_fail_error(NULL, &err);

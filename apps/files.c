@@ -12,6 +12,44 @@ int app_map(app_file *file, const char *path)
     return bluelm_posix_map(path, &file->data, &file->bytes) < 0 ? app_fail_errno(path) : 0;
 }
 
+const char *app_begins_as(const app_file *file)
+{
+    static const struct {
+        uint32_t at;
+        const char *bytes, *advice;
+    } kinds[] = {
+        {0, "version https://git-lfs",
+         "that is a Git LFS pointer: git lfs pull fetches the file"},
+        {0, "<!DOCTYPE", "that is a web page: download the file itself"},
+        {0, "<html", "that is a web page: download the file itself"},
+        {8, "{\"", "that is safetensors: convert it to GGUF"},
+        {0, "PK\3\4", "that is a zip archive or PyTorch's file: unpack or convert it"},
+        {0, "lmgg", "that is a GGML file from before GGUF: convert it"},
+        {0, "tjgg", "that is a GGML file from before GGUF: convert it"},
+        {0, "\x1f\x8b", "that is a gzip archive: unpack it"},
+        {0, "GGUF", "that is a GGUF file"},
+        {0, "GIF8", "that is a GIF: convert it to PNG or JPEG"},
+        {8, "WEBP", "that is a WebP: convert it to PNG or JPEG"},
+        {4, "ftypavif", "that is an AVIF: convert it to PNG or JPEG"},
+        {4, "ftyphei", "that is a HEIC: convert it to JPEG"},
+        {4, "ftypmif1", "that is a HEIF: convert it to JPEG"},
+        {0, "BM", "that is a BMP: convert it to PNG"},
+        {0, "II*", "that is a TIFF: convert it to PNG"},
+        {0, "%PDF", "that is a PDF: render it to PNG"},
+        {0, "<svg", "that is an SVG: render it to PNG"},
+        {0, "\x89PNG", "that is a PNG"},
+        {0, "\xff\xd8\xff", "that is a JPEG"},
+    };
+    if (!file->bytes) return "that file is empty";
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        const size_t length = strlen(kinds[i].bytes);
+        if (file->bytes >= kinds[i].at + length &&
+            !memcmp((const char *)file->data + kinds[i].at, kinds[i].bytes, length))
+            return kinds[i].advice;
+    }
+    return NULL;
+}
+
 void app_unmap(const app_file *file)
 {
     bluelm_posix_unmap(file->data, file->bytes);
@@ -24,6 +62,7 @@ int app_text_add(app_text *t, const char *data, size_t bytes)
     memcpy(grown + t->bytes, data, bytes);
     t->data = grown;
     t->bytes += bytes;
+    t->data[t->bytes] = 0;
     return 0;
 }
 
@@ -64,7 +103,8 @@ int app_open_picture(app_picture *p, const char *path)
     bluelm_error err;
     if (app_map(&p->file, path)) return 1;
     if (bluelm_image_size(p->file.data, p->file.bytes, &p->width, &p->height, &err) < 0)
-        return app_fail_error(path, &err);
+        return app_fail_advice(
+            path, &err, strstr(err.subject, "neither PNG") ? app_begins_as(&p->file) : NULL);
     return 0;
 }
 

@@ -14,10 +14,14 @@ typedef struct app_file {
     size_t bytes;
 } app_file;
 
+/* What a file that is none of those asked for begins as, and what to do then: "that is a web
+ * page: ..."; NULL: nothing known. */
+const char *app_begins_as(const app_file *file);
+
 int app_map(app_file *file, const char *path);
 void app_unmap(const app_file *file);
 
-/* A text that grows. */
+/* A text that grows, with a 0 behind it once something was added. */
 typedef struct app_text {
     char *data;
     size_t bytes;

@@ -102,6 +102,11 @@ int app_fail_errno(const char *path)
 
 int app_fail_error(const char *what, const bluelm_error *err)
 {
+    return app_fail_advice(what, err, NULL);
+}
+
+int app_fail_advice(const char *what, const bluelm_error *err, const char *advice)
+{
     static const struct {
         const char *subject, *advice;
     } hints[] = {
@@ -110,12 +115,16 @@ int app_fail_error(const char *what, const bluelm_error *err)
         {"activations", "lower --chunk or --tile-batch, or raise --activations-budget"},
         {"image tokens", "lower --max-tiles or raise --image-tokens-budget"},
         {"context", "raise --ctx or shorten the input"},
+        {"context (picture)", "raise --ctx"},
         {"weights.llm", "give -m FILE"},
+        {"pictures need an mmproj", "give --mmproj FILE"},
+        {"llm: architecture clip", "that is an mmproj: give it as --mmproj"},
+        {"mmproj: architecture other than clip", "a language model is given as -m"},
+        {"mmproj: projector width for this llm", "the two files are not of one model"},
         {"picture's width (max_image_width_px)", "raise --max-image-width"},
         {"image decode (whole_image_bytes)", "raise --whole-image"},
     };
     char text[192];
-    const char *advice = NULL;
     bluelm_error_text(err, text, sizeof text);
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
         if (!strcmp(hints[i].subject, err->subject)) advice = hints[i].advice;

@@ -9,12 +9,14 @@
 
 /* Prints "bluelm: " and a message, with what to do about it where that is known, and keeps it
  * for --json. Each returns the exit status, 1; app_misuse, of wrong usage, 2.
- *   what  what it is about; NULL: the message says it */
+ *   what    what it is about; NULL: the message says it
+ *   advice  where none is known of the error itself; NULL: none */
 int app_fail(const char *what, const char *why);
 int app_fail_with(const char *what, const char *format, ...);
 int app_fail_errno(const char *path);
 int app_fail_error(const char *what, const bluelm_error *err);
 int app_misuse(const char *what, const char *format, ...);
+int app_fail_advice(const char *what, const bluelm_error *err, const char *advice);
 
 /* Results are printed to app_out: standard output, or with --json memory. app_publish ends a
  * result: with --json it writes what was printed as one line, or an object with the error when

@@ -24,12 +24,24 @@ int app_open_weights(app_session *s, const app_options *o)
     return 0;
 }
 
+/* What is probably wrong with a model's file that breaks its format. */
+static const char *app_advise_file(const app_file *file, const bluelm_error *err)
+{
+    if (err->code != BLUELM_E_FORMAT) return NULL;
+    if (file->bytes < 4 || memcmp(file->data, "GGUF", 4)) return app_begins_as(file);
+    const int ends_early = strstr(err->subject, ": tensor ") ||
+                           strstr(err->subject, " count") || strstr(err->subject, ": header");
+    return ends_early && err->need > err->have ? "it ends early: copy or download it again"
+                                               : NULL;
+}
+
 int app_fail_files(const app_session *s, const bluelm_error *err)
 {
-    const char *path = NULL;
-    if (!strncmp(err->subject, "llm", 3)) path = s->model.path;
-    if (!strncmp(err->subject, "mmproj", 6)) path = s->mmproj.path;
-    return app_fail_error(path, err);
+    const app_file *file = !strncmp(err->subject, "llm", 3)      ? &s->model
+                           : !strncmp(err->subject, "mmproj", 6) ? &s->mmproj
+                                                                 : NULL;
+    return file ? app_fail_advice(file->path, err, app_advise_file(file, err))
+                : app_fail_error(NULL, err);
 }
 
 /* A mask that leaves nothing means scalar kernels: not what was asked for by name. */

@@ -123,6 +123,20 @@ expect 1 'not supported' "$bluelm" info -m $mmproj
 expect 1 'mmproj: architecture other than clip' "$bluelm" run -m $model --mmproj $model -p hello
 expect 1 'pictures need an mmproj' "$bluelm" run -m $model --image $picture -p hello
 expect 1 'questions\.txt: .*not a picture' $run --image demo/questions.txt -p hello
+# What a file is, where it is not what was asked for, and what to do.
+printf 'GIF89a\0\0\0\0' >"$out/a.gif"
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n' >"$out/lfs.gguf"
+: >"$out/empty.gguf"
+head -c 500000 $model >"$out/half.gguf"
+expect 1 'a\.gif: .*that is a GIF: convert it' $run --image "$out/a.gif" -p hello
+expect 1 'lfs\.gguf: .*git lfs pull' "$bluelm" info -m "$out/lfs.gguf"
+expect 1 'empty\.gguf: .*empty' "$bluelm" info -m "$out/empty.gguf"
+expect 1 'half\.gguf: .*ends early' "$bluelm" info -m "$out/half.gguf"
+expect 1 'architecture clip.*--mmproj' "$bluelm" info -m $mmproj
+expect 1 'pictures need an mmproj.*--mmproj FILE' "$bluelm" run -m $model --image $picture -p hello
+expect 0 'warning: <__media__> stays text' $run --image $picture -p '<__media__>hello'
+expect 0 '"answer":"green diamond, ","end":"stop_string"' \
+    $run --image $picture -p 'What is in the picture?' --stop red --json
 head -c 4000 $picture >"$out/cut.png"
 expect 1 'not a picture' $run --image "$out/cut.png" -p hello
 expect 1 'max_image_width_px.*raise --max-image-width' $run --image $picture --max-image-width 50 -p hello
