@@ -585,8 +585,8 @@ static int blm_tile_check_picture(const blm_tile_rule *r, uint32_t width, uint32
     if (height == 0 || height > BLM_PICTURE_LIMIT)
         return blm_fail_side(err, "picture height", height);
     if (r->ratio_limit && longer > (uint64_t)r->ratio_limit * shorter)
-        return blm_fail(err, BLUELM_E_IMAGE, "picture's sides apart", r->ratio_limit,
-                        (longer + shorter - 1) / shorter, 0);
+        return blm_fail(err, BLUELM_E_IMAGE, "picture is too narrow (ratio of its sides)",
+                        r->ratio_limit, (longer + shorter - 1) / shorter, 0);
     return 0;
 }
 
