@@ -80,6 +80,9 @@ static const bench_language bench_smollm2_1_7b = {SMOLLM2, SHAPE(2048, 24, 32, 3
                                                              .deepstack_layers = 3
 static const bench_language bench_qwen2_5_0_5b = {QWEN2, SHAPE(896, 24, 14, 2, 64, 4864)};
 static const bench_language bench_qwen2_5_1_5b = {QWEN2, SHAPE(1536, 28, 12, 2, 128, 8960)};
+static const bench_language bench_qwen3_8b = {
+    QWEN("qwen3", BENCH_HEAD_NORMS | BENCH_UNTIED, 151748, 40960, 1e6f),
+    SHAPE(4096, 36, 32, 8, 128, 12288)};
 static const bench_language bench_qwen3_0_6b = {QWEN3, SHAPE(1024, 28, 16, 8, 128, 3072)};
 static const bench_language bench_qwen2_vl_2b = {QWEN2VL(32768),
                                                  SHAPE(1536, 28, 12, 2, 128, 8960)};
@@ -257,6 +260,10 @@ static const bench_tower bench_bluelm_tower = {"lfm2", SO400M(14, 27), .image_px
                                                .merge = 2};
 static const bench_tower bench_small_tower = {"lfm2", SO400M(14, 1), .image_px = 384,
                                               .merge = 2};
+static const bench_tower bench_minicpm_v = {"resampler", SO400M(14, 27), .image_px = 448,
+                                            .merge = 1,  .hidden = 64,   .table = 70};
+static const bench_tower bench_minicpm_v46 = {"minicpmv4_6", SO400M(14, 27),  .image_px = 448,
+                                              .merge = 2,    .hidden = 17216, .table = 70};
 static const bench_tower bench_smolvlm_base = {"idefics3", SIGLIP_BASE, .image_px = 512,
                                                .merge = 4};
 static const bench_tower bench_smolvlm_so400m = {"idefics3", SO400M(14, 27), .image_px = 384,
@@ -314,6 +321,7 @@ static const bench_tower bench_dotsocr = {"dots_ocr",
 
 #define NONE     "none known"
 #define SIDES    "sides far apart get no more tokens than others"
+#define SLICES   "slices of more than 8 to 1 are cut to that"
 #define OWN_SIZE "1,024 tokens at most unless asked; no video; " SIDES
 
 /* The first is the benchmark's default. Types: of the files that are downloaded most. */
@@ -365,6 +373,11 @@ static const bench_family bench_families[] = {
      "1,024 tokens at most unless asked; pictures stay where a turn has them"},
     {"dots.ocr", "dots.ocr 1.7B", &bench_dots_1_7b, &bench_dotsocr, "q8_0", "f16",
      "1,024 tokens at most unless asked"},
+    {"minicpm-v-4.5", "MiniCPM-V 4.5 8B", &bench_qwen3_8b, &bench_minicpm_v, "q4_k_m", "f16",
+     SLICES "; no video"},
+    {"minicpm-v-4.6", "MiniCPM-V 4.6", &bench_qwen3_5_0_8b, &bench_minicpm_v46, "q4_k_m", "f16",
+     SLICES
+     "; no video; a line break behind a picture is assumed: its template was not at hand"},
     {"llava-1.5-7b", "LLaVA-1.5 7B", &bench_llama_7b, &bench_clip_l, "q4_k_m", "f16", NONE},
 };
 

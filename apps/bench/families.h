@@ -68,7 +68,9 @@ typedef struct bench_tower {
     uint32_t features;
     uint32_t image_px, patch_px, width, n_layer, n_head, n_ff;
     uint32_t merge;  /* patches a side that become a token */
-    uint32_t hidden; /* of the projector, where it is neither width's nor the model's */
+    uint32_t hidden; /* of the projector, where it is neither width's nor the model's; a
+                      * resampler's queries */
+    uint32_t table;  /* side of the table of positions, where it is not the picture's */
     uint32_t window_pattern;
     uint32_t deepstack[3]; /* layers, counted from 1; 0: none */
     uint32_t taps[4];      /* layers that the projector reads; all 0: the last but one */

@@ -224,6 +224,30 @@ static const bench_spec bench_pixtral_specs[] = {
     MATRIX("mm.patch_merger.weight", 0, S_MERGED, S_WIDTH),
     MATRIX("mm.1.weight", 0, S_WIDTH, S_EMBD), MATRIX("mm.2.weight", 0, S_EMBD, S_EMBD)};
 
+static const bench_spec bench_resampler_specs[] = {
+    {"resampler.query", 0, S_EMBD, S_HIDDEN, R_FLOATS, 1},
+    MATRIX("resampler.kv.weight", 0, S_WIDTH, S_EMBD),
+    BIASED("resampler.attn.q", 0, S_EMBD, S_EMBD),
+    BIASED("resampler.attn.k", 0, S_EMBD, S_EMBD),
+    BIASED("resampler.attn.v", 0, S_EMBD, S_EMBD),
+    BIASED("resampler.attn.out", 0, S_EMBD, S_EMBD),
+    NORM("resampler.ln_q", 0, S_EMBD),
+    NORM("resampler.ln_kv", 0, S_EMBD),
+    NORM("resampler.ln_post", 0, S_EMBD),
+    MATRIX("resampler.proj.weight", 0, S_EMBD, S_EMBD)};
+static const bench_spec bench_minicpmv46_specs[] = {
+    NORM("v.vit_merger.ln1", 0, S_WIDTH),
+    BIASED("v.vit_merger.attn_q", 0, S_WIDTH, S_WIDTH),
+    BIASED("v.vit_merger.attn_k", 0, S_WIDTH, S_WIDTH),
+    BIASED("v.vit_merger.attn_v", 0, S_WIDTH, S_WIDTH),
+    BIASED("v.vit_merger.attn_out", 0, S_WIDTH, S_WIDTH),
+    NORM("v.vit_merger.ds_ln", 0, S_MERGED),
+    BIASED("v.vit_merger.ds_ffn_up", 0, S_MERGED, S_HIDDEN),
+    BIASED("v.vit_merger.ds_ffn_down", 0, S_HIDDEN, S_WIDTH),
+    NORM("mm.input_norm", 0, S_MERGED),
+    BIASED("mm.up", 0, S_MERGED, S_MERGED),
+    BIASED("mm.down", 0, S_MERGED, S_EMBD)};
+
 typedef struct bench_list {
     const bench_spec *at;
     size_t count;
@@ -235,6 +259,8 @@ static bench_list bench_projector_specs(const bench_tower *t)
         const char *name;
         bench_list list;
     } lists[] = {
+        {"resampler", {bench_resampler_specs, COUNT(bench_resampler_specs)}},
+        {"minicpmv4_6", {bench_minicpmv46_specs, COUNT(bench_minicpmv46_specs)}},
         {"idefics3", {bench_idefics3_specs, COUNT(bench_idefics3_specs)}},
         {"internvl", {bench_internvl_specs, COUNT(bench_internvl_specs)}},
         {"qwen2vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
@@ -377,7 +403,7 @@ static uint32_t bench_taps(const bench_tower *t)
 static void bench_mmproj_sizes(bench_file *f)
 {
     const bench_tower *t = f->family->tower;
-    uint32_t side = t->image_px / t->patch_px;
+    uint32_t side = t->table ? t->table : t->image_px / t->patch_px;
     const uint32_t sizes[S_SIZES] = {
         [S_ONE] = 1,
         [S_EMBD] = f->family->language->n_embd,
@@ -611,8 +637,13 @@ static void bench_write_projector_keys(bench_file *f)
     bench_writer *w = &f->writer;
     if (!strncmp(t->projector, "qwen", 4) || t->features & BENCH_BARE)
         bench_key_u32(w, "clip.vision.spatial_merge_size", t->merge);
-    else if (t->merge > 1 && strcmp(t->projector, "gemma3"))
+    else if (!strcmp(t->projector, "minicpmv4_6")) {
+        bench_key_u32(w, "clip.vision.projector.scale_factor", 2 * t->merge);
+        bench_key_array(w, "clip.vision.wa_layer_indexes", BENCH_I32S, 1);
+        bench_put_u32(w, 6);
+    } else if (t->merge > 1 && strcmp(t->projector, "gemma3"))
         bench_key_u32(w, "clip.vision.projector.scale_factor", t->merge);
+    if (!strcmp(t->projector, "resampler")) bench_key_u32(w, "clip.minicpmv_version", 6);
     if (!strcmp(t->projector, "qwen3vl_merger")) bench_write_deepstack_key(f);
     if (t->window_pattern) bench_key_u32(w, "clip.vision.n_wa_pattern", t->window_pattern);
     if (!strcmp(t->projector, "mlp")) bench_key_bool(w, "clip.has_llava_projector", 1);
