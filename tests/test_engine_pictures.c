@@ -356,6 +356,35 @@ static void pictures_are_numbered_and_rows_of_slices_broken(void **state)
     test_drop(&large);
 }
 
+/* Where a language model has pictures in a plane, MiniCPM-V 4.6's still stand in line: behind
+ * four tokens the text goes on four further, not two. */
+static void tokens_of_some_towers_stand_in_line(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        tiny_llm_config llm = tiny_llm_default();
+        tiny_vision_config vision = tiny_vision_default();
+        bluelm_config c = {.context_tokens = 64, .chat_template = "none"};
+        bluelm_image image = aid_picture(64, 64, 0, 1);
+        bluelm_tile_grid grid;
+        static aid_answer answer;
+        llm.arch = "qwen2vl";
+        vision.projector = i ? TINY_MINICPMV46 : TINY_QWEN2VL;
+        vision.patch_px = i ? 8 : 16, vision.image_px = 64;
+        aid_model m = aid_model_make(&llm, &vision);
+        aid_engine e = aid_engine_make(&m, &c, NULL);
+        assert_int_equal(bluelm_add_image(e.engine, &image, &grid, NULL), 1);
+        assert_int_equal(grid.tokens, 4);
+        aid_run(e.engine, &answer);
+        assert_int_equal(answer.code, 0);
+        assert_int_equal(e.engine->positions[e.engine->read_tokens],
+                         e.engine->read_tokens - (i ? 0 : 2));
+        aid_engine_free(&e);
+        aid_model_free(&m);
+        test_drop(&image);
+    }
+}
+
 static void test_bad_rows(bluelm *e)
 {
     static const uint8_t pixel[3];
@@ -482,6 +511,7 @@ int main(void)
         cmocka_unit_test(grid_is_capped_by_the_context),
         cmocka_unit_test(rows_of_a_picture_end_in_their_token),
         cmocka_unit_test(pictures_are_numbered_and_rows_of_slices_broken),
+        cmocka_unit_test(tokens_of_some_towers_stand_in_line),
         cmocka_unit_test(bad_picture_is_an_error_and_leaves_no_trace),
         cmocka_unit_test(one_picture_as_one_tile_has_its_own_call),
     };
