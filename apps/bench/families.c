@@ -18,6 +18,10 @@
     "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + message['role'] + "    \
     "'\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"                      \
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+#define GEMMA4_CHAT                                                                            \
+    "{{ bos_token }}{% for message in messages %}{{ '<|turn>' + message['role'] + '\n' + "     \
+    "message['content'] | trim + '<turn|>\n' }}{% endfor %}"                                   \
+    "{% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}"
 #define VICUNA                                                                                 \
     "{% for message in messages %}{% if message['role'] == 'user' %}{{ 'USER: ' + "            \
     "message['content'] + ' ' }}{% else %}{{ 'ASSISTANT: ' + message['content'] + '</s>' }}"   \
@@ -152,6 +156,21 @@ static const bench_language bench_gemma3_4b = {
     .eos = "<end_of_turn>",
     .chat = GEMMA};
 
+#define GEMMA4(width, layers, kv_heads, ffn, every)                                            \
+    SHAPE(width, layers, 8, kv_heads, 512, ffn),                                               \
+        .global_every = every, .arch = "gemma4",                                               \
+        .features = BENCH_HEAD_NORMS | BENCH_FFN_NORM | BENCH_POST_NORM | BENCH_POST_FFN_NORM, \
+        .n_vocab = 262144, .context = 131072, .rope_base = 1e6f, .eps = 1e-6f, .window = 512,  \
+        .head_local = 256, .own = 256, .logit_cap = 30, .words = BENCH_GEMMA4_WORDS,           \
+        .pre = "gemma4",                                                                       \
+        .specials = "<pad>,<eos>,<bos>,<unk>,<mask>,<|turn>,<turn|>,<|image>,<image|>,"        \
+                    "<|image|>,<|channel>,<channel|>",                                         \
+        .bos = "<bos>", .eos = "<eos>", .chat = GEMMA4_CHAT
+static const bench_language bench_gemma4_e2b = {GEMMA4(1536, 35, 1, 6144, 5), .sharing = 20,
+                                                .sharing_ff = 12288};
+static const bench_language bench_gemma4_e4b = {GEMMA4(2560, 42, 2, 10240, 6), .sharing = 18,
+                                                .sharing_ff = 10240};
+
 static const bench_language bench_granite_2b = {
     SHAPE(2048, 40, 32, 8, 64, 8192),
     .arch = "granite",
@@ -273,6 +292,13 @@ static const bench_tower bench_lfm2_base = {"lfm2", SIGLIP_BASE, .image_px = 256
 static const bench_tower bench_lfm2_so400m = {"lfm2", SO400M(16, 26), .image_px = 256,
                                               .merge = 2, .hidden = 2560};
 static const bench_tower bench_gemma3 = {"gemma3", SO400M(14, 27), .image_px = 896, .merge = 4};
+static const bench_tower bench_gemma4 = {"gemma4v",
+                                         TOWER(16, 768, 16, 12, 3072),
+                                         .image_px = 768,
+                                         .merge = 3,
+                                         .pixels = BENCH_PLAIN,
+                                         .eps = 1e-6f,
+                                         .features = BENCH_GEMMA4 | BENCH_POSITIONS};
 static const bench_tower bench_granite = {"mlp",      SO400M(14, 27),         .image_px = 384,
                                           .merge = 1, .taps = {4, 8, 16, 27}, .grid_tiles = 10};
 static const bench_tower bench_intern_vit = {"internvl",
@@ -358,6 +384,10 @@ static const bench_family bench_families[] = {
      OWN_SIZE "; the thoughts of earlier answers stay"},
     {"gemma3-4b", "Gemma 3 4B", &bench_gemma3_4b, &bench_gemma3, "q4_k_m", "f16",
      "pan and scan, which its processor leaves off"},
+    {"gemma4-e2b", "Gemma 4 E2B", &bench_gemma4_e2b, &bench_gemma4, "q4_k_m", "q8_0",
+     "280 tokens a picture at most; no sound; the thoughts of earlier answers stay"},
+    {"gemma4-e4b", "Gemma 4 E4B", &bench_gemma4_e4b, &bench_gemma4, "q4_k_m", "q8_0",
+     "280 tokens a picture at most; no sound; the thoughts of earlier answers stay"},
     {"granite-vision", "Granite-Vision 3.2 2B", &bench_granite_2b, &bench_granite, "q4_k_m",
      "f16", "turns follow its documented form; its template was not at hand"},
     {"phi-3", "LLaVA-Phi-3 mini (phi3)", &bench_phi3_mini, &bench_clip_l, "q4_k_m", "f16",

@@ -16,9 +16,10 @@ enum {
     BENCH_POST_FFN_NORM = 1 << 7,
     BENCH_UNTIED = 1 << 8,
     BENCH_GATED_QUERIES = 1 << 9,
-    BENCH_PURE = 1 << 10,    /* every matrix has the one type */
-    BENCH_JOINED = 1 << 11,  /* queries, keys, values in one matrix, gate and up in another */
-    BENCH_ONE_NORM = 1 << 12 /* a LayerNorm for both parts, biases everywhere, no gates */
+    BENCH_PURE = 1 << 10,     /* every matrix has the one type */
+    BENCH_JOINED = 1 << 11,   /* queries, keys, values in one matrix, gate and up in another */
+    BENCH_ONE_NORM = 1 << 12, /* a LayerNorm for both parts, biases everywhere, no gates */
+    BENCH_STORES = 1 << 13    /* a layer whose keys and values are its own */
 };
 
 /* What an encoder has. */
@@ -35,13 +36,14 @@ enum {
     BENCH_GATED = 1 << 9,
     BENCH_LAYER_SCALE = 1 << 10,
     BENCH_QUICK_GELU = 1 << 11,
-    BENCH_BARE = 1 << 12, /* no biases anywhere, a norm before the blocks, gated */
+    BENCH_BARE = 1 << 12,   /* no biases anywhere, a norm before the blocks, gated */
+    BENCH_GEMMA4 = 1 << 13, /* no biases, norms before and behind parts, of heads, bounds */
     BENCH_SIGLIP =
         BENCH_POST_LN | BENCH_POSITIONS | BENCH_PATCH_BIAS | BENCH_APART | BENCH_NORM_BIAS
 };
 
-enum bench_words { BENCH_LLAMA_WORDS, BENCH_GEMMA_WORDS, BENCH_BYTE_WORDS };
-enum bench_pixels { BENCH_HALVES, BENCH_IMAGENET, BENCH_CLIP };
+enum bench_words { BENCH_LLAMA_WORDS, BENCH_GEMMA_WORDS, BENCH_GEMMA4_WORDS, BENCH_BYTE_WORDS };
+enum bench_pixels { BENCH_HALVES, BENCH_IMAGENET, BENCH_CLIP, BENCH_PLAIN };
 
 typedef struct bench_language {
     const char *arch;
@@ -55,6 +57,11 @@ typedef struct bench_language {
     uint64_t attention_layers; /* bit by bit where others are convolutions */
     uint32_t full_interval;    /* every so many layers are attention, the others delta nets */
     uint32_t state_size, delta_heads, rope_dim;
+    uint32_t global_every; /* others have windows and heads of head_local; 0: no pattern */
+    uint32_t head_local;
+    uint32_t sharing, sharing_ff; /* last layers that store nothing, and their n_ff */
+    uint32_t own;                 /* values of a layer's own embedding */
+    float logit_cap;
     float scales[4]; /* of embeddings, residuals, attention and logits; all 0: none */
     enum bench_words words;
     const char *pre;       /* tokenizer.ggml.pre */

@@ -67,11 +67,23 @@ enum bench_size {
     S_STATE,
     S_QKV,
     S_FFN2,
+    S_OWN,
+    S_OWN_ALL,
+    S_PAIRS,
     S_SIZES
 };
 
 /* What becomes of a tensor in a file. */
-enum bench_role { R_MATRIX, R_BETTER, R_FUSED, R_VECTOR, R_FLOATS, R_HALVES, R_OUTPUT };
+enum bench_role {
+    R_MATRIX,
+    R_BETTER,
+    R_FUSED,
+    R_VECTOR,
+    R_FLOATS,
+    R_HALVES,
+    R_OUTPUT,
+    R_TABLE /* as the output, and read a row at a time */
+};
 
 typedef struct bench_spec {
     const char *name;
@@ -97,12 +109,12 @@ static const bench_spec bench_block_specs[] = {
     VECTOR("attn_norm.weight", 0, S_EMBD, 1),
     MATRIX("attn_q.weight", BENCH_ATTENTION, S_EMBD, S_QUERY),
     VECTOR("attn_q.bias", BENCH_ATTENTION | BENCH_BIASES, S_QUERY, 0),
-    MATRIX("attn_k.weight", BENCH_ATTENTION, S_EMBD, S_KV),
-    VECTOR("attn_k.bias", BENCH_ATTENTION | BENCH_BIASES, S_KV, 0),
-    {"attn_v.weight", BENCH_ATTENTION, S_EMBD, S_KV, R_BETTER, 0},
-    VECTOR("attn_v.bias", BENCH_ATTENTION | BENCH_BIASES, S_KV, 0),
+    MATRIX("attn_k.weight", BENCH_STORES, S_EMBD, S_KV),
+    VECTOR("attn_k.bias", BENCH_STORES | BENCH_BIASES, S_KV, 0),
+    {"attn_v.weight", BENCH_STORES, S_EMBD, S_KV, R_BETTER, 0},
+    VECTOR("attn_v.bias", BENCH_STORES | BENCH_BIASES, S_KV, 0),
     VECTOR("attn_q_norm.weight", BENCH_ATTENTION | BENCH_HEAD_NORMS, S_HEAD, 1),
-    VECTOR("attn_k_norm.weight", BENCH_ATTENTION | BENCH_HEAD_NORMS, S_HEAD, 1),
+    VECTOR("attn_k_norm.weight", BENCH_STORES | BENCH_HEAD_NORMS, S_HEAD, 1),
     MATRIX("attn_output.weight", BENCH_ATTENTION, S_HEADS, S_EMBD),
     MATRIX("shortconv.in_proj.weight", BENCH_CONVOLUTION, S_EMBD, S_EMBD3),
     {"shortconv.conv.weight", BENCH_CONVOLUTION, S_TAPS, S_EMBD, R_FLOATS, 0.3f},
@@ -122,6 +134,20 @@ static const bench_spec bench_block_specs[] = {
     MATRIX("ffn_up.weight", 0, S_EMBD, S_FFN),
     {"ffn_down.weight", 0, S_FFN, S_EMBD, R_BETTER, 0},
     VECTOR("post_ffw_norm.weight", BENCH_POST_FFN_NORM, S_EMBD, 1),
+};
+
+/* Of layers that have embeddings of their own, and of the model that does. */
+static const bench_spec bench_own_specs[] = {
+    {"inp_gate.weight", 0, S_EMBD, S_OWN, R_MATRIX, 0},
+    {"proj.weight", 0, S_OWN, S_EMBD, R_MATRIX, 0},
+    VECTOR("post_norm.weight", 0, S_EMBD, 1),
+    VECTOR("layer_output_scale.weight", 0, S_ONE, 1),
+};
+static const bench_spec bench_own_tables[] = {
+    {"per_layer_token_embd.weight", 0, S_OWN_ALL, S_VOCAB, R_TABLE, 0},
+    {"per_layer_model_proj.weight", 0, S_EMBD, S_OWN_ALL, R_HALVES, 0},
+    VECTOR("per_layer_proj_norm.weight", 0, S_OWN, 1),
+    VECTOR("rope_freqs.weight", 0, S_PAIRS, 1),
 };
 
 /* Of a model whose matrices are joined. */
@@ -172,6 +198,24 @@ static const bench_spec bench_bare_specs[] = {
     MATRIX("ffn_down.weight", 0, S_FFN, S_WIDTH),
 };
 
+/* Behind the bare ones; bounds, four of each matrix, are as many numbers. */
+#define BOUNDS(name)                                                                           \
+    VECTOR(name ".input_min", 0, S_ONE, -100), VECTOR(name ".input_max", 0, S_ONE, 100),       \
+        VECTOR(name ".output_min", 0, S_ONE, -100), VECTOR(name ".output_max", 0, S_ONE, 100)
+static const bench_spec bench_gemma4_block_specs[] = {
+    VECTOR("attn_post_norm.weight", 0, S_WIDTH, 1),
+    VECTOR("ffn_post_norm.weight", 0, S_WIDTH, 1),
+    VECTOR("attn_q_norm.weight", 0, S_HEAD, 1),
+    VECTOR("attn_k_norm.weight", 0, S_HEAD, 1),
+    BOUNDS("attn_q"),
+    BOUNDS("attn_k"),
+    BOUNDS("attn_v"),
+    BOUNDS("attn_out"),
+    BOUNDS("ffn_gate"),
+    BOUNDS("ffn_up"),
+    BOUNDS("ffn_down"),
+};
+
 static const bench_spec bench_before_specs[] = {
     VECTOR("v.pre_ln.weight", BENCH_BARE, S_WIDTH, 1),
     VECTOR("v.patch_embd.bias", BENCH_PATCH_BIAS, S_WIDTH, 0),
@@ -207,6 +251,8 @@ static const bench_spec bench_qwen_specs[] = {BIASED("mm.0", 0, S_MERGED, S_MERG
 static const bench_spec bench_gemma3_specs[] = {
     {"mm.input_projection.weight", 0, S_EMBD, S_WIDTH, R_HALVES, 0},
     VECTOR("mm.soft_emb_norm.weight", 0, S_WIDTH, 1)};
+static const bench_spec bench_gemma4_specs[] = {
+    MATRIX("mm.input_projection.weight", 0, S_WIDTH, S_EMBD)};
 static const bench_spec bench_mlp_specs[] = {BIASED("mm.0", 0, S_MERGED, S_EMBD),
                                              BIASED("mm.2", 0, S_EMBD, S_EMBD)};
 
@@ -267,6 +313,7 @@ static bench_list bench_projector_specs(const bench_tower *t)
         {"qwen2.5vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
         {"qwen3vl_merger", {bench_qwen_specs, COUNT(bench_qwen_specs)}},
         {"gemma3", {bench_gemma3_specs, COUNT(bench_gemma3_specs)}},
+        {"gemma4v", {bench_gemma4_specs, COUNT(bench_gemma4_specs)}},
         {"pixtral", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
         {"lightonocr", {bench_pixtral_specs, COUNT(bench_pixtral_specs)}},
         {"mlp", {bench_mlp_specs, COUNT(bench_mlp_specs)}},
@@ -302,6 +349,7 @@ static uint32_t bench_role_type(const bench_file *f, const bench_spec *spec, int
     case R_HALVES:
         return BENCH_F16;
     case R_OUTPUT:
+    case R_TABLE:
         if (!f->pure) type = bench_file_types[f->type].output;
         break;
     case R_BETTER:
@@ -331,9 +379,16 @@ static void bench_take_specs(bench_file *f, const char *prefix, const bench_spec
 static uint32_t bench_layer_kind(const bench_language *l, uint32_t i)
 {
     if (l->attention_layers)
-        return l->attention_layers >> i & 1 ? BENCH_ATTENTION : BENCH_CONVOLUTION;
-    if (l->full_interval) return (i + 1) % l->full_interval ? BENCH_DELTA : BENCH_ATTENTION;
-    return BENCH_ATTENTION;
+        return l->attention_layers >> i & 1 ? BENCH_ATTENTION | BENCH_STORES
+                                            : BENCH_CONVOLUTION;
+    if (l->full_interval)
+        return (i + 1) % l->full_interval ? BENCH_DELTA : BENCH_ATTENTION | BENCH_STORES;
+    return BENCH_ATTENTION | (i < l->n_layer - l->sharing ? BENCH_STORES : 0);
+}
+
+static int bench_is_local(const bench_language *l, uint32_t i)
+{
+    return l->global_every && (i + 1) % l->global_every;
 }
 
 static void bench_llm_sizes(bench_file *f)
@@ -356,9 +411,24 @@ static void bench_llm_sizes(bench_file *f)
                                      [S_DELTA_HEADS] = l->delta_heads,
                                      [S_STATE] = l->state_size,
                                      [S_QKV] = heads + 2 * l->n_head_kv * l->head_dim,
-                                     [S_FFN2] = 2 * l->n_ff};
+                                     [S_FFN2] = 2 * l->n_ff,
+                                     [S_OWN] = l->own,
+                                     [S_OWN_ALL] = l->own * l->n_layer,
+                                     [S_PAIRS] = l->head_dim / 2};
     memcpy(f->size, sizes, sizeof sizes);
     f->pure = l->features & BENCH_PURE;
+}
+
+/* Where layers differ in size. */
+static void bench_layer_sizes(bench_file *f, uint32_t i)
+{
+    const bench_language *l = f->family->language;
+    uint32_t head = bench_is_local(l, i) && l->head_local ? l->head_local : l->head_dim;
+    if (!l->own) return;
+    f->size[S_HEAD] = head;
+    f->size[S_HEADS] = f->size[S_QUERY] = l->n_head * head;
+    f->size[S_KV] = l->n_head_kv * head;
+    f->size[S_FFN] = i < l->n_layer - l->sharing ? l->n_ff : l->sharing_ff;
 }
 
 static void bench_take_llm(bench_file *f)
@@ -383,9 +453,12 @@ static void bench_take_llm(bench_file *f)
     bench_take_specs(f, "", untied ? &table : &both, 1, 0, 0);
     for (uint32_t i = 0; i < l->n_layer; i++) {
         snprintf(prefix, sizeof prefix, "blk.%u", (unsigned)i);
+        bench_layer_sizes(f, i);
         bench_take_specs(f, prefix, block.at, block.count, l->features | bench_layer_kind(l, i),
                          bench_deserves_more(i, l->n_layer));
+        if (l->own) bench_take_specs(f, prefix, bench_own_specs, COUNT(bench_own_specs), 0, 0);
     }
+    if (l->own) bench_take_specs(f, "", bench_own_tables, COUNT(bench_own_tables), 0, 0);
     bench_take_specs(f, "", &norm, 1, 0, 0);
     if (untied) bench_take_specs(f, "", &output, 1, 0, 0);
     if (l->features & BENCH_ONE_NORM) bench_take_specs(f, "", biases, COUNT(biases), 0, 0);
@@ -412,7 +485,10 @@ static void bench_mmproj_sizes(bench_file *f)
         [S_WIDTH3] = 3 * t->width,
         [S_HIDDEN] = t->hidden,
         [S_MERGED] = t->merge * t->merge * t->width * bench_taps(t),
-        [S_POSITIONS] = side * side + (t->features & BENCH_CLASS ? 1 : 0)};
+        [S_HEAD] = t->width / t->n_head,
+        [S_POSITIONS] = t->features & BENCH_GEMMA4
+                            ? 2 * 10240
+                            : side * side + (t->features & BENCH_CLASS ? 1 : 0)};
     memcpy(f->size, sizes, sizeof sizes);
     f->pure = 1;
 }
@@ -434,7 +510,7 @@ static void bench_take_mmproj(bench_file *f)
     static const bench_spec line_end = VECTOR("v.token_embd.img_break", 0, S_EMBD, 0.1f);
     const bench_tower *t = f->family->tower;
     bench_list projector = bench_projector_specs(t);
-    const bench_list block = t->features & BENCH_BARE
+    const bench_list block = t->features & (BENCH_BARE | BENCH_GEMMA4)
                                  ? (bench_list){bench_bare_specs, COUNT(bench_bare_specs)}
                                  : (bench_list){bench_vision_specs, COUNT(bench_vision_specs)};
     char prefix[24];
@@ -443,6 +519,9 @@ static void bench_take_mmproj(bench_file *f)
     for (uint32_t i = 0; i < t->n_layer; i++) {
         snprintf(prefix, sizeof prefix, "v.blk.%u", (unsigned)i);
         bench_take_specs(f, prefix, block.at, block.count, t->features, 0);
+        if (t->features & BENCH_GEMMA4)
+            bench_take_specs(f, prefix, bench_gemma4_block_specs,
+                             COUNT(bench_gemma4_block_specs), 0, 0);
     }
     bench_take_specs(f, "", bench_after_specs, COUNT(bench_after_specs), t->features, 0);
     bench_take_deepstack(f);
@@ -510,7 +589,7 @@ static void bench_write_kv_heads(bench_file *f)
     snprintf(name, sizeof name, "%s.attention.head_count_kv", l->arch);
     bench_key_array(&f->writer, name, BENCH_I32S, l->n_layer);
     for (uint32_t i = 0; i < l->n_layer; i++)
-        bench_put_u32(&f->writer, bench_layer_kind(l, i) == BENCH_ATTENTION ? l->n_head_kv : 0);
+        bench_put_u32(&f->writer, bench_layer_kind(l, i) & BENCH_ATTENTION ? l->n_head_kv : 0);
     bench_llm_u32(f, "shortconv.l_cache", 3);
 }
 
@@ -544,6 +623,39 @@ static void bench_write_rope_keys(bench_file *f)
         bench_put_u32(&f->writer, l->sections[i]);
 }
 
+/* Widths of the feed-forward part, one for all layers or one for each. */
+static void bench_write_ffn(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    char name[64];
+    if (!l->sharing_ff) {
+        bench_llm_u32(f, "feed_forward_length", l->n_ff);
+        return;
+    }
+    snprintf(name, sizeof name, "%s.feed_forward_length", l->arch);
+    bench_key_array(&f->writer, name, BENCH_I32S, l->n_layer);
+    for (uint32_t i = 0; i < l->n_layer; i++)
+        bench_put_u32(&f->writer, i < l->n_layer - l->sharing ? l->n_ff : l->sharing_ff);
+}
+
+static void bench_write_own_keys(bench_file *f)
+{
+    const bench_language *l = f->family->language;
+    char name[64];
+    if (!l->own) return;
+    snprintf(name, sizeof name, "%s.attention.sliding_window_pattern", l->arch);
+    bench_key_array(&f->writer, name, BENCH_BOOLS, l->n_layer);
+    for (uint32_t i = 0; i < l->n_layer; i++)
+        bench_put_bool(&f->writer, bench_is_local(l, i));
+    bench_llm_u32(f, "attention.key_length_swa", l->head_local);
+    bench_llm_u32(f, "attention.value_length_swa", l->head_local);
+    bench_llm_u32(f, "rope.dimension_count_swa", l->head_local);
+    bench_llm_f32(f, "rope.freq_base_swa", 10000);
+    bench_llm_u32(f, "attention.shared_kv_layers", l->sharing);
+    bench_llm_u32(f, "embedding_length_per_layer_input", l->own);
+    bench_llm_f32(f, "final_logit_softcapping", l->logit_cap);
+}
+
 static void bench_write_llm_keys(bench_file *f)
 {
     const bench_language *l = f->family->language;
@@ -552,7 +664,7 @@ static void bench_write_llm_keys(bench_file *f)
     bench_llm_u32(f, "context_length", l->context);
     bench_llm_u32(f, "embedding_length", l->n_embd);
     bench_llm_u32(f, "block_count", l->n_layer);
-    bench_llm_u32(f, "feed_forward_length", l->n_ff);
+    bench_write_ffn(f);
     bench_llm_u32(f, "attention.head_count", l->n_head);
     bench_write_kv_heads(f);
     if (l->n_head * l->head_dim != l->n_embd || l->features & BENCH_HEAD_NORMS) {
@@ -571,6 +683,7 @@ static void bench_write_llm_keys(bench_file *f)
     bench_llm_f32(f, "logit_scale", l->scales[3]);
     bench_llm_u32(f, "n_deepstack_layers", l->deepstack_layers);
     bench_write_delta_keys(f);
+    bench_write_own_keys(f);
     bench_llm_u32(f, "vocab_size", l->n_vocab);
 }
 
@@ -590,7 +703,8 @@ static void bench_write_pixels(bench_file *f)
         [BENCH_HALVES] = {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}},
         [BENCH_IMAGENET] = {{0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}},
         [BENCH_CLIP] = {{0.48145466f, 0.4578275f, 0.40821073f},
-                        {0.26862954f, 0.26130258f, 0.27577711f}}};
+                        {0.26862954f, 0.26130258f, 0.27577711f}},
+        [BENCH_PLAIN] = {{0, 0, 0}, {1, 1, 1}}};
     static const char *const keys[] = {"clip.vision.image_mean", "clip.vision.image_std"};
     for (int k = 0; k < 2; k++) {
         bench_key_array(&f->writer, keys[k], BENCH_F32S, 3);
@@ -657,10 +771,13 @@ static void bench_write_mmproj_keys(bench_file *f)
     bench_key_string(w, "general.architecture", "clip");
     bench_key_string(w, "general.type", "mmproj");
     bench_key_bool(w, "clip.has_vision_encoder", 1);
-    bench_key_string(w, "clip.projector_type", t->projector);
-    bench_key_bool(w,
-                   t->features & (BENCH_GATED | BENCH_BARE) ? "clip.use_silu" : "clip.use_gelu",
-                   !(t->features & BENCH_QUICK_GELU));
+    bench_key_string(
+        w, t->features & BENCH_GEMMA4 ? "clip.vision.projector_type" : "clip.projector_type",
+        t->projector);
+    if (!(t->features & BENCH_GEMMA4)) /* which names no activation */
+        bench_key_bool(
+            w, t->features & (BENCH_GATED | BENCH_BARE) ? "clip.use_silu" : "clip.use_gelu",
+            !(t->features & BENCH_QUICK_GELU));
     bench_key_u32(w, "clip.vision.image_size", t->image_px);
     bench_key_u32(w, "clip.vision.patch_size", t->patch_px);
     bench_key_u32(w, "clip.vision.embedding_length", t->width);
@@ -690,7 +807,7 @@ static void bench_take_counting(bench_file *f, const char *name, const bench_spe
 {
     bench_tensor t = {.ne = {f->size[spec->cols], f->size[spec->rows], 1, 1}, .type = type};
     (void)name;
-    if (spec->role == R_VECTOR || spec->role == R_FLOATS) return;
+    if (spec->role == R_VECTOR || spec->role == R_FLOATS || spec->role == R_TABLE) return;
     f->values += t.ne[0] * t.ne[1];
     f->bytes += bench_tensor_bytes(&t);
 }
@@ -722,10 +839,11 @@ uint64_t bench_llm_linear_bytes(const bench_family *family, int type)
 uint64_t bench_llm_cache_bytes(const bench_family *family)
 {
     const bench_language *l = family->language;
-    uint64_t layers = 0;
+    uint64_t layers = 0; /* their heads, added up */
     for (uint32_t i = 0; i < l->n_layer; i++)
-        layers += bench_layer_kind(l, i) == BENCH_ATTENTION;
-    return 2 * layers * l->n_head_kv * (l->head_dim + 2);
+        if (bench_layer_kind(l, i) & BENCH_STORES)
+            layers += (bench_is_local(l, i) && l->head_local ? l->head_local : l->head_dim) + 2;
+    return 2 * layers * l->n_head_kv;
 }
 
 uint64_t bench_tile_products(const bench_family *family)
@@ -739,7 +857,11 @@ uint64_t bench_tile_products(const bench_family *family)
     uint64_t kernel = 3ull * t->patch_px * t->patch_px * t->width;
     bench_mmproj_sizes(&layer);
     bench_mmproj_sizes(&last);
-    bench_take_specs(&layer, "", bench_vision_specs, COUNT(bench_vision_specs), t->features, 0);
+    if (t->features & BENCH_GEMMA4)
+        bench_take_specs(&layer, "", bench_bare_specs, COUNT(bench_bare_specs), 0, 0);
+    else
+        bench_take_specs(&layer, "", bench_vision_specs, COUNT(bench_vision_specs), t->features,
+                         0);
     bench_take_specs(&last, "", projector.at, projector.count, t->features, 0);
     return patches * (t->n_layer * (layer.values + attention) + kernel) + tokens * last.values;
 }

@@ -118,6 +118,22 @@ static void bench_byte_words(bench_pieces *p, const bench_language *l)
     bench_add_specials(p, l->specials);
 }
 
+/* Merges of pieces with scores: of words alone. */
+static void bench_write_word_merges(bench_writer *w, const bench_pieces *p)
+{
+    char merge[2 * BENCH_PIECE_BYTES];
+    uint32_t first = 0;
+    while (first < p->count && strcmp(p->at[first].text, "aa"))
+        first++;
+    bench_key_array(w, "tokenizer.ggml.merges", BENCH_STRINGS, p->count - first);
+    for (uint32_t i = first; i < p->count; i++) {
+        const char *word = p->at[i].text;
+        size_t most = strlen(word) - 1;
+        snprintf(merge, sizeof merge, "%.*s %s", (int)most, word, word + most);
+        bench_put_string(w, merge);
+    }
+}
+
 static void bench_write_merges(bench_writer *w, const bench_pieces *p, uint32_t specials)
 {
     uint32_t words = p->count - specials;
@@ -177,7 +193,8 @@ void bench_write_vocabulary(bench_writer *w, const bench_language *l)
     bench_pieces p = {.at = malloc(l->n_vocab * sizeof(bench_piece)), .limit = l->n_vocab};
     if (!p.at) abort();
     (bytes ? bench_byte_words : bench_scored_words)(&p, l);
-    bench_key_string(w, "tokenizer.ggml.model", bytes ? "gpt2" : "llama");
+    const int gemma4 = l->words == BENCH_GEMMA4_WORDS;
+    bench_key_string(w, "tokenizer.ggml.model", bytes ? "gpt2" : gemma4 ? "gemma4" : "llama");
     bench_key_string(w, "tokenizer.ggml.pre", l->pre);
     bench_key_array(w, "tokenizer.ggml.tokens", BENCH_STRINGS, p.count);
     for (uint32_t i = 0; i < p.count; i++)
@@ -189,12 +206,14 @@ void bench_write_vocabulary(bench_writer *w, const bench_language *l)
         bench_write_merges(w, &p, bench_specials_of(l->specials));
     else
         bench_write_scores(w, &p);
+    if (gemma4) bench_write_word_merges(w, &p);
     bench_key_id(w, "tokenizer.ggml.bos_token_id", &p, l->bos);
     bench_key_id(w, "tokenizer.ggml.eos_token_id", &p, l->eos);
     bench_key_id(w, "tokenizer.ggml.unknown_token_id", &p, "<unk>");
     bench_key_id(w, "tokenizer.ggml.padding_token_id", &p, "<pad>");
     bench_key_bool(w, "tokenizer.ggml.add_bos_token", l->bos != NULL);
-    if (l->words == BENCH_GEMMA_WORDS) bench_key_bool(w, "tokenizer.ggml.add_space_prefix", 0);
+    if (l->words == BENCH_GEMMA_WORDS || gemma4)
+        bench_key_bool(w, "tokenizer.ggml.add_space_prefix", 0);
     if (l->chat) bench_key_string(w, "tokenizer.chat_template", l->chat);
     free(p.at);
 }
