@@ -112,8 +112,8 @@ int bench_file_type(const char *name);
 int bench_write_llm(const char *path, const bench_family *f, int type, int hollow);
 int bench_write_mmproj(const char *path, const bench_family *f, int type, int hollow);
 
-/* Values, and bytes, of the matrices that every token passes: all but the embedding table,
- * unless it is the output as well. */
+/* Values of the matrices that every token of a prompt passes, and bytes of those that a token
+ * of an answer does: all but the embedding table, unless it is the output as well. */
 uint64_t bench_llm_linear_values(const bench_family *f);
 uint64_t bench_llm_linear_bytes(const bench_family *f, int type);
 

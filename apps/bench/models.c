@@ -333,6 +333,7 @@ static bench_list bench_projector_specs(const bench_tower *t)
 typedef struct bench_file {
     const bench_family *family;
     uint32_t size[S_SIZES], type, pure;
+    int every_token; /* 1: only of layers that run for each token of a prompt */
     void (*take)(struct bench_file *file, const char *name, const bench_spec *spec,
                  uint32_t type);
     bench_writer writer;    /* of a take that writes */
@@ -451,7 +452,7 @@ static void bench_take_llm(bench_file *f)
     char prefix[24];
     bench_llm_sizes(f);
     bench_take_specs(f, "", untied ? &table : &both, 1, 0, 0);
-    for (uint32_t i = 0; i < l->n_layer; i++) {
+    for (uint32_t i = 0; i < l->n_layer - (f->every_token ? l->sharing : 0); i++) {
         snprintf(prefix, sizeof prefix, "blk.%u", (unsigned)i);
         bench_layer_sizes(f, i);
         bench_take_specs(f, prefix, block.at, block.count, l->features | bench_layer_kind(l, i),
@@ -812,11 +813,12 @@ static void bench_take_counting(bench_file *f, const char *name, const bench_spe
     f->bytes += bench_tensor_bytes(&t);
 }
 
-static bench_file bench_count_llm(const bench_family *family, int type)
+static bench_file bench_count_llm(const bench_family *family, int type, int every_token)
 {
     static const bench_spec table = {"", 0, S_EMBD, S_VOCAB, R_MATRIX, 0};
     bench_file f = {.family = family, .type = (uint32_t)type, .take = bench_take_counting};
     bench_file unread = f;
+    f.every_token = every_token;
     bench_take_llm(&f);
     if (!(family->language->features & BENCH_UNTIED)) return f;
     bench_llm_sizes(&unread);
@@ -828,12 +830,12 @@ static bench_file bench_count_llm(const bench_family *family, int type)
 
 uint64_t bench_llm_linear_values(const bench_family *family)
 {
-    return bench_count_llm(family, 0).values;
+    return bench_count_llm(family, 0, 1).values;
 }
 
 uint64_t bench_llm_linear_bytes(const bench_family *family, int type)
 {
-    return bench_count_llm(family, type).bytes;
+    return bench_count_llm(family, type, 0).bytes;
 }
 
 uint64_t bench_llm_cache_bytes(const bench_family *family)
