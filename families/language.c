@@ -686,10 +686,10 @@ static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
 }
 
 /* What a layer does with embeddings of its own, and the scale of what it gives. */
-static int blm_layer_own(blm_layer *l, blm_own *own, const blm_language *m,
-                         const blm_language_file *f, const blm_tensor_place *at,
-                         bluelm_error *err)
+static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language_file *f,
+                         const blm_tensor_place *at, bluelm_error *err)
 {
+    blm_own counted, *own = m->own ? &m->own[at->layer] : &counted;
     blm_vector scale;
     int code;
     l->scale = 1;
@@ -714,17 +714,15 @@ BLM_COLD static int blm_language_read_layers(blm_language *m, const blm_language
     for (uint32_t i = 0; i < m->n_layer; i++) {
         const blm_tensor_place at = {f->g, "blk.", (int32_t)i};
         blm_layer layer;
-        blm_own own;
         int code;
         memset(&layer, 0, sizeof layer);
         if ((code = blm_layer_norms(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_mixer(&layer, m, f, &at, err)) < 0 ||
             (code = blm_layer_feed_forward(&layer, m, f, &at, err)) < 0 ||
-            (code = blm_layer_own(&layer, &own, m, f, &at, err)) < 0 ||
+            (code = blm_layer_own(&layer, m, f, &at, err)) < 0 ||
             (code = blm_tensors_all_known(f->g, err)) < 0)
             return code;
         if (m->layers) m->layers[i] = layer;
-        if (m->own) m->own[i] = own;
     }
     return BLUELM_OK;
 }
