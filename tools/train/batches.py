@@ -156,11 +156,11 @@ def choose_size(rng, grid, rule, least=0.7, most=1.45):
             return width, height, (width / new_w * height / new_h) ** 0.5
 
 
-def draw_for(rng, grid, rule, kinds, shares, unseen=False):
-    """A scene of one of the kinds that the rule cuts into the grid."""
+def draw_for(rng, grid, rule, mix):
+    """A scene that the rule cuts into the grid."""
     while True:
-        kind = kinds[int(rng.choice(len(kinds), p=shares))]
-        picture = draw_scene(rng, kind, *choose_size(rng, grid, rule), unseen)
+        kind = KINDS[int(rng.choice(len(KINDS), p=mix["kinds"]))]
+        picture = draw_scene(rng, kind, *choose_size(rng, grid, rule), strange=mix["strange"])
         if picture:
             return picture
 
@@ -172,7 +172,7 @@ def draw_one(rng, grid, mix):
         if plain:
             return draw_plain_for(rng, grid, mix["words"]), "relaxed"
     rule = RULES[int(rng.choice(len(RULES), p=RULE_SHARES if grid != (4, 4) else (0.5, 0.5, 0, 0)))]
-    return draw_for(rng, grid, rule, KINDS, KIND_SHARES), rule
+    return draw_for(rng, grid, rule, mix), rule
 
 
 KINDS = tuple(SCENES)
@@ -183,7 +183,8 @@ def make_batch(seed, step, rank, mix):
     """One batch, a function of its arguments; the grid is the same for every rank of a step.
 
     mix: batch (pictures of one tile), multi (share of multi-tile batches), plain (share of the first model's pictures),
-    words (share of those with a word), weights [10]. Returns a dict of arrays: tiles [b, n, 96, 96, 3] u8, patches,
+    words (share of those with a word), kinds (shares of the scenes' kinds), strange (share of letters at random among
+    words), weights [10]. Returns a dict of arrays: tiles [b, n, 96, 96, 3] u8, patches,
     tokens, and, for a mix with questions, rows [b, 4, t], talk [b] bool, categories (a list of lists).
     """
     rng = np.random.default_rng([seed, step])

@@ -23,9 +23,11 @@ from PIL import Image
 
 from batches import FEWER_TILES, KIND_SHARES, KINDS, PLAIN_GRIDS, SEVERAL, choose_size, draw_plain_for
 from questions import CATEGORIES, SHAPE_CATEGORIES, ask
-from scenes import draw_scene
+from scenes import ITEMS, LABELS, draw_scene
+from world import WORDS
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+KNOWN = frozenset((*WORDS, *ITEMS, *LABELS))
 SEEDS = {"plain": 20261121, "scenes": 20261122}
 PLAIN_SEVERAL, PLAIN_WORDS = 0.125, 0.2
 SCENE_SEVERAL, OTHER_SHARE = 0.4, 0.25
@@ -107,16 +109,18 @@ def interval(right, asked):
     return 100 * max(0.0, middle - half), 100 * min(1.0, middle + half)
 
 
-def is_word(row):
-    """Whether a question is about one word of up to eight capital letters that is to be read."""
-    return row[2] in ("word", "line") and row[5].isalpha() and row[5].isupper() and len(row[5]) <= 8
+def is_word(row, known=None):
+    """Whether a question is about one word of up to eight capital letters that is to be read: a known one of the list that
+    pictures draw from, or one of letters at random, which nothing but reading tells; or either."""
+    one = row[2] in ("word", "line") and row[5].isalpha() and row[5].isupper() and len(row[5]) <= 8
+    return one and known in (None, row[5] in KNOWN)
 
 
 def tally(name, rows, right):
     """(group, kind, right, asked) for each group and kind, and for all."""
     kinds = [(k, lambda r, k=k: r[2] == k) for k in (SHAPE_CATEGORIES if name == "plain" else CATEGORIES)]
     if name != "plain":
-        kinds.append(("one word", is_word))
+        kinds += [("one word", is_word), ("  known", lambda r: is_word(r, True)), ("  random", lambda r: is_word(r, False))]
     for group in GROUPS[name]:
         for kind, fits in kinds:
             mine = [ok for row, ok in zip(rows, right) if row[1] == group and fits(row)]

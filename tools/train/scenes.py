@@ -19,10 +19,10 @@ GROUNDS = ((250, 250, 248), (238, 240, 245), (245, 238, 225), (225, 235, 245), (
 class Page:
     """A picture being drawn; scale is a page's pixels in one pixel of a tile."""
 
-    def __init__(self, rng, width, height, scale, unseen):
+    def __init__(self, rng, width, height, scale, unseen, strange):
         self.rng, self.width, self.height, self.scale = rng, width, height, scale
         self.pixels, self.dark = background(rng, width, height)
-        self.files = lettering.font_files(unseen)
+        self.files, self.strange = lettering.font_files(unseen), strange
         self.font = pick(rng, self.files)
         self.letters, self.asked, self.things = [], [], []
 
@@ -76,15 +76,15 @@ def ink_on(ground):
     return INKS["dark" if np.dot(ground, (0.3, 0.59, 0.11)) > 135 else "light"]
 
 
-def choose_word(rng, longest=8):
-    """A word that a page may show: of the list, or letters at random, or now and then a number."""
+def choose_word(page):
+    """A word that a page may show: of the list, or two to eight letters at random, or now and then a number."""
+    rng = page.rng
     kind = rng.random()
-    if kind < 0.5:
-        words = [w for w in WORDS if len(w) <= longest]
-        return pick(rng, words)
-    if kind < 0.88:
-        return "".join(LETTERS[i] for i in rng.integers(0, 26, rng.integers(2, max(3, min(longest, 8) + 1))))
-    return str(rng.integers(0, 10 ** int(rng.integers(1, min(longest, 4) + 1))))
+    if kind < 1 - NUMBERS - page.strange:
+        return pick(rng, WORDS)
+    if kind < 1 - NUMBERS:
+        return "".join(LETTERS[i] for i in rng.integers(0, 26, rng.integers(2, 9)))
+    return str(rng.integers(0, 10 ** int(rng.integers(1, 5))))
 
 
 def choose_price(rng):
@@ -106,19 +106,19 @@ def ask_lines(page, lines, noun):
     page.ask("nothing", "Read line %d." % missing, NOTHING)
     if len(lines) < 4:
         page.ask("nothing", "Read the %s line." % ORDINALS[len(lines)], NOTHING)
-    shown = pick(rng, lines) if rng.random() < 0.5 else choose_word(rng)
+    shown = pick(rng, lines) if rng.random() < 0.5 else choose_word(page)
     page.ask("yes/no", pick(rng, ("Does it say %s?", "Does the " + noun + " say %s?")) % shown,
              "yes" if shown in lines else "no")
 
 
-def fitted_lines(page, count, left, top, right, bottom, colour, centred, text_of=choose_word):
+def fitted_lines(page, count, left, top, right, bottom, colour, centred):
     """Writes up to count lines into a box; returns those that found room."""
     rng, lines = page.rng, []
     count = max(1, min(count, int((bottom - top) / (14 * page.scale))))
     step = (bottom - top) / count
     most = rng.integers(15, 27)
     for i in range(count):
-        text = text_of(rng)
+        text = choose_word(page)
         while True:
             size = page.size_of(text, right - left, step * 0.85, 12, most)
             if size or len(text) <= 2:
@@ -257,7 +257,7 @@ def draw_screen(page):
     if clock:
         page.write(clock, size, w * 0.04, bar * 0.25, ink)
     page.fill(w * 0.86, bar * 0.3, w * 0.96, bar * 0.7, ink)
-    title = choose_word(rng)
+    title = choose_word(page)
     title_size = page.size_of(title, w * 0.9, h * 0.2, 14, 24) if rng.random() < 0.6 else None
     top = bar
     if title_size:
@@ -404,11 +404,12 @@ def draw_shapes(page):
 SCENES = {"shapes": draw_shapes, "sign": draw_sign, "card": draw_card, "receipt": draw_receipt, "screen": draw_screen,
           "chart": draw_chart}
 SHARES = dict(shapes=0.5, sign=0.14, card=0.1, receipt=0.09, screen=0.09, chart=0.08)
+NUMBERS, STRANGE = 0.12, 0.38       # shares of numbers and of letters at random among the words
 
 
-def draw_scene(rng, kind, width, height, scale, unseen=False):
+def draw_scene(rng, kind, width, height, scale, unseen=False, strange=STRANGE):
     """A picture of a kind, or None where the page has no room for it."""
-    page = Page(rng, width, height, scale, unseen)
+    page = Page(rng, width, height, scale, unseen, strange)
     word = SCENES[kind](page) or ""
     if not page.asked and not page.things:
         return None
