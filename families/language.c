@@ -106,9 +106,10 @@ typedef struct blm_per_layer {
 typedef struct blm_language_file {
     const blm_gguf *g;
     const blm_architecture *row;
-    blm_per_layer kv_heads, recurrent, windowed, ffn;
-    uint32_t n_sharing;  /* last layers that store no keys and values */
-    uint32_t full_every; /* delta net: every Nth layer is attention */
+    blm_per_layer kv_heads, ffn;
+    blm_per_layer marked; /* layers that are recurrent, or windowed: no family has both */
+    uint32_t n_sharing;   /* last layers that store no keys and values */
+    uint32_t full_every;  /* delta net: every Nth layer is attention */
 } blm_language_file;
 
 static const char *blm_language_key(const blm_language_file *f, const char *name, blm_name *key)
@@ -351,11 +352,11 @@ BLM_COLD static int blm_language_windows(blm_language *m, blm_language_file *f,
     int code;
     m->n_storing = m->n_layer;
     if (!f->row->windowed) return BLUELM_OK;
-    f->windowed.one = f->row->global_every;
+    f->marked.one = f->row->global_every;
     if ((code = blm_language_u32(f, ".attention.sliding_window", 0, UINT32_MAX, &m->window,
                                  err)) < 0 ||
         (code = blm_language_per_layer(f, ".attention.sliding_window_pattern", m->n_layer, 0,
-                                       BLM_MAX_LAYERS, &f->windowed, err)) < 0 ||
+                                       BLM_MAX_LAYERS, &f->marked, err)) < 0 ||
         (code = blm_language_u32(f, ".attention.shared_kv_layers", 0, m->n_layer - 1,
                                  &f->n_sharing, err)) < 0)
         return code;
@@ -367,8 +368,8 @@ static int blm_language_is_windowed(const blm_language *m, const blm_language_fi
                                     uint32_t layer)
 {
     if (!m->window) return 0;
-    uint32_t every = f->windowed.one;
-    if (f->windowed.bytes) return blm_per_layer_at(&f->windowed, layer) != 0;
+    uint32_t every = f->marked.one;
+    if (f->marked.bytes) return blm_per_layer_at(&f->marked, layer) != 0;
     return every == 0 || (layer + 1) % every != 0;
 }
 
@@ -412,7 +413,7 @@ BLM_COLD static int blm_language_recurrent(blm_language *m, blm_language_file *f
         (code = blm_language_u32(f, ".full_attention_interval", 1, BLM_MAX_LAYERS,
                                  &f->full_every, err)) < 0 ||
         (code = blm_language_per_layer(f, ".attention.recurrent_layers", m->n_layer, 0, 1,
-                                       &f->recurrent, err)) < 0)
+                                       &f->marked, err)) < 0)
         return code;
     if (inner != m->v_heads * m->state_dim || m->v_heads % m->k_heads)
         return blm_language_fail(f, BLUELM_E_UNSUPPORTED, ".ssm.inner_size", "",
@@ -427,8 +428,8 @@ static blm_mixer blm_language_mixer(const blm_language_file *f, uint32_t layer)
     if (f->row->mixer == BLM_MIX_CONVOLUTION)
         attention = blm_per_layer_at(&f->kv_heads, layer) != 0;
     if (f->row->mixer == BLM_MIX_DELTA)
-        attention = f->recurrent.bytes ? !blm_per_layer_at(&f->recurrent, layer)
-                                       : (layer + 1) % f->full_every == 0;
+        attention = f->marked.bytes ? !blm_per_layer_at(&f->marked, layer)
+                                    : (layer + 1) % f->full_every == 0;
     return attention ? BLM_MIX_ATTENTION : f->row->mixer;
 }
 
@@ -685,12 +686,14 @@ static int blm_layer_feed_forward(blm_layer *l, const blm_language *m,
     return blm_tensor_matrix(at, "ffn_down.weight", n, e, &l->down, err);
 }
 
-/* What a layer does with embeddings of its own, and the scale of what it gives. */
+/* What a layer does with embeddings of its own, and the scale of what it gives. While the arena
+ * is only counted the layer is not kept, and its tensors lend their places. */
 static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language_file *f,
                          const blm_tensor_place *at, bluelm_error *err)
 {
-    blm_own counted, *own = m->own ? &m->own[at->layer] : &counted;
-    blm_vector scale;
+    blm_own *own = m->own ? &m->own[at->layer] : NULL;
+    blm_vector scale, *norm = own ? &own->norm : &l->fed_norm;
+    blm_tensor *gate = own ? &own->gate : &l->gate, *up = own ? &own->up : &l->up;
     int code;
     l->scale = 1;
     if (!f->row->own) return BLUELM_OK;
@@ -698,11 +701,10 @@ static int blm_layer_own(blm_layer *l, const blm_language *m, const blm_language
         return code;
     if (scale.data) l->scale = blm_load_f32(scale.data);
     if (!m->n_own ||
-        (code = blm_tensor_matrix(at, "inp_gate.weight", m->n_embd, m->n_own, &own->gate,
-                                  err)) < 0 ||
-        (code = blm_tensor_matrix(at, "proj.weight", m->n_own, m->n_embd, &own->up, err)) < 0)
+        (code = blm_tensor_matrix(at, "inp_gate.weight", m->n_embd, m->n_own, gate, err)) < 0 ||
+        (code = blm_tensor_matrix(at, "proj.weight", m->n_own, m->n_embd, up, err)) < 0)
         return code;
-    return blm_tensor_vector(at, "post_norm.weight", m->n_embd, &own->norm, err);
+    return blm_tensor_vector(at, "post_norm.weight", m->n_embd, norm, err);
 }
 
 /* Not within its caller: a layer's tensors take room on the stack. */
