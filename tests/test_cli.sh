@@ -135,7 +135,7 @@ expect 1 'half\.gguf: .*ends early' "$bluelm" info -m "$out/half.gguf"
 expect 1 'architecture clip.*--mmproj' "$bluelm" info -m $mmproj
 expect 1 'pictures need an mmproj.*--mmproj FILE' "$bluelm" run -m $model --image $picture -p hello
 expect 0 'warning: <__media__> stays text' $run --image $picture -p '<__media__>hello'
-expect 0 '"answer":"green diamond, ","end":"stop_string"' \
+expect 0 '"answer":"brown square, brown triangle, ","end":"stop_string"' \
     $run --image $picture -p 'What is in the picture?' --stop red --json
 head -c 4000 $picture >"$out/cut.png"
 expect 1 'not a picture' $run --image "$out/cut.png" -p hello

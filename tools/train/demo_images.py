@@ -14,7 +14,7 @@ from world import TILE
 
 # File, seed, columns, rows, share of words, and the questions with their answers. Training uses other seeds.
 PICTURES = (
-    ("shapes.png", 103, 1, 1, 0.0, (("How many red shapes are there?", "3"), ("What colour is the square?", "green"))),
+    ("shapes.png", 314, 1, 1, 0.0, (("How many red shapes are there?", "3"), ("What colour is the square?", "brown"))),
     ("tall.png", 202, 2, 3, 0.0, (("What colour is the diamond?", "blue"), ("Where is the pink square?", "bottom"))),
     ("word.png", 301, 1, 1, 1.0, (("What word is written?", "FISH"), ("What shape is at the bottom right?", "diamond"))),
 )
