@@ -268,6 +268,7 @@ def precisions():
     ways = [("f32", "f16", "", "f32", ""), ("f32", "int8", "", "f32", "")]
     for weights in ("q8_0", "q4_0"):
         ways += [(weights, cache, act, "f32", "") for cache in ("f16", "int8") for act in acts]
+    ways += [("f32", "f16", "", "f32", v) for v in vision if v == "int8"]  # floats rounded on their way in
     ways += [("f32", "f16", "", "q8_0", v) for v in vision or acts]
     ways += [("q4_0", "int8", act, "q8_0", v) for act in acts for v in vision or [""]]
     return ways
